@@ -1,0 +1,2 @@
+//! The xsem command.
+fn main() {}

@@ -1,0 +1,126 @@
+//! The codes: number, symbol and one line each, in one table.
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $n:literal, $symbol:literal, $text:literal;)*) => {
+        /// A condition of this system, under the number that Win32 gives it (95 is OS/2's).
+        ///
+        /// `xsem explain N` prints the page of a code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[non_exhaustive]
+        #[repr(u32)]
+        pub enum Code { $($(#[$doc])* $name = $n,)* }
+
+        impl Code {
+            /// Every code of the table, in the order of the numbers.
+            pub const ALL: &'static [Code] = &[$(Code::$name,)*];
+
+            /// The symbol, such as `ERROR_EXCL_SEM_ALREADY_OWNED`.
+            pub fn symbol(self) -> &'static str {
+                match self { $(Code::$name => $symbol,)* }
+            }
+
+            /// What it means, in one line without the facts of an occurrence.
+            pub fn text(self) -> &'static str {
+                match self { $(Code::$name => $text,)* }
+            }
+
+            /// The code with this number.
+            pub fn from_number(n: u32) -> Option<Code> {
+                match n { $($n => Some(Code::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    /// An operation that the object's kind does not have.
+    InvalidFunction = 1, "ERROR_INVALID_FUNCTION", "the object's kind does not have this operation";
+    /// No permission, or a file that is not what it should be.
+    AccessDenied = 5, "ERROR_ACCESS_DENIED", "access is denied";
+    /// The handle's object was removed, or the name is of another kind.
+    InvalidHandle = 6, "ERROR_INVALID_HANDLE", "the handle is stale or of another kind";
+    /// No memory, no room, no thread.
+    NotEnoughMemory = 8, "ERROR_NOT_ENOUGH_MEMORY", "not enough memory";
+    /// A parameter out of range.
+    InvalidParameter = 87, "ERROR_INVALID_PARAMETER", "a parameter is wrong";
+    /// A wait was cancelled by its token.
+    Interrupt = 95, "ERROR_INTERRUPT", "the wait was cancelled";
+    /// No room for another semaphore.
+    TooManySemaphores = 100, "ERROR_TOO_MANY_SEMAPHORES", "no room for another semaphore";
+    /// Somebody else owns the exclusive semaphore.
+    ExclSemAlreadyOwned = 101, "ERROR_EXCL_SEM_ALREADY_OWNED", "the exclusive semaphore is owned by another process";
+    /// Somebody holds or waits for it, so it cannot be closed or removed.
+    SemIsSet = 102, "ERROR_SEM_IS_SET", "the semaphore is set and cannot be closed";
+    /// Nested too deep, or too many claims.
+    TooManySemRequests = 103, "ERROR_TOO_MANY_SEM_REQUESTS", "the semaphore cannot be requested again";
+    /// Requested inside a signal handler or a declared scope.
+    InvalidAtInterruptTime = 104, "ERROR_INVALID_AT_INTERRUPT_TIME", "cannot request exclusive semaphores at interrupt time";
+    /// Owned now, but the previous owner died.
+    SemOwnerDied = 105, "ERROR_SEM_OWNER_DIED", "the previous owner of the semaphore has ended";
+    /// No free member slot in the namespace.
+    SemUserLimit = 106, "ERROR_SEM_USER_LIMIT", "too many processes use the namespace";
+    /// The time ran out.
+    SemTimeout = 121, "ERROR_SEM_TIMEOUT", "the semaphore was not free in time";
+    /// Not a name.
+    InvalidName = 123, "ERROR_INVALID_NAME", "the name is not allowed";
+    /// A list of waits is empty or too long.
+    InvalidEventCount = 151, "ERROR_INVALID_EVENT_COUNT", "the list has no entries or too many";
+    /// A list of waits has strangers or duplicates.
+    InvalidListFormat = 153, "ERROR_INVALID_LIST_FORMAT", "the list has duplicates or several namespaces";
+    /// The name exists.
+    AlreadyExists = 183, "ERROR_ALREADY_EXISTS", "the name exists already";
+    /// No such name.
+    SemNotFound = 187, "ERROR_SEM_NOT_FOUND", "there is no semaphore of this name";
+    /// The caller does not own it.
+    NotOwner = 288, "ERROR_NOT_OWNER", "the caller does not own the semaphore";
+    /// Above the limit.
+    TooManyPosts = 298, "ERROR_TOO_MANY_POSTS", "the permits would exceed the limit";
+    /// Waiting would close a cycle.
+    PossibleDeadlock = 1131, "ERROR_POSSIBLE_DEADLOCK", "waiting would close a cycle of waits";
+    /// A file of another version of the format.
+    RevisionMismatch = 1306, "ERROR_REVISION_MISMATCH", "the namespace file is of another version";
+    /// The file is damaged.
+    FileCorrupt = 1392, "ERROR_FILE_CORRUPT", "the namespace file is damaged";
+}
+
+impl Code {
+    /// The number.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// Finds a code by what people write: `101`, `0x65`, `ERROR_EXCL_SEM_ALREADY_OWNED`, `EXCL_SEM_ALREADY_OWNED`, in
+    /// any case.
+    pub fn parse(text: &str) -> Option<Code> {
+        let t = text.trim();
+        let n = match t.strip_prefix("0x").or_else(|| t.strip_prefix("0X")) {
+            Some(hex) => u32::from_str_radix(hex, 16).ok(),
+            None => t.parse().ok(),
+        };
+        if let Some(n) = n {
+            return Code::from_number(n);
+        }
+        let want = t.to_ascii_uppercase();
+        Code::ALL.iter().copied().find(|c| c.symbol() == want || c.symbol().strip_prefix("ERROR_") == Some(&want))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Code;
+
+    #[test]
+    fn found_by_number_hex_and_symbol() {
+        for t in ["101", "0x65", "ERROR_EXCL_SEM_ALREADY_OWNED", "excl_sem_already_owned"] {
+            assert_eq!(Code::parse(t), Some(Code::ExclSemAlreadyOwned), "{t}");
+        }
+        assert_eq!(Code::parse("99"), None);
+        assert_eq!(Code::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn numbers_rise_and_come_back() {
+        assert!(Code::ALL.windows(2).all(|w| w[0].number() < w[1].number()));
+        assert!(Code::ALL.iter().all(|&c| Code::from_number(c.number()) == Some(c)));
+    }
+}

@@ -1,0 +1,230 @@
+//! The exclusive semaphore.
+
+use crate::claim::Kind;
+use crate::deadline::Deadline;
+use crate::engine::{Ending, Object, Spec};
+use crate::error::{Error, Result};
+use crate::guard::{AcquireError, Guard, Home, Recovery};
+use crate::name::Name;
+use crate::namespace::Namespace;
+use crate::shm::{FastPath, claimant};
+use crate::wait::Wait;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A named semaphore with one owner at a time, in whatever process.
+///
+/// The owner is a thread of a process: two threads of one process exclude each other like strangers, and the owning
+/// thread may acquire again (it nests). Cloning gives another handle to the same semaphore.
+///
+/// # When an owner dies
+/// The kernel tells the others at once. The next one to acquire it *owns* it, and is told so: the acquire returns
+/// [`AcquireError::OwnerDied`] with a [`Recovery`] that holds the semaphore and says who died. Until somebody calls
+/// `mark_consistent`, every later owner is told, too.
+///
+/// # Fairness
+/// A newcomer may overtake sleeping waiters for about a millisecond, which keeps throughput; after that the oldest
+/// waiter has a reservation, and newcomers stand back. A reservation that is not taken (its waiter is stopped) lapses
+/// after ten milliseconds. `docs/semantics.md` has the details.
+///
+/// # Memory ordering
+/// What an owner wrote before its release is visible to the next owner after its acquire.
+///
+/// # Errors
+/// 101 owned by another claimant (`try_acquire` only), 121 the time ran out, 95 cancelled, 105 owned but the previous
+/// owner died, 103 nested more than 65,535 deep, 106 no member slot, 6 the semaphore was removed.
+///
+/// # Examples
+/// Run something that must not overlap:
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let ns = xsem::Namespace::open(&format!("shm:{}/ns", dir.path().display()))?;
+/// use xsem::Exclusive;
+/// let migrate = Exclusive::open_or_create(&ns, "migrate")?;
+/// {
+///     let _guard = migrate.acquire()?;
+///     // alone here, over all processes of this user
+/// }
+/// # Ok::<(), xsem::Error>(())
+/// ```
+/// Skip it when somebody else is at it:
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let ns = xsem::Namespace::open(&format!("shm:{}/ns", dir.path().display()))?;
+/// # use xsem::{Error, Exclusive};
+/// let sem = Exclusive::open_or_create(&ns, "nightly")?;
+/// match sem.try_acquire().map_err(Error::from) {
+///     Ok(_guard) => { /* work */ }
+///     Err(e) if e.is_taken() => eprintln!("{e}"), // 101, with pid, command, user and age of the owner
+///     Err(e) => return Err(e),
+/// }
+/// # Ok::<(), xsem::Error>(())
+/// ```
+/// Repair what a dead owner left:
+/// ```
+/// # let dir = tempfile::tempdir().unwrap();
+/// # let ns = xsem::Namespace::open(&format!("shm:{}/ns", dir.path().display()))?;
+/// # use xsem::{AcquireError, Exclusive};
+/// # fn check_and_mend() {}
+/// let sem = Exclusive::open_or_create(&ns, "ledger")?;
+/// let _guard = match sem.acquire() {
+///     Ok(guard) => guard,
+///     Err(AcquireError::OwnerDied(recovery)) => {
+///         check_and_mend();
+///         recovery.mark_consistent()?
+///     }
+///     Err(AcquireError::Failed(e)) => return Err(e),
+/// };
+/// # Ok::<(), xsem::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Exclusive {
+    object: Arc<dyn Object>,
+    fast: Option<FastPath>,
+}
+
+impl Exclusive {
+    fn from(object: Arc<dyn Object>) -> Exclusive {
+        Exclusive { fast: object.fast(), object }
+    }
+
+    /// A new semaphore, owned by nobody.
+    ///
+    /// # Errors
+    /// 183 the name exists, 123, 100 no room, 5.
+    pub fn create(ns: &Namespace, name: &str) -> Result<Exclusive> {
+        Ok(Exclusive::from(ns.engine().create(&Name::new(name)?, &Spec::exclusive())?))
+    }
+
+    /// A handle to an existing one; its state is untouched.
+    ///
+    /// # Errors
+    /// 187 no such name, 6 the name is of another kind, 123, 5.
+    pub fn open(ns: &Namespace, name: &str) -> Result<Exclusive> {
+        Ok(Exclusive::from(ns.engine().open(&Name::new(name)?, Kind::Exclusive)?))
+    }
+
+    /// A handle to the semaphore of this name, which is created where it does not exist; never a race.
+    ///
+    /// # Errors
+    /// 6 the name is of another kind, 123, 100 no room, 5.
+    pub fn open_or_create(ns: &Namespace, name: &str) -> Result<Exclusive> {
+        Ok(Exclusive::from(ns.engine().open_or_create(&Name::new(name)?, &Spec::exclusive())?))
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.object.name().as_str()
+    }
+
+    /// Waits until it is owned.
+    ///
+    /// # Errors
+    /// 105 (owned!), 103, 106, 6. See [`Exclusive`].
+    #[inline]
+    pub fn acquire(&self) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
+        if let Some(fast) = &self.fast
+            && let Some(claim) = fast.acquire()
+        {
+            return Ok(Guard::new(Home::Borrowed(self), claim));
+        }
+        self.acquire_slow(&Wait::forever())
+    }
+
+    /// Owns it at once, or says who does.
+    ///
+    /// # Errors
+    /// 101 with the holder, and those of [`acquire`](Exclusive::acquire).
+    #[inline]
+    pub fn try_acquire(&self) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
+        if let Some(fast) = &self.fast
+            && let Some(claim) = fast.acquire()
+        {
+            return Ok(Guard::new(Home::Borrowed(self), claim));
+        }
+        self.acquire_slow(&Wait::not())
+    }
+
+    /// Owns it within `timeout`.
+    ///
+    /// # Errors
+    /// 121 with the holder and who is ahead, and those of [`acquire`](Exclusive::acquire).
+    pub fn acquire_timeout(&self, timeout: Duration) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
+        self.acquire_with(Wait::timeout(timeout))
+    }
+
+    /// Owns it before `deadline`.
+    ///
+    /// # Errors
+    /// As [`acquire_timeout`](Exclusive::acquire_timeout).
+    pub fn acquire_deadline(&self, deadline: Deadline) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
+        self.acquire_with(Wait::until(deadline))
+    }
+
+    /// Owns it, with all options: end, cancel token, label.
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn acquire_with(&self, wait: Wait<'_>) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
+        self.acquire_slow(&wait)
+    }
+
+    /// As [`acquire_with`](Exclusive::acquire_with), with a guard that keeps its own handle and borrows nothing.
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn acquire_owned(&self, wait: Wait<'_>) -> std::result::Result<Guard<'static>, AcquireError<'static>> {
+        self.request(&wait, Home::Owned(self.clone()))
+    }
+
+    /// Shares the claim that has this fencing token, if somebody still holds it: it then ends with the last process that
+    /// shares it. This is what a nested `xsem run` does; the token reaches it through its environment.
+    ///
+    /// # Errors
+    /// 6, 106; 103 when this process shares a claim already.
+    pub fn join(&self, token: u64) -> Result<Option<Guard<'static>>> {
+        Ok(self.object.join(token)?.map(|claim| Guard::new(Home::Owned(self.clone()), claim)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_slow<'a>(&'a self, wait: &Wait<'_>) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
+        self.request(wait, Home::Borrowed(self))
+    }
+
+    fn request<'a>(&self, wait: &Wait<'_>, home: Home<'a>) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
+        let grant = self.object.acquire(&wait.request(claimant())).map_err(AcquireError::Failed)?;
+        let guard = Guard::new(home, grant.claim);
+        match grant.died {
+            None => Ok(guard),
+            Some(deaths) => Err(AcquireError::OwnerDied(Recovery::new(guard, deaths))),
+        }
+    }
+
+    pub(crate) fn object(&self) -> &dyn Object {
+        &*self.object
+    }
+
+    #[inline]
+    pub(crate) fn give_back(&self, claim: &crate::engine::Claim) -> Result<()> {
+        if let Some(fast) = &self.fast
+            && fast.release(claim)
+        {
+            return Ok(());
+        }
+        self.give_back_slow(claim)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn give_back_slow(&self, claim: &crate::engine::Claim) -> std::result::Result<(), Error> {
+        self.object.release(claim, Ending::Release)
+    }
+}
+
+impl fmt::Debug for Exclusive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exclusive").field("name", &self.name()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,202 @@
+//! Guards: a claim that ends when it is dropped, and the outcome "owned, but the previous owner died".
+
+use crate::claim::{Cause, Deaths};
+use crate::engine::{Claim, Ending};
+use crate::error::{Code, Error, Result};
+use crate::exclusive::Exclusive;
+use std::fmt;
+use std::marker::PhantomData;
+
+/// Where the guard's semaphore lives: borrowed from a handle, or a handle of its own.
+pub(crate) enum Home<'a> {
+    Borrowed(&'a Exclusive),
+    Owned(Exclusive),
+}
+
+/// Ownership of an exclusive semaphore. Dropping it releases one level.
+///
+/// It belongs to the thread that acquired it and does not move to another. In a forked child it owns nothing, and
+/// dropping it does nothing.
+#[must_use = "dropping the guard releases the semaphore"]
+pub struct Guard<'a> {
+    home: Home<'a>,
+    claim: Claim,
+    _stays_on_its_thread: PhantomData<*const ()>,
+}
+
+impl<'a> Guard<'a> {
+    #[inline]
+    pub(crate) fn new(home: Home<'a>, claim: Claim) -> Guard<'a> {
+        Guard { home, claim, _stays_on_its_thread: PhantomData }
+    }
+
+    #[inline]
+    fn sem(&self) -> &Exclusive {
+        match &self.home {
+            Home::Borrowed(s) => s,
+            Home::Owned(s) => s,
+        }
+    }
+
+    /// The fencing token: it grows with every claim on this semaphore. Hand it to the resource, which refuses smaller
+    /// ones than it has seen.
+    pub fn token(&self) -> u64 {
+        self.claim.token
+    }
+
+    /// Whether the claim is still this process's: false in a forked child, and where the claim was ended from outside.
+    pub fn is_held(&self) -> bool {
+        self.sem().object().is_held(&self.claim)
+    }
+
+    /// Says that the state which the semaphore protects is whole again, and clears the mark that a dead owner left.
+    ///
+    /// # Errors
+    /// 288 when the claim is not held any more.
+    pub fn mark_consistent(&self) -> Result<()> {
+        self.sem().object().mark_consistent(&self.claim)
+    }
+
+    /// Releases and says whether that went well (dropping does not say).
+    ///
+    /// # Errors
+    /// 288 when the claim was not held any more.
+    pub fn release(self) -> Result<()> {
+        let done = self.sem().give_back(&self.claim);
+        self.dissolve();
+        done
+    }
+
+    /// Gives the claim up, all levels of it, as a dead owner would: the mark is set and the next owner gets 105.
+    ///
+    /// # Errors
+    /// 288 when the claim was not held any more.
+    pub fn abandon(self) -> Result<()> {
+        self.abandon_because(Cause::Abandoned)
+    }
+
+    /// As [`abandon`](Guard::abandon), with the cause that the obituary names.
+    ///
+    /// # Errors
+    /// 288 when the claim was not held any more.
+    pub fn abandon_because(self, cause: Cause) -> Result<()> {
+        let done = self.sem().object().release(&self.claim, Ending::Abandon(cause));
+        self.dissolve();
+        done
+    }
+
+    /// Lets go of the handle without running `drop`, which would release a second time.
+    fn dissolve(self) {
+        let mut this = std::mem::ManuallyDrop::new(self);
+        // SAFETY: `this` is never used or dropped again, so its handle is dropped exactly once, here.
+        unsafe { std::ptr::drop_in_place(&mut this.home) };
+    }
+}
+
+impl Drop for Guard<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Err(e) = self.sem().give_back(&self.claim) {
+            tracing::debug!(name = self.sem().name(), error = %e, "a dropped guard had nothing to release");
+        }
+    }
+}
+
+impl fmt::Debug for Guard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").field("name", &self.sem().name()).field("token", &self.claim.token).finish()
+    }
+}
+
+/// The outcome 105: the semaphore is *owned* by the caller, and the previous owner died.
+///
+/// Dropping it releases the semaphore and keeps the mark, so that the next owner is told as well.
+#[must_use = "this owns the semaphore; dropping it releases it and keeps the mark"]
+#[derive(Debug)]
+pub struct Recovery<'a> {
+    guard: Guard<'a>,
+    deaths: Option<Deaths>,
+}
+
+impl<'a> Recovery<'a> {
+    pub(crate) fn new(guard: Guard<'a>, deaths: Option<Deaths>) -> Recovery<'a> {
+        Recovery { guard, deaths }
+    }
+
+    /// Who died: the first owner that nobody has acknowledged, the latest, and how many. None when the details could not
+    /// be kept.
+    pub fn deaths(&self) -> Option<&Deaths> {
+        self.deaths.as_ref()
+    }
+
+    /// The state is whole: clears the mark and goes on as a usual owner.
+    ///
+    /// # Errors
+    /// 288 when the claim was ended from outside in the meantime.
+    pub fn mark_consistent(self) -> Result<Guard<'a>> {
+        self.guard.mark_consistent()?;
+        Ok(self.guard)
+    }
+
+    /// Goes on as owner and keeps the mark; `Guard::mark_consistent` clears it later.
+    pub fn into_guard(self) -> Guard<'a> {
+        self.guard
+    }
+}
+
+/// Why an acquire did not return a plain guard.
+#[derive(Debug)]
+pub enum AcquireError<'a> {
+    /// 105: owned, but the previous owner died.
+    OwnerDied(Recovery<'a>),
+    /// Not owned.
+    Failed(Error),
+}
+
+impl AcquireError<'_> {
+    /// The code: 105, or that of the failure.
+    pub fn code(&self) -> Code {
+        match self {
+            AcquireError::OwnerDied(_) => Code::SemOwnerDied,
+            AcquireError::Failed(e) => e.code(),
+        }
+    }
+}
+
+impl fmt::Display for AcquireError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcquireError::Failed(e) => e.fmt(f),
+            AcquireError::OwnerDied(r) => f.write_str(&died_text(r)),
+        }
+    }
+}
+
+impl std::error::Error for AcquireError<'_> {}
+
+fn died_text(r: &Recovery<'_>) -> String {
+    let (n, s) = (Code::SemOwnerDied.number(), Code::SemOwnerDied.symbol());
+    let name = r.guard.sem().name();
+    match &r.deaths {
+        Some(d) => format!("{n} {s}: the previous owner of `{name}` died: {d}"),
+        None => format!("{n} {s}: the previous owner of `{name}` died; its details could not be kept"),
+    }
+}
+
+impl From<AcquireError<'_>> for Error {
+    /// For `?` where 105 is not handled: the semaphore is released, and the mark stays for the next owner.
+    fn from(e: AcquireError<'_>) -> Error {
+        match e {
+            AcquireError::Failed(e) => e,
+            AcquireError::OwnerDied(r) => {
+                let message = match &r.deaths {
+                    Some(d) => format!("the previous owner died: {d}"),
+                    None => "the previous owner died; its details could not be kept".to_owned(),
+                };
+                Error::new(Code::SemOwnerDied, message)
+                    .of(r.guard.sem().name())
+                    .advice("check what it protects, then mark it consistent (`xsem ok NAME`, `Recovery::mark_consistent`)")
+            }
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! Named semaphores between processes, that survive the death of their owners.
+//!
+//! A semaphore lives outside any process, in a small file in shared memory. Who holds it and who waits is written there;
+//! when a holder dies, in whatever way, the kernel says so, the next one gets the semaphore and is told who died.
+//!
+//! ```
+//! # let dir = tempfile::tempdir().unwrap();
+//! # let url = format!("shm:{}/ns", dir.path().display());
+//! # let url = url.as_str();
+//! use xsem::{Exclusive, Namespace};
+//!
+//! let ns = Namespace::open(url)?; // "shm:" is this user's default
+//! let deploy = Exclusive::open_or_create(&ns, "deploy")?;
+//! let guard = deploy.acquire()?; // waits; `try_acquire` says at once who holds it
+//! println!("fencing token {}", guard.token());
+//! drop(guard);
+//! # Ok::<(), xsem::Error>(())
+//! ```
+//!
+//! - [`Namespace`]: where names live; list, inspect, remove.
+//! - [`Exclusive`]: one owner at a time; [`Guard`], and [`Recovery`] when the previous owner died.
+//! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step.
+//!
+//! The engine needs Linux on a 64-bit machine. On kernels before 5.16 waits are timed instead of told.
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
+compile_error!("xsem needs Linux on a little-endian 64-bit machine (x86-64, aarch64)");
+
+mod cancel;
+mod claim;
+mod code;
+mod deadline;
+pub mod engine;
+mod error;
+mod exclusive;
+mod guard;
+mod name;
+mod namespace;
+#[doc(hidden)]
+pub mod shm;
+pub(crate) mod sync;
+mod wait;
+
+pub use cancel::CancelToken;
+pub use claim::{Cause, Counters, Deaths, Holder, Kind, Obituary, Process, ProcessState, Report, Summary, Waiter, age};
+pub use deadline::Deadline;
+pub use error::{Code, Error, Result};
+pub use exclusive::Exclusive;
+pub use guard::{AcquireError, Guard, Recovery};
+pub use name::{MAX_NAME, Name};
+pub use namespace::{Namespace, NamespaceBuilder};
+pub use wait::Wait;

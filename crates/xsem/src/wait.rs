@@ -1,0 +1,68 @@
+//! How long to wait, what ends it, what the claim is called.
+
+use crate::cancel::CancelToken;
+use crate::deadline::Deadline;
+use crate::engine::{Interrupted, Request, Until};
+use std::time::Duration;
+
+/// The options of one request, for the `acquire_with` of each kind.
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct Wait<'a> {
+    until: Until,
+    cancel: Option<&'a CancelToken>,
+    label: Option<&'a str>,
+    interrupted: Option<&'a dyn Interrupted>,
+}
+
+impl<'a> Wait<'a> {
+    fn new(until: Until) -> Self {
+        Wait { until, cancel: None, label: None, interrupted: None }
+    }
+
+    /// Without an end.
+    pub fn forever() -> Self {
+        Wait::new(Until::Forever)
+    }
+
+    /// Not at all.
+    pub fn not() -> Self {
+        Wait::new(Until::Now)
+    }
+
+    /// For at most `timeout`, from now.
+    pub fn timeout(timeout: Duration) -> Self {
+        Wait::new(Until::Deadline(Deadline::after(timeout)))
+    }
+
+    /// Until `deadline`.
+    pub fn until(deadline: Deadline) -> Self {
+        Wait::new(Until::Deadline(deadline))
+    }
+
+    /// Ends with 95 when `token` is cancelled.
+    pub fn cancel(mut self, token: &'a CancelToken) -> Self {
+        self.cancel = Some(token);
+        self
+    }
+
+    /// Names the claim, for those who ask who holds it.
+    pub fn label(mut self, label: &'a str) -> Self {
+        self.label = Some(label);
+        self
+    }
+
+    /// Asks `f` whenever a signal interrupts the wait; `true` ends it with 95.
+    pub fn on_signal(mut self, f: &'a dyn Interrupted) -> Self {
+        self.interrupted = Some(f);
+        self
+    }
+
+    pub(crate) fn request(&self, claimant: u32) -> Request<'a> {
+        let mut r = Request::new(claimant, self.until);
+        r.cancel = self.cancel;
+        r.label = self.label;
+        r.interrupted = self.interrupted;
+        r
+    }
+}
