@@ -1,0 +1,193 @@
+//! A namespace as one process has it open: the map, and what belongs to this process alone.
+
+use super::file::{self, Found, Options};
+use super::keeper;
+use super::map::Map;
+use super::members::{Members, shorten};
+use super::word::Owner;
+use crate::error::{Code, Error, Result};
+use crate::sync::{AtomicU32, Ordering::*};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+/// Who this process is. In a page that a fork wipes: a child is nobody until it registers itself.
+#[repr(C)]
+pub struct Me {
+    /// The owner's bits; 0: not a member.
+    pub owner: AtomicU32,
+    /// 0 not registered, 1 a thread is at it, 2 registered.
+    state: AtomicU32,
+}
+
+/// Per semaphore and process: which claimant owns it while the process does, and how deep it nests. Wiped by a fork, too.
+#[repr(C)]
+pub struct Local {
+    pub claimant: AtomicU32,
+    pub depth: AtomicU32,
+}
+
+/// An open namespace of this process. Lives until the process ends.
+#[derive(Debug)]
+pub struct Arena {
+    pub map: Map,
+    pub members: Members,
+    dev_ino: (u64, u64),
+    me: *const Me,
+    locals: *const Local,
+    command: Mutex<Option<String>>,
+}
+
+// SAFETY: `me` and `locals` point to mappings that are never unmapped and only accessed through atomics.
+unsafe impl Send for Arena {}
+// SAFETY: as above.
+unsafe impl Sync for Arena {}
+
+static OPEN: Mutex<Vec<Arc<Arena>>> = Mutex::new(Vec::new());
+
+fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Zeroed memory of this process that a forked child sees as zeros again.
+fn wiped_on_fork(len: usize) -> Result<*const u8> {
+    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
+    // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
+    let p = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
+    let fail = |what| Err(Error::new(Code::NotEnoughMemory, what).because(std::io::Error::last_os_error()));
+    if p == libc::MAP_FAILED {
+        return fail("no memory for the process's own tables");
+    }
+    // SAFETY: the range was just mapped.
+    if unsafe { libc::madvise(p, len, libc::MADV_WIPEONFORK) } != 0 {
+        return fail("the kernel cannot wipe memory on fork (it needs Linux 4.14)");
+    }
+    Ok(p.cast())
+}
+
+impl Arena {
+    /// Opens the namespace file, or finds it among those that this process has open. None: it does not exist.
+    pub fn open(path: &Path, own: bool, options: &Options) -> Result<Option<Arc<Arena>>> {
+        let mut open = lock(&OPEN);
+        let known = |id| open.iter().find(|a| a.dev_ino == id && a.map.is_linked()).cloned();
+        let o = match file::open(path, own, options, known)? {
+            None => return Ok(None),
+            Some(Found::Known(a)) => return Ok(Some(a)),
+            Some(Found::New(o)) => o,
+        };
+        let locals = wiped_on_fork(o.map.geo.max_semaphores as usize * size_of::<Local>())?;
+        let arena = Arc::new(Arena {
+            me: wiped_on_fork(4096)?.cast(),
+            locals: locals.cast(),
+            map: o.map,
+            members: Members::new(o.gate),
+            dev_ino: o.dev_ino,
+            command: Mutex::new(None),
+        });
+        open.push(arena.clone());
+        Ok(Some(arena))
+    }
+
+    /// The page that says who this process is.
+    #[inline]
+    pub fn me_page(&self) -> &Me {
+        // SAFETY: a mapping of 4096 zeroed bytes that is never unmapped; `Me` is all atomics.
+        unsafe { &*self.me }
+    }
+
+    /// Who this process is, if it is a member already.
+    #[inline]
+    pub fn me(&self) -> Option<Owner> {
+        Owner::from_bits(self.me_page().owner.load(Acquire))
+    }
+
+    /// The local part of a semaphore.
+    #[inline]
+    pub fn local(&self, cell: u32) -> &Local {
+        assert!(cell < self.map.geo.max_semaphores);
+        // SAFETY: inside the mapping by the check above; never unmapped, all atomics.
+        unsafe { &*self.locals.add(cell as usize) }
+    }
+
+    /// Who this process is; registers it first where necessary.
+    pub fn register(&self) -> Result<Owner> {
+        let page = self.me_page();
+        loop {
+            if let Some(me) = self.me() {
+                return Ok(me);
+            }
+            match page.state.compare_exchange(0, 1, AcqRel, Acquire) {
+                Ok(_) => {
+                    let done = self.start_keeper();
+                    page.state.store(if done.is_ok() { 2 } else { 0 }, Release);
+                    super::futex::wake_private_all(&page.state);
+                    return done;
+                }
+                Err(1) => super::futex::wait_private(&page.state, 1),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn start_keeper(&self) -> Result<Owner> {
+        let command = lock(&self.command).clone();
+        let (tx, rx) = std::sync::mpsc::sync_channel(1);
+        // SAFETY: arenas live in `OPEN`, from which nothing is ever removed.
+        let arena: &'static Arena = unsafe { &*(self as *const Arena) };
+        let body = move || {
+            let owner = keeper::register(arena, command.as_deref());
+            let go_on = owner.is_ok();
+            if let Ok(me) = &owner {
+                arena.me_page().owner.store(me.bits(), Release);
+            }
+            // The receiver waits; it cannot be gone.
+            let _ = tx.send(owner);
+            while go_on {
+                // SAFETY: no arguments. All signals are blocked here, so it never returns.
+                unsafe { libc::pause() };
+            }
+        };
+        // The keeper must never run the program's signal handlers: it inherits a full mask.
+        let old = block_all_signals();
+        let spawned = std::thread::Builder::new().name("xsem-keeper".into()).stack_size(128 * 1024).spawn(body);
+        restore_signals(&old);
+        match spawned {
+            Ok(_) => rx.recv().unwrap_or_else(|_| Err(Error::new(Code::NotEnoughMemory, "the keeper thread ended"))),
+            Err(e) => Err(Error::new(Code::NotEnoughMemory, "the keeper thread cannot be started")
+                .because(e)
+                .advice("raise the limit on processes (`ulimit -u`)")),
+        }
+    }
+
+    /// Registers with the calling thread as the keeper. For tracers.
+    pub fn register_inline(&self) -> Result<Owner> {
+        let me = keeper::register(self, None)?;
+        self.me_page().owner.store(me.bits(), Release);
+        self.me_page().state.store(2, Release);
+        Ok(me)
+    }
+
+    /// What others see as this process's command, now or when it registers.
+    pub fn describe(&self, command: &str) {
+        let text = shorten(command, 130);
+        match self.me() {
+            Some(me) => self.members.describe(&self.map, me, &text),
+            None => *lock(&self.command) = Some(text),
+        }
+    }
+}
+
+fn block_all_signals() -> libc::sigset_t {
+    // SAFETY: an all-zero sigset is a valid value to be overwritten.
+    let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
+    // SAFETY: both sets are valid.
+    unsafe {
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
+    }
+    old
+}
+
+fn restore_signals(old: &libc::sigset_t) {
+    // SAFETY: a mask that pthread_sigmask returned.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old, std::ptr::null_mut()) };
+}

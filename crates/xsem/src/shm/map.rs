@@ -1,0 +1,210 @@
+//! The mapped file: the only place that turns offsets into references. Every index is checked against its table.
+
+use super::layout::{Block, Cell, Cold, Dead, Geometry, Header, ROW_WORDS, Slot, UNIT, Waiter};
+use super::sys;
+use crate::error::{Code, Error, Result};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// A member's main word and the words that others watch.
+pub type Row = [AtomicU64; ROW_WORDS];
+
+/// A namespace file mapped into this process. Never unmapped: the kernel walks the keeper's robust list, which points
+/// into it, when the process ends.
+#[derive(Debug)]
+pub struct Map {
+    base: *mut u8,
+    pub geo: Geometry,
+    file: OwnedFd,
+}
+
+// SAFETY: the mapping lives as long as the process, and everything in it is only accessed through atomics.
+unsafe impl Send for Map {}
+// SAFETY: as above.
+unsafe impl Sync for Map {}
+
+impl Map {
+    /// Maps `file`, whose length the caller has compared with the geometry.
+    pub fn new(file: OwnedFd, geo: Geometry) -> Result<Map> {
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
+        // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), geo.len as usize, prot, flags, file.as_raw_fd(), 0) };
+        if base == libc::MAP_FAILED {
+            return Err(Error::new(Code::NotEnoughMemory, format!("{} MiB of address space cannot be mapped", geo.len >> 20))
+                .because(std::io::Error::last_os_error())
+                .advice("raise the address space limit (`ulimit -v`), or use a namespace with fewer semaphores"));
+        }
+        Ok(Map { base: base.cast(), geo, file })
+    }
+
+    /// The type-checked reference at an offset.
+    ///
+    /// # Safety
+    /// `T` consists of atomics (any bytes are valid, all access is atomic), and the range is inside the mapping, aligned,
+    /// and taken from the file system.
+    #[inline]
+    unsafe fn at<T>(&self, offset: u64) -> &T {
+        debug_assert!(offset + size_of::<T>() as u64 <= self.geo.len && offset.is_multiple_of(align_of::<T>() as u64));
+        // SAFETY: inside the mapping and aligned, as the caller promises; the mapping is never unmapped.
+        unsafe { &*self.base.add(offset as usize).cast::<T>() }
+    }
+
+    /// The header.
+    #[inline]
+    pub fn header(&self) -> &Header {
+        // SAFETY: the first unit is taken before the file gets its name; the header is all atomics.
+        unsafe { self.at(0) }
+    }
+
+    /// A cell that is in use.
+    #[inline]
+    pub fn cell(&self, i: u32) -> Option<&Cell> {
+        // SAFETY: below the cursor, hence inside the table and taken.
+        (i < self.high(&self.header().cursors.cells, self.geo.max_semaphores))
+            .then(|| unsafe { self.at(self.geo.cells_at + i as u64 * 64) })
+    }
+
+    /// A block that is in use.
+    pub fn block(&self, i: u32) -> Option<&Block> {
+        // SAFETY: below the cursor, hence inside the table and taken.
+        (i < self.high(&self.header().cursors.blocks, self.geo.blocks))
+            .then(|| unsafe { self.at(self.geo.blocks_at + i as u64 * 48) })
+    }
+
+    /// A waiter record that is in use.
+    pub fn waiter(&self, i: u32) -> Option<&Waiter> {
+        // SAFETY: below the cursor, hence inside the table and taken.
+        (i < self.high(&self.header().cursors.waiters, self.geo.waiters))
+            .then(|| unsafe { self.at(self.geo.waiters_at + i as u64 * 64) })
+    }
+
+    /// A member slot that is in use.
+    pub fn slot(&self, i: u32) -> Option<&Slot> {
+        // SAFETY: below the cursor, hence inside the table and taken.
+        (i < self.slots()).then(|| unsafe { self.at(self.geo.slots_at + i as u64 * 256) })
+    }
+
+    /// The row of a member slot that is in use.
+    #[inline]
+    pub fn row(&self, i: u32) -> Option<&Row> {
+        // SAFETY: below the cursor, hence inside the table and taken; a row is UNIT bytes of atomics.
+        (i < self.slots()).then(|| unsafe { self.at(self.geo.rows_at + i as u64 * UNIT) })
+    }
+
+    /// Slots in use: all members ever had one of these.
+    pub fn slots(&self) -> u32 {
+        self.high(&self.header().cursors.slots, self.geo.max_members)
+    }
+
+    /// Cells in use.
+    pub fn cells(&self) -> u32 {
+        self.high(&self.header().cursors.cells, self.geo.max_semaphores)
+    }
+
+    #[inline]
+    fn high(&self, cursor: &AtomicU32, max: u32) -> u32 {
+        cursor.load(Acquire).min(max)
+    }
+
+    /// An entry of the morgue; its table is taken as a whole at the beginning.
+    pub fn dead(&self, i: u32) -> &Dead {
+        // SAFETY: reduced into the table, which is taken before the file gets its name.
+        unsafe { self.at(self.geo.morgue_at + (i % super::layout::MORGUE) as u64 * 192) }
+    }
+
+    /// The bucket of a hash, when its unit has been taken: else it is empty.
+    pub fn bucket(&self, hash: u32) -> Option<&AtomicU64> {
+        let at = self.bucket_at(hash);
+        // SAFETY: inside the table by the mask, and taken.
+        self.is_present(at).then(|| unsafe { self.at(at) })
+    }
+
+    /// The bucket of a hash, taking its room.
+    pub fn ensure_bucket(&self, hash: u32) -> Result<&AtomicU64> {
+        let at = self.bucket_at(hash);
+        self.ensure(at, 8)?;
+        // SAFETY: inside the table by the mask, and taken just now.
+        Ok(unsafe { self.at(at) })
+    }
+
+    fn bucket_at(&self, hash: u32) -> u64 {
+        self.geo.buckets_at + (hash & (self.geo.buckets - 1)) as u64 * 8
+    }
+
+    /// The seldom-needed part of a cell, if its unit has been taken: else it is all zeros.
+    pub fn cold(&self, i: u32) -> Option<&Cold> {
+        let at = self.geo.cold_at + i as u64 * 64;
+        // SAFETY: inside the table, and taken.
+        (i < self.geo.max_semaphores && self.is_present(at)).then(|| unsafe { self.at(at) })
+    }
+
+    /// The seldom-needed part of a cell, taking its room.
+    pub fn ensure_cold(&self, i: u32) -> Result<&Cold> {
+        debug_assert!(i < self.geo.max_semaphores);
+        let at = self.geo.cold_at + i as u64 * 64;
+        self.ensure(at, 64)?;
+        // SAFETY: inside the table, and taken just now.
+        Ok(unsafe { self.at(at) })
+    }
+
+    fn present_bit(&self, offset: u64) -> (&AtomicU64, u64) {
+        let unit = offset / UNIT;
+        // SAFETY: the bitmap has a bit for every unit of the file and is taken before the file gets its name.
+        (unsafe { self.at(self.geo.present_at + unit / 64 * 8) }, 1 << (unit % 64))
+    }
+
+    /// Whether the unit at this offset was taken from the file system.
+    pub fn is_present(&self, offset: u64) -> bool {
+        let (word, bit) = self.present_bit(offset);
+        word.load(Acquire) & bit != 0
+    }
+
+    /// Takes the units of a range from the file system, so that touching them cannot fail on a full one (SIGBUS).
+    ///
+    /// Two may take the same unit, and one may die between taking it and saying so: both are harmless.
+    pub fn ensure(&self, offset: u64, len: u64) -> Result<()> {
+        let mut at = offset / UNIT * UNIT;
+        while at < offset + len {
+            if !self.is_present(at) {
+                fallocate(&self.file, at, UNIT)?;
+                let (word, bit) = self.present_bit(at);
+                word.fetch_or(bit, AcqRel);
+            }
+            at += UNIT;
+        }
+        Ok(())
+    }
+
+    /// The next never-used entry of a table, or None when the table is full. The cursor moves after the room is there.
+    pub fn bump(&self, cursor: &AtomicU32, max: u32, at: u64, size: u64) -> Result<Option<u32>> {
+        let mut i = cursor.load(Acquire);
+        while i < max {
+            self.ensure(at + i as u64 * size, size)?;
+            match cursor.compare_exchange(i, i + 1, AcqRel, Acquire) {
+                Ok(_) => return Ok(Some(i)),
+                Err(now) => i = now,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the file still has its name and length: the descriptor's link count says.
+    pub fn is_linked(&self) -> bool {
+        sys::fstat(&self.file).is_ok_and(|s| s.st_nlink == 1 && s.st_size as u64 == self.geo.len)
+    }
+}
+
+/// `fallocate`, with an error that says what to do.
+pub fn fallocate(file: &impl AsRawFd, at: u64, len: u64) -> Result<()> {
+    loop {
+        // SAFETY: plain numbers.
+        if unsafe { libc::fallocate(file.as_raw_fd(), 0, at as i64, len as i64) } == 0 {
+            return Ok(());
+        }
+        if sys::errno() != libc::EINTR {
+            return Err(Error::new(Code::TooManySemaphores, "the file system that holds the namespace gives no more room")
+                .because(std::io::Error::last_os_error())
+                .advice("free space there (`df -h /dev/shm`), or remove semaphores (`xsem rm`)"));
+        }
+    }
+}

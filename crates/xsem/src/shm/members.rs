@@ -1,0 +1,453 @@
+//! Member processes: who they are, whether they live, and whether a dead one has stopped writing.
+//!
+//! A member's *main word* is the first of its row, and the first in the robust list of its keeper thread:
+//!
+//! ```text
+//!  63        56 55             32 31  30  29                    0
+//! +------------+-----------------+---+---+-----------------------+
+//! |   epoch    |   generation    | W | D |   keeper's thread id  |
+//! +------------+-----------------+---+---+-----------------------+
+//! ```
+//!
+//! | low half | means |
+//! |---|---|
+//! | 0 | never used |
+//! | a thread id | alive; the kernel will set D when that thread ends, for whatever reason |
+//! | D set | dead; it may still be writing until the gate is open |
+//!
+//! The other words of the row belong to the members that watch this one: word `1 + s` to the member in slot `s`, which
+//! writes the thread id and W there before it sleeps (see [`Members::watch`]), so that the kernel wakes one sleeper *of
+//! each* watching process.
+
+use super::futex::{self, FUTEX_WAITERS, OWNER_DIED, TID_MASK, Watch};
+use super::layout::{Identity, MORGUE, Slot, hash};
+use super::map::Map;
+use super::sys;
+use super::word::{Owner, State};
+use crate::claim::{Process, ProcessState};
+use crate::deadline::now;
+use crate::sync::{AtomicU64, Ordering::*, fence};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+/// The full generation in a main word.
+pub fn generation(main: u64) -> u32 {
+    (main >> 32) as u32 & 0x00ff_ffff
+}
+
+fn epoch(main: u64) -> u8 {
+    (main >> 56) as u8
+}
+
+/// A main word of a living member.
+pub fn main_word(epoch: u8, generation: u32, tid: u32) -> u64 {
+    (epoch as u64) << 56 | (generation as u64 & 0x00ff_ffff) << 32 | tid as u64
+}
+
+/// Whether a main word says alive.
+pub fn is_alive(main: u64) -> bool {
+    main as u32 & TID_MASK != 0 && main as u32 & OWNER_DIED == 0
+}
+
+/// Marks a member of another epoch dead, as the kernel would have done.
+pub fn bury_other_epoch(main: &AtomicU64, current: u8) {
+    let v = main.load(Acquire);
+    if v as u32 != 0 && epoch(v) != current {
+        let dead = v & !(u32::MAX as u64) | OWNER_DIED as u64;
+        // Fails only when somebody else did it, or the slot is in use again already.
+        let _ = main.compare_exchange(v, dead, AcqRel, Acquire);
+    }
+}
+
+/// What is known of an owner from its main word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Lives, or is stopped, or dumps core.
+    Alive,
+    /// Its keeper has ended; whether it has stopped writing is the gate's question.
+    Dead,
+    /// Dead, and past the gate: its slot is in use by another.
+    Gone,
+}
+
+/// Whether what a dead member left may be touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// It has certainly stopped writing, and what it covers has ended.
+    Open,
+    /// It may still be writing.
+    Writing,
+    /// The command that it covers still runs.
+    Covering,
+}
+
+/// A member's identity as text and numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    pub pid: u32,
+    pub uid: u32,
+    pub start: u64,
+    pub pid_ns: u64,
+    pub command: String,
+}
+
+impl Who {
+    /// Reads this process's own identity.
+    pub fn this_process(command: Option<&str>) -> Who {
+        let pid = std::process::id();
+        Who {
+            pid,
+            uid: sys::uid(),
+            start: sys::stat_of(pid).map_or(0, |s| s.start),
+            pid_ns: sys::pid_namespace(),
+            command: command.map_or_else(sys::command_line, str::to_owned),
+        }
+    }
+}
+
+/// Shortens text to at most `max` bytes at a character's boundary, without control characters.
+pub fn shorten(text: &str, max: usize) -> String {
+    let mut out = String::new();
+    for ch in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
+        if out.len() + ch.len_utf8() > max {
+            while out.len() + 3 > max {
+                out.pop();
+            }
+            out.push_str("...");
+            break;
+        }
+        out.push(ch);
+    }
+    out
+}
+
+fn store(id: &Identity, w: &Who, when: u64) {
+    id.pid_uid.store((w.uid as u64) << 32 | w.pid as u64, Relaxed);
+    id.start.store(w.start, Relaxed);
+    id.pid_ns.store(w.pid_ns, Relaxed);
+    id.joined.store(when, Relaxed);
+    store_command(id, &w.command);
+}
+
+fn store_command(id: &Identity, command: &str) {
+    let text = shorten(command, id.command.len() * 8 - 1);
+    let mut bytes = vec![text.len() as u8];
+    bytes.extend(text.as_bytes());
+    bytes.resize(id.command.len() * 8, 0);
+    for (word, chunk) in id.command.iter().zip(bytes.chunks_exact(8)) {
+        word.store(u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8])), Relaxed);
+    }
+}
+
+fn load(id: &Identity) -> Who {
+    let bytes: Vec<u8> = id.command.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect();
+    let len = (bytes[0] as usize).min(bytes.len() - 1);
+    let pid_uid = id.pid_uid.load(Relaxed);
+    Who {
+        pid: pid_uid as u32,
+        uid: (pid_uid >> 32) as u32,
+        start: id.start.load(Relaxed),
+        pid_ns: id.pid_ns.load(Relaxed),
+        command: shorten(&String::from_utf8_lossy(&bytes[1..1 + len]), 135),
+    }
+}
+
+fn words(id: &Identity) -> impl Iterator<Item = u64> + '_ {
+    [&id.pid_uid, &id.start, &id.pid_ns, &id.joined].into_iter().chain(&id.command).map(|w| w.load(Relaxed))
+}
+
+/// The members of a mapped namespace, as this process sees them.
+#[derive(Debug)]
+pub struct Members {
+    gate: OwnedFd,
+    my_pid_ns: u64,
+}
+
+impl Members {
+    /// With the descriptor of the gate file, which is never closed: closing it anywhere in the process would drop the
+    /// process's lock in it.
+    pub fn new(gate: OwnedFd) -> Members {
+        Members { gate, my_pid_ns: sys::pid_namespace() }
+    }
+
+    /// The gate file.
+    pub fn gate_fd(&self) -> i32 {
+        self.gate.as_raw_fd()
+    }
+
+    /// Whether an owner lives.
+    #[inline]
+    pub fn life(&self, map: &Map, owner: Owner) -> Life {
+        let Some(row) = map.row(owner.slot()) else { return Life::Gone };
+        let main = row[0].load(Acquire);
+        match () {
+            () if !owner.is_generation(generation(main)) || main as u32 == 0 => Life::Gone,
+            () if is_alive(main) => Life::Alive,
+            () => Life::Dead,
+        }
+    }
+
+    /// Whether what a dead member left may be touched.
+    ///
+    /// Its keeper's end does not say that: another thread of it may be inside a long system call that writes shared
+    /// memory. So either its byte lock is gone (the kernel drops it after the last thread has let go of the memory), or
+    /// every thread is seen in its exit.
+    pub fn gate(&self, map: &Map, slot: u32) -> Gate {
+        match map.slot(slot) {
+            Some(s) if !self.stopped_writing(map, slot, s) => Gate::Writing,
+            Some(s) if self.cover_lives(s) => Gate::Covering,
+            _ => Gate::Open,
+        }
+    }
+
+    /// Whether the gate is open.
+    pub fn gate_is_open(&self, map: &Map, slot: u32) -> bool {
+        self.gate(map, slot) == Gate::Open
+    }
+
+    fn stopped_writing(&self, map: &Map, slot: u32, s: &Slot) -> bool {
+        match sys::byte_is_locked(self.gate_fd(), slot as u64) {
+            Ok(false) => true,
+            // ENOLCK and its like: only /proc can say.
+            _ => self.identity_in_slot(map, slot).is_some_and(|(g, who)| {
+                s.stamp.load(Acquire) as u32 == g
+                    && who.pid_ns == self.my_pid_ns
+                    && who.pid_ns != 0
+                    && sys::is_exiting(who.pid, who.start)
+            }),
+        }
+    }
+
+    /// Whether the command that a member covers still runs. In another pid namespace it cannot be seen; it counts as
+    /// ended there, see `docs/crash.md`.
+    fn cover_lives(&self, s: &Slot) -> bool {
+        let (pid, start) = (s.cover_pid.load(Acquire) as u32, s.cover_start.load(Relaxed));
+        pid != 0
+            && s.identity.pid_ns.load(Relaxed) == self.my_pid_ns
+            && sys::stat_of(pid).is_some_and(|p| p.start == start && !matches!(p.state, b'Z' | b'X'))
+    }
+
+    /// Waits a little for the gate of a dead member: told by the kernel where it is the covered command that lives, with
+    /// growing steps otherwise.
+    pub fn wait_for_gate(&self, map: &Map, slot: u32, attempt: u32) {
+        if let Some(s) = map.slot(slot)
+            && self.cover_lives(s)
+            && let Some(fd) = sys::pidfd(s.cover_pid.load(Acquire) as u32)
+        {
+            return sys::wait_readable(&fd, 50);
+        }
+        std::thread::sleep(std::time::Duration::from_micros(20 << attempt.min(6)));
+    }
+
+    /// Prepares a sleep that ends when `owner` dies. None: it is dead already.
+    ///
+    /// The order is what makes it right. The row word is read *before* the main word is seen alive, and replaced by a
+    /// compare-and-swap: so a slow thread of this process can never overwrite what a faster one has armed for a later
+    /// incarnation. The main word is read again afterwards: it comes first in the robust list, so if it still says alive,
+    /// the kernel has not yet looked at the row word, and will find it armed.
+    pub fn watch(&self, map: &Map, owner: Owner, me: Owner) -> Option<Watch> {
+        let row = map.row(owner.slot())?;
+        let mine = row_word(&row[1 + me.slot() as usize]);
+        loop {
+            let old = mine.load(Acquire);
+            let main = row[0].load(Acquire);
+            if !owner.is_generation(generation(main)) || !is_alive(main) {
+                return None;
+            }
+            let armed = main as u32 & TID_MASK | FUTEX_WAITERS;
+            if old != armed && mine.compare_exchange(old, armed, AcqRel, Acquire).is_err() {
+                continue;
+            }
+            fence(SeqCst);
+            return (row[0].load(Acquire) == main).then(|| Watch::shared(mine as *const _, armed));
+        }
+    }
+
+    /// After a sleep: if the kernel woke one thread of this process for a death, wakes the others.
+    pub fn relay(&self, map: &Map, owner: Owner, me: Owner) {
+        if let Some(row) = map.row(owner.slot()) {
+            let mine = row_word(&row[1 + me.slot() as usize]);
+            if mine.load(Acquire) & OWNER_DIED != 0 {
+                futex::wake_all(mine);
+            }
+        }
+    }
+
+    /// Writes the identity of a slot's new incarnation.
+    pub fn introduce(&self, map: &Map, slot: u32, generation: u32, who: &Who) {
+        let Some(s) = map.slot(slot) else { return };
+        s.stamp.store(0, Release);
+        fence(SeqCst);
+        s.cover_pid.store(0, Relaxed);
+        s.cover_start.store(0, Relaxed);
+        s.join_cell.store(0, Relaxed);
+        store(&s.identity, who, now());
+        s.stamp.store(generation as u64 | 1 << 32, Release);
+    }
+
+    /// Changes the command in an identity.
+    pub fn describe(&self, map: &Map, me: Owner, command: &str) {
+        if let Some(s) = map.slot(me.slot()) {
+            let stamp = s.stamp.swap(0, AcqRel);
+            fence(SeqCst);
+            store_command(&s.identity, command);
+            s.stamp.store(stamp, Release);
+        }
+    }
+
+    /// The identity in a slot and its full generation, when it is there and whole.
+    fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
+        let s = map.slot(slot)?;
+        let stamp = s.stamp.load(Acquire);
+        let who = load(&s.identity);
+        fence(Acquire);
+        (stamp != 0 && s.stamp.load(Relaxed) == stamp).then_some((stamp as u32, who))
+    }
+
+    /// Who an owner is or was; and whether it belongs to an earlier epoch. None when its details were evicted.
+    pub fn who(&self, map: &Map, owner: Owner) -> Option<(Who, bool)> {
+        let current = map.header().epoch.load(Acquire) as u8;
+        // `describe` makes an identity unreadable for an instant.
+        for _ in 0..100 {
+            if let Some((g, who)) = self.identity_in_slot(map, owner.slot()) {
+                if !owner.is_generation(g) {
+                    break;
+                }
+                let main = map.row(owner.slot())?[0].load(Acquire);
+                return Some((who, epoch(main) != current));
+            }
+            std::hint::spin_loop();
+        }
+        (0..MORGUE).find_map(|i| {
+            let d = map.dead(i);
+            let key = d.key.load(Acquire);
+            if key as u32 & 0xffff != owner.slot() + 1 || !owner.is_generation((key >> 32) as u32 & 0x00ff_ffff) {
+                return None;
+            }
+            let who = load(&d.identity);
+            let whole = d.check.load(Acquire) == check(key, &d.identity) && d.key.load(Acquire) == key;
+            whole.then_some((who, (key >> 56) as u8 != current))
+        })
+    }
+
+    /// Keeps the identity of a slot that is about to be used again. Doing it twice is harmless.
+    pub fn to_morgue(&self, map: &Map, slot: u32, main: u64) {
+        let Some((g, who)) = self.identity_in_slot(map, slot) else { return };
+        if g != generation(main) || who.pid == 0 {
+            return;
+        }
+        let d = map.dead(map.header().cursors.morgue.fetch_add(1, Relaxed));
+        let key = main & !(u32::MAX as u64) | (slot as u64 + 1);
+        d.key.store(0, Release);
+        fence(SeqCst);
+        store(&d.identity, &who, 0);
+        d.check.store(check(key, &d.identity), Release);
+        d.key.store(key, Release);
+    }
+
+    /// An owner as others see it.
+    pub fn process(&self, map: &Map, owner: Owner) -> Process {
+        let life = self.life(map, owner);
+        match self.who(map, owner) {
+            None => Process { pid: 0, uid: 0, command: String::new(), state: ProcessState::Dead },
+            Some((w, _)) => Process { state: self.state(map, owner, life, &w), pid: w.pid, uid: w.uid, command: w.command },
+        }
+    }
+
+    fn state(&self, map: &Map, owner: Owner, life: Life, w: &Who) -> ProcessState {
+        match life {
+            Life::Gone => ProcessState::Dead,
+            Life::Dead if self.gate_is_open(map, owner.slot()) => ProcessState::Dead,
+            Life::Dead => ProcessState::Dying,
+            Life::Alive if w.pid_ns != self.my_pid_ns => ProcessState::Unseen,
+            Life::Alive => match sys::stat_of(w.pid) {
+                Some(s) if matches!(s.state, b'T' | b't') => ProcessState::Stopped,
+                Some(_) => ProcessState::Alive,
+                None => ProcessState::Unseen,
+            },
+        }
+    }
+
+    /// The command that a member covers, if it does.
+    pub fn covered(&self, map: &Map, owner: Owner) -> Option<Process> {
+        let s = map.slot(owner.slot())?;
+        let (pid, start) = (s.cover_pid.load(Acquire) as u32, s.cover_start.load(Relaxed));
+        let (who, _) = self.who(map, owner)?;
+        if pid == 0 {
+            return None;
+        }
+        let state = match sys::stat_of(pid) {
+            _ if who.pid_ns != self.my_pid_ns => ProcessState::Unseen,
+            Some(p) if p.start != start => ProcessState::Dead,
+            Some(p) if matches!(p.state, b'T' | b't') => ProcessState::Stopped,
+            Some(p) if matches!(p.state, b'Z' | b'X') => ProcessState::Dead,
+            Some(_) => ProcessState::Alive,
+            None => ProcessState::Dead,
+        };
+        Some(Process { pid, uid: who.uid, command: who.command, state })
+    }
+
+    /// The owners that share the claim with this token on this cell, living ones first.
+    pub fn joiners(&self, map: &Map, cell: u64, token: u64, except: Owner) -> Vec<Owner> {
+        let mut found: Vec<(bool, Owner)> = (0..map.slots())
+            .filter_map(|i| {
+                let (s, row) = (map.slot(i)?, map.row(i)?);
+                if s.join_cell.load(SeqCst) != cell || s.join_token.load(Relaxed) != token {
+                    return None;
+                }
+                let main = row[0].load(Acquire);
+                let o = Owner::new(i, generation(main));
+                (o != except && main as u32 != 0).then_some((!is_alive(main), o))
+            })
+            .collect();
+        found.sort_by_key(|(dead, _)| *dead);
+        found.into_iter().map(|(_, o)| o).collect()
+    }
+
+    /// Whether a word in a CREATING state belongs to a creator that can never finish it.
+    pub fn creator_is_gone(&self, map: &Map, state: State) -> bool {
+        match state {
+            State::Creating(o) => match self.life(map, o) {
+                Life::Alive => false,
+                Life::Gone => true,
+                Life::Dead => self.gate_is_open(map, o.slot()),
+            },
+            _ => false,
+        }
+    }
+}
+
+fn check(key: u64, id: &Identity) -> u64 {
+    hash(std::iter::once(key).chain(words(id)).flat_map(u64::to_le_bytes))
+}
+
+/// The 32-bit futex half of a row word.
+fn row_word(word: &AtomicU64) -> &std::sync::atomic::AtomicU32 {
+    // SAFETY: the low half of an aligned u64 on a little-endian machine; only accessed atomically, in this size by us and
+    // by the kernel.
+    unsafe { &*(futex::low(word)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn main_words() {
+        let m = main_word(3, 0x01ff_ffff, 77);
+        assert_eq!((epoch(m), generation(m)), (3, 0x00ff_ffff));
+        assert!(is_alive(m) && !is_alive(m | OWNER_DIED as u64) && !is_alive(0));
+        let w = AtomicU64::new(m);
+        bury_other_epoch(&w, 3);
+        assert_eq!(w.load(Relaxed), m);
+        bury_other_epoch(&w, 4);
+        assert!(!is_alive(w.load(Relaxed)) && generation(w.load(Relaxed)) == 0x00ff_ffff);
+    }
+
+    #[test]
+    fn text_is_shortened_at_characters() {
+        assert_eq!(shorten("make -j8", 20), "make -j8");
+        assert_eq!(shorten("ääääääääää", 11).len(), 11);
+        assert!(shorten(&"x".repeat(300), 135).ends_with("..."));
+        assert_eq!(shorten("a\nb", 9), "a b");
+    }
+}

@@ -1,0 +1,362 @@
+//! From a name to its cell, without a lock: hash buckets, each with a chain through the cells (Harris and Michael's
+//! list, with generations against reuse).
+//!
+//! - A bucket is `version << 32 | first cell + 1`. Every insertion is a compare-and-swap of the bucket that also moves
+//!   its version: so whoever inserts has seen the whole chain as it is, and of two that create one name only one can.
+//! - A cell's `next` carries the cell's *own* generation and a mark. A marked `next` never changes again, so a cell that
+//!   is being unlinked cannot become the predecessor of anything; the generation keeps late steps of a process that was
+//!   stopped from touching the cell's next life.
+//! - Creating: take an EMPTY cell (CREATING, with the creator's id), fill it, link it, CREATING → FREE. The link is the
+//!   instant from which the name exists; whoever meets a linked CREATING cell finishes it.
+//! - Removing: FREE → REMOVED is the instant from which the name is gone; then mark, unlink, EMPTY. Whoever meets a
+//!   REMOVED cell finishes that.
+
+use super::arena::Arena;
+use super::blob;
+use super::layout::{Cell, hash};
+use super::word::{Owner, State, Word};
+use crate::error::{Code, Error, Result};
+use crate::name::Name;
+use crate::sync::{AtomicU64, Ordering::*};
+
+const MARK: u64 = 1 << 32;
+
+fn link(generation: u32, next: u32) -> u64 {
+    (generation as u64 & 0x7fff_ffff) << 33 | next as u64
+}
+
+/// Whether a `next` belongs to the life of the cell with this generation.
+fn is_of(next: u64, generation: u32) -> bool {
+    next >> 33 == generation as u64 & 0x7fff_ffff
+}
+
+/// The hash that buckets and cells know a name by.
+pub fn hash_of(name: &str) -> u32 {
+    hash(name.bytes()) as u32
+}
+
+/// A place in a chain: the reference that leads to the current cell.
+struct Place<'a> {
+    /// A bucket or a predecessor's `next`, and the value seen there.
+    from: &'a AtomicU64,
+    seen: u64,
+    is_bucket: bool,
+}
+
+impl Place<'_> {
+    fn target(&self) -> u32 {
+        self.seen as u32
+    }
+
+    /// The value that leads past the current cell.
+    fn leading_to(&self, next: u32) -> u64 {
+        match self.is_bucket {
+            true => ((self.seen >> 32).wrapping_add(1) << 32) | next as u64,
+            false => self.seen & !(u32::MAX as u64) | next as u64,
+        }
+    }
+}
+
+/// What a search does with each live cell of the chain.
+enum Visit<T> {
+    Continue,
+    Found(T),
+}
+
+fn damaged(what: &str) -> Error {
+    Error::new(Code::FileCorrupt, format!("the namespace file is damaged: {what}"))
+}
+
+/// Walks the chain of a bucket, finishing what others began; from the beginning whenever the chain changes underneath.
+/// Also gives the bucket's value at the beginning of the walk that came through.
+fn walk<T>(arena: &Arena, bucket: &AtomicU64, mut visit: impl FnMut(u32, &Cell, Word) -> Visit<T>) -> Result<(Option<T>, u64)> {
+    let map = &arena.map;
+    let limit = map.geo.max_semaphores as u64 * 2 + 16;
+    for attempt in 0u64.. {
+        // A chain that changes under one for ever is one that others change: they make progress. A damaged one does not.
+        if attempt > 1_000_000 {
+            return Err(damaged("a chain of names does not end"));
+        }
+        let start = bucket.load(Acquire);
+        let mut place = Place { from: bucket, seen: start, is_bucket: true };
+        let mut steps = 0;
+        let again = loop {
+            let Some(i) = place.target().checked_sub(1) else { return Ok((None, start)) };
+            steps += 1;
+            if steps > limit {
+                break true;
+            }
+            let Some(cell) = map.cell(i) else {
+                if place.from.load(Acquire) != place.seen {
+                    break true;
+                }
+                return Err(damaged("a chain leads to a cell that does not exist"));
+            };
+            let next = cell.next.load(Acquire);
+            let word = Word(cell.word.load(Acquire));
+            // What was just read belongs to the linked life of the cell only if the link still stands.
+            if place.from.load(Acquire) != place.seen || !is_of(next, word.generation()) {
+                break true;
+            }
+            match word.state() {
+                State::Removed => {
+                    let next = match cell.next.compare_exchange(next & !MARK, next | MARK, AcqRel, Acquire) {
+                        Ok(_) => next | MARK,
+                        Err(now) if now & MARK != 0 && is_of(now, word.generation()) => now,
+                        Err(_) => break true,
+                    };
+                    let past = place.leading_to(next as u32);
+                    if place.from.compare_exchange(place.seen, past, AcqRel, Acquire).is_err() {
+                        break true;
+                    }
+                    place.seen = past;
+                    retire(arena, i, word);
+                }
+                State::Creating(_) | State::Free | State::Owned(_) => {
+                    if let State::Creating(_) = word.state() {
+                        // It is linked, so it is complete. Fails when somebody else has said so.
+                        let _ = cell.word.compare_exchange(word.0, Word::new(word.generation(), 0).0, AcqRel, Relaxed);
+                    }
+                    if let Visit::Found(t) = visit(i, cell, word) {
+                        if place.from.load(Acquire) != place.seen
+                            || Word(cell.word.load(Acquire)).generation() != word.generation()
+                        {
+                            break true;
+                        }
+                        return Ok((Some(t), start));
+                    }
+                    place = Place { from: &cell.next, seen: next, is_bucket: false };
+                    if next & MARK != 0 {
+                        break true;
+                    }
+                }
+                State::Empty => break true,
+                State::Damaged => return Err(damaged("the word of a semaphore has a value that no operation makes")),
+            }
+        };
+        debug_assert!(again);
+        if attempt > 100 {
+            std::thread::yield_now();
+        }
+    }
+    unreachable!("the loop above only ends by returning")
+}
+
+/// Makes an unlinked REMOVED cell EMPTY. Exactly one of those that try succeeds in taking it.
+fn retire(arena: &Arena, i: u32, word: Word) {
+    let (Some(cell), Some(me)) = (arena.map.cell(i), arena.me()) else { return };
+    if claim_cell(cell, word, me) {
+        clear(arena, i, cell);
+        put_back(arena, i, cell);
+    }
+}
+
+/// Takes an EMPTY or unlinked cell for building; its generation moves on.
+fn claim_cell(cell: &Cell, word: Word, me: Owner) -> bool {
+    let generation = word.generation().wrapping_add(1).max(1);
+    cell.word.compare_exchange(word.0, Word::creating(generation, me).0, AcqRel, Relaxed).is_ok()
+}
+
+/// Frees what a cell has; only for who has taken it.
+fn clear(arena: &Arena, i: u32, cell: &Cell) {
+    let map = &arena.map;
+    // First the blocks, then the reference: a death in between frees nothing twice, because a block knows its cell.
+    blob::free(map, i, cell.name.load(Acquire));
+    cell.name.store(0, Release);
+    if let Some(cold) = map.cold(i) {
+        for reference in [&cold.label, &cold.obituary] {
+            blob::free(map, i, reference.load(Acquire) as u32);
+            reference.store(0, Release);
+        }
+        for w in [&cold.contended, &cold.timed_out, &cold.longest, &cold.last_used] {
+            w.store(0, Relaxed);
+        }
+    }
+}
+
+/// Gives a taken cell back.
+fn put_back(arena: &Arena, i: u32, cell: &Cell) {
+    let generation = Word(cell.word.load(Acquire)).generation();
+    cell.word.store(Word::empty(generation).0, Release);
+    blob::give_hint(&arena.map.header().cursors.cell_hints, i);
+}
+
+/// Finds a name: its cell and generation.
+pub fn find(arena: &Arena, name: &Name) -> Result<Option<(u32, u32)>> {
+    let h = hash_of(name.as_str());
+    let Some(bucket) = arena.map.bucket(h) else { return Ok(None) };
+    Ok(find_in(arena, bucket, h, name)?.0)
+}
+
+fn find_in(arena: &Arena, bucket: &AtomicU64, h: u32, name: &Name) -> Result<(Option<(u32, u32)>, u64)> {
+    walk(arena, bucket, |i, cell, word| {
+        let same = cell.hash.load(Relaxed) == h
+            && blob::equals(&arena.map, i, cell.name.load(Acquire), name.as_str().as_bytes()) == Some(true);
+        if same { Visit::Found((i, word.generation())) } else { Visit::Continue }
+    })
+}
+
+/// The name of a cell in the life with this generation.
+pub fn name_of(arena: &Arena, i: u32, generation: u32) -> Option<String> {
+    let cell = arena.map.cell(i)?;
+    let bytes = blob::get(&arena.map, i, cell.name.load(Acquire))?;
+    let text = String::from_utf8(bytes).ok()?;
+    (Word(cell.word.load(Acquire)).generation() == generation).then_some(text)
+}
+
+/// The result of [`create`].
+pub enum Created {
+    /// A new semaphore: cell and generation.
+    New(u32, u32),
+    /// The name exists.
+    Exists(u32, u32),
+}
+
+/// Makes a semaphore of this name, unless there is one. This process is a member.
+pub fn create(arena: &Arena, me: Owner, name: &Name, kind: u32) -> Result<Created> {
+    let map = &arena.map;
+    let h = hash_of(name.as_str());
+    let bucket = map.ensure_bucket(h)?;
+    let mut built = None;
+    let done = loop {
+        let (found, seen) = match find_in(arena, bucket, h, name) {
+            Ok(f) => f,
+            Err(e) => break Err(e),
+        };
+        if let Some((i, generation)) = found {
+            break Ok(Created::Exists(i, generation));
+        }
+        let (i, cell, generation) = match built {
+            Some(b) => b,
+            None => match build(arena, me, h, name, kind) {
+                Ok(b) => *built.insert(b),
+                Err(e) => break Err(e),
+            },
+        };
+        cell.next.store(link(generation, seen as u32), Release);
+        let with_it = (seen >> 32).wrapping_add(1) << 32 | (i as u64 + 1);
+        if bucket.compare_exchange(seen, with_it, AcqRel, Acquire).is_ok() {
+            let fresh = Word::new(generation, 0);
+            // Fails when somebody else has met it in the chain and said so.
+            let _ = cell.word.compare_exchange(Word::creating(generation, me).0, fresh.0, AcqRel, Relaxed);
+            return Ok(Created::New(i, generation));
+        }
+    };
+    if let Some((i, cell, _)) = built {
+        clear(arena, i, cell);
+        put_back(arena, i, cell);
+    }
+    done
+}
+
+fn build<'a>(arena: &'a Arena, me: Owner, h: u32, name: &Name, kind: u32) -> Result<(u32, &'a Cell, u32)> {
+    let (i, cell) = take_cell(arena, me)?;
+    let generation = Word(cell.word.load(Acquire)).generation();
+    for w in [&cell.claim, &cell.token, &cell.since, &cell.oldest] {
+        w.store(0, Relaxed);
+    }
+    cell.next.store(link(generation, 0), Relaxed);
+    cell.depth.store(0, Relaxed);
+    cell.kind.store(kind, Relaxed);
+    cell.hash.store(h, Relaxed);
+    match blob::put(&arena.map, i, name.as_str().as_bytes()) {
+        Ok(first) => {
+            cell.name.store(first, Release);
+            Ok((i, cell, generation))
+        }
+        Err(e) => {
+            put_back(arena, i, cell);
+            Err(e)
+        }
+    }
+}
+
+fn take_cell(arena: &Arena, me: Owner) -> Result<(u32, &Cell)> {
+    let map = &arena.map;
+    let c = &map.header().cursors;
+    let try_take = |i: u32| {
+        let cell = map.cell(i)?;
+        let word = Word(cell.word.load(Acquire));
+        (word.state() == State::Empty && claim_cell(cell, word, me)).then_some((i, cell))
+    };
+    while let Some(i) = blob::take_hint(&c.cell_hints) {
+        if let Some(found) = try_take(i) {
+            return Ok(found);
+        }
+    }
+    while let Some(i) = map.bump(&c.cells, map.geo.max_semaphores, map.geo.cells_at, 64)? {
+        if let Some(found) = try_take(i) {
+            return Ok(found);
+        }
+    }
+    // Full, or much was left by processes that died in the middle: look at everything once.
+    let start = c.scan_cells.load(Relaxed);
+    for k in 0..map.geo.max_semaphores {
+        let i = (start.wrapping_add(k)) % map.geo.max_semaphores;
+        if let Some(cell) = map.cell(i) {
+            recover(arena, i, Word(cell.word.load(Acquire)));
+        }
+        if let Some(found) = try_take(i) {
+            c.scan_cells.store(i, Relaxed);
+            return Ok(found);
+        }
+    }
+    Err(Error::new(
+        Code::TooManySemaphores,
+        format!("the namespace holds {} semaphores, which is its limit", map.geo.max_semaphores),
+    )
+    .advice("remove some (`xsem rm`), or use a namespace with a larger limit"))
+}
+
+/// Brings a cell that a dead process left half built or half removed to rest. This process is a member.
+pub fn recover(arena: &Arena, i: u32, word: Word) {
+    let (Some(cell), Some(me)) = (arena.map.cell(i), arena.me()) else { return };
+    let left = word.state() == State::Removed || arena.members.creator_is_gone(&arena.map, word.state());
+    if !left {
+        return;
+    }
+    // A walk over its chain finishes it if it is linked; if it is not met there, nobody can ever meet it.
+    let mut linked = false;
+    if let Some(bucket) = arena.map.bucket(cell.hash.load(Relaxed)) {
+        let done = walk(arena, bucket, |j, _, _| -> Visit<()> {
+            linked |= j == i;
+            Visit::Continue
+        });
+        if done.is_err() {
+            return;
+        }
+    }
+    if !linked && claim_cell(cell, word, me) {
+        clear(arena, i, cell);
+        put_back(arena, i, cell);
+    }
+}
+
+/// Takes the name of a cell away that was FREE with nobody waiting; `word` is what was seen. False: it changed.
+pub fn remove(arena: &Arena, i: u32, word: Word) -> Result<bool> {
+    let Some(cell) = arena.map.cell(i) else { return Ok(false) };
+    if cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed).is_err() {
+        return Ok(false);
+    }
+    super::futex::wake_all(super::futex::low(&cell.word));
+    if let Some(bucket) = arena.map.bucket(cell.hash.load(Relaxed)) {
+        walk(arena, bucket, |_, _, _| -> Visit<()> { Visit::Continue })?;
+    }
+    Ok(true)
+}
+
+/// The buckets that have been used, for the audit: index and value.
+pub fn chain(arena: &Arena, bucket: u32) -> Option<Vec<(u32, Word, u64)>> {
+    let mut at = arena.map.bucket(bucket)?.load(Acquire) as u32;
+    let mut found = Vec::new();
+    while let Some(i) = at.checked_sub(1) {
+        let cell = arena.map.cell(i)?;
+        let next = cell.next.load(Acquire);
+        found.push((i, Word(cell.word.load(Acquire)), next));
+        at = next as u32;
+        if found.len() > arena.map.geo.max_semaphores as usize {
+            return None;
+        }
+    }
+    Some(found)
+}

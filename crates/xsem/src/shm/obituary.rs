@@ -1,0 +1,269 @@
+//! What dead owners leave: one reference per semaphore to one record, changed by one compare-and-swap.
+//!
+//! The reference is `acknowledged << 63 | deaths << 32 | first block + 1`. The record holds the first unacknowledged
+//! obituary, the latest, and their count. It is published *before* the word is taken over: it states a fact (that owner,
+//! dead, held this claim), so a taker that dies in between has done no harm, and a second one that finds the fact
+//! published does not count it again.
+
+use super::arena::Arena;
+use super::blob;
+use super::members::{Who, shorten};
+use super::word::Owner;
+use crate::claim::{Cause, Deaths, Obituary, Process, ProcessState};
+use crate::deadline::{now, realtime};
+use crate::sync::Ordering::*;
+use std::time::{Duration, SystemTime};
+
+const ACKNOWLEDGED: u64 = 1 << 63;
+
+fn deaths(reference: u64) -> u64 {
+    reference >> 32 & 0x7fff_ffff
+}
+
+/// One obituary as bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    owner: u32,
+    token: u64,
+    cause: (u8, u8),
+    pid: u32,
+    uid: u32,
+    since: u64,
+    noticed: u64,
+    label: String,
+    command: String,
+}
+
+impl Entry {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend(self.owner.to_le_bytes());
+        out.extend(self.token.to_le_bytes());
+        out.extend([self.cause.0, self.cause.1]);
+        out.extend(self.pid.to_le_bytes());
+        out.extend(self.uid.to_le_bytes());
+        out.extend(self.since.to_le_bytes());
+        out.extend(self.noticed.to_le_bytes());
+        for text in [&self.label, &self.command] {
+            out.push(text.len() as u8);
+            out.extend(text.as_bytes());
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Entry> {
+        fn take<const N: usize>(b: &mut &[u8]) -> Option<[u8; N]> {
+            let (head, rest) = b.split_first_chunk::<N>()?;
+            *b = rest;
+            Some(*head)
+        }
+        fn text(b: &mut &[u8]) -> Option<String> {
+            let [len] = take::<1>(b)?;
+            let (head, rest) = b.split_at_checked(len as usize)?;
+            *b = rest;
+            Some(shorten(&String::from_utf8_lossy(head), 255))
+        }
+        Some(Entry {
+            owner: u32::from_le_bytes(take(bytes)?),
+            token: u64::from_le_bytes(take(bytes)?),
+            cause: take::<2>(bytes)?.into(),
+            pid: u32::from_le_bytes(take(bytes)?),
+            uid: u32::from_le_bytes(take(bytes)?),
+            since: u64::from_le_bytes(take(bytes)?),
+            noticed: u64::from_le_bytes(take(bytes)?),
+            label: text(bytes)?,
+            command: text(bytes)?,
+        })
+    }
+
+    fn to_public(&self) -> Obituary {
+        let at = |ns: u64| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns);
+        Obituary {
+            process: Process { pid: self.pid, uid: self.uid, command: self.command.clone(), state: ProcessState::Dead },
+            label: (!self.label.is_empty()).then(|| self.label.clone()),
+            cause: decode(self.cause),
+            since: (self.since != 0).then(|| at(self.since)),
+            noticed: at(self.noticed),
+            token: self.token,
+        }
+    }
+}
+
+fn encode(c: Cause) -> (u8, u8) {
+    match c {
+        Cause::ProcessEnded => (0, 0),
+        Cause::ThreadEnded => (1, 0),
+        Cause::Abandoned => (2, 0),
+        Cause::CommandKilled(s) => (3, s),
+        Cause::MachineRestarted => (4, 0),
+        Cause::Evicted => (5, 0),
+    }
+}
+
+fn decode(c: (u8, u8)) -> Cause {
+    match c {
+        (1, _) => Cause::ThreadEnded,
+        (2, _) => Cause::Abandoned,
+        (3, s) => Cause::CommandKilled(s),
+        (4, _) => Cause::MachineRestarted,
+        (5, _) => Cause::Evicted,
+        _ => Cause::ProcessEnded,
+    }
+}
+
+struct Record {
+    first: Entry,
+    latest: Entry,
+    count: u64,
+}
+
+impl Record {
+    fn write(&self) -> Vec<u8> {
+        let mut out = self.count.to_le_bytes().to_vec();
+        self.first.write(&mut out);
+        if self.count > 1 {
+            self.latest.write(&mut out);
+        }
+        out
+    }
+
+    fn read(bytes: &[u8]) -> Option<Record> {
+        let (count, mut rest) = bytes.split_first_chunk::<8>()?;
+        let count = u64::from_le_bytes(*count);
+        let first = Entry::read(&mut rest)?;
+        let latest = if count > 1 { Entry::read(&mut rest)? } else { first.clone() };
+        Some(Record { first, latest, count })
+    }
+}
+
+fn load(arena: &Arena, cell: u32) -> (u64, Option<Record>) {
+    let Some(cold) = arena.map.cold(cell) else { return (0, None) };
+    loop {
+        let reference = cold.obituary.load(Acquire);
+        let record = match reference as u32 {
+            0 => None,
+            first => blob::get(&arena.map, cell, first).and_then(|b| Record::read(&b)),
+        };
+        if cold.obituary.load(Acquire) == reference {
+            return (reference, record);
+        }
+    }
+}
+
+/// States that the claim of `owner`, seen with this token on the cell, has ended by a death. The owner is dead and past
+/// its gate, or is the caller.
+pub fn publish(arena: &Arena, cell: u32, owner: Owner, token: u64, cause: Cause) {
+    let map = &arena.map;
+    let Ok(cold) = map.ensure_cold(cell) else {
+        tracing::warn!("no room for an obituary: the mark stays, the details are lost");
+        return;
+    };
+    let who = arena.members.who(map, owner);
+    let cause = match &who {
+        Some((_, true)) if cause == Cause::ProcessEnded => Cause::MachineRestarted,
+        _ => cause,
+    };
+    let since = map.cell(cell).map_or(0, |c| c.since.load(Relaxed));
+    let since =
+        if cause == Cause::MachineRestarted || since == 0 { 0 } else { realtime().saturating_sub(now().saturating_sub(since)) };
+    let (who, _) = who.unwrap_or((Who { pid: 0, uid: 0, start: 0, pid_ns: 0, command: String::new() }, false));
+    let entry = Entry {
+        owner: owner.bits(),
+        token,
+        cause: encode(cause),
+        pid: who.pid,
+        uid: who.uid,
+        since,
+        noticed: realtime(),
+        label: label(arena, cell, token).unwrap_or_default(),
+        command: shorten(&who.command, 130),
+    };
+    loop {
+        let (reference, old) = load(arena, cell);
+        let mut record = Record { first: entry.clone(), latest: entry.clone(), count: 1 };
+        if let Some(old) = old {
+            // A claim ends once: a fact with the same owner and token is the same fact.
+            if (old.latest.owner, old.latest.token) == (entry.owner, entry.token) {
+                return;
+            }
+            if reference & ACKNOWLEDGED == 0 {
+                record = Record { first: old.first, latest: entry.clone(), count: old.count + 1 };
+            }
+        }
+        let Ok(first) = blob::put(map, cell, &record.write()) else {
+            tracing::warn!("no room for an obituary: the mark stays, the details are lost");
+            return;
+        };
+        let new = (deaths(reference) + 1).min(0x7fff_ffff) << 32 | first as u64;
+        if cold.obituary.compare_exchange(reference, new, AcqRel, Relaxed).is_ok() {
+            blob::free(map, cell, reference as u32);
+            return;
+        }
+        blob::free(map, cell, first);
+    }
+}
+
+/// The unacknowledged deaths, and how many there were in all.
+pub fn read(arena: &Arena, cell: u32) -> (Option<Deaths>, u64) {
+    let (reference, record) = load(arena, cell);
+    let open = record.filter(|_| reference & ACKNOWLEDGED == 0);
+    let open = open.map(|r| Deaths { first: r.first.to_public(), latest: r.latest.to_public(), count: r.count });
+    (open, deaths(reference))
+}
+
+/// Acknowledges what there is. Only for the owner of the semaphore, before it clears the mark.
+pub fn acknowledge(arena: &Arena, cell: u32) {
+    if let Some(cold) = arena.map.cold(cell) {
+        cold.obituary.fetch_or(ACKNOWLEDGED, AcqRel);
+    }
+}
+
+/// The label of the claim with this token.
+pub fn label(arena: &Arena, cell: u32, token: u64) -> Option<String> {
+    let cold = arena.map.cold(cell)?;
+    let reference = cold.label.load(Acquire);
+    if reference >> 32 != token & 0xffff_ffff {
+        return None;
+    }
+    let bytes = blob::get(&arena.map, cell, reference as u32)?;
+    (cold.label.load(Acquire) == reference).then(|| shorten(&String::from_utf8_lossy(&bytes), 120))
+}
+
+/// Labels a claim. Only for the owner of the semaphore.
+pub fn set_label(arena: &Arena, cell: u32, token: u64, text: &str) {
+    let map = &arena.map;
+    let text = shorten(text, 120);
+    let Ok(cold) = map.ensure_cold(cell) else { return };
+    let old = cold.label.load(Acquire);
+    let same = blob::equals(map, cell, old as u32, text.as_bytes()) == Some(true);
+    let first = if same { old as u32 } else { blob::put(map, cell, text.as_bytes()).unwrap_or(0) };
+    cold.label.store((token & 0xffff_ffff) << 32 | first as u64, Release);
+    if !same {
+        blob::free(map, cell, old as u32);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_come_back_as_they_were_and_fit() {
+        let e = |n: u32| Entry {
+            owner: n,
+            token: 7,
+            cause: encode(Cause::CommandKilled(9)),
+            pid: 812,
+            uid: 1000,
+            since: 1,
+            noticed: 2,
+            label: "l".repeat(120),
+            command: "c".repeat(130),
+        };
+        let r = Record { first: e(1), latest: e(2), count: 5 };
+        let bytes = r.write();
+        assert!(bytes.len() <= blob::MAX);
+        let back = Record::read(&bytes).unwrap();
+        assert_eq!((back.first, back.latest, back.count), (e(1), e(2), 5));
+        assert!(Record::read(&bytes[..bytes.len() - 1]).is_none());
+        assert_eq!(decode(e(1).cause), Cause::CommandKilled(9));
+    }
+}

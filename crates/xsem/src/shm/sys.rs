@@ -1,0 +1,221 @@
+//! What is asked of Linux beside futexes: /proc, users, ids.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+/// The calling thread's errno.
+pub fn errno() -> i32 {
+    io::Error::last_os_error().raw_os_error().unwrap_or(0)
+}
+
+/// The calling thread's id.
+pub fn gettid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::syscall(libc::SYS_gettid) as u32 }
+}
+
+/// Effective user id.
+pub fn euid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Real user id.
+pub fn uid() -> u32 {
+    // SAFETY: no arguments, cannot fail.
+    unsafe { libc::getuid() }
+}
+
+/// The user's name, or the number as text.
+pub fn user_name(uid: u32) -> String {
+    let mut buf = vec![0u8; 4096];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: an all-zero passwd is a valid value to be overwritten (integers and null pointers).
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    // SAFETY: `entry`, `buf` and `found` are valid for writes of the sizes given.
+    let r = unsafe { libc::getpwuid_r(uid, &mut entry, buf.as_mut_ptr().cast(), buf.len(), &mut found) };
+    if r != 0 || found.is_null() {
+        return uid.to_string();
+    }
+    // SAFETY: on success pw_name is a NUL-terminated string inside `buf`, which lives until the end of this function.
+    unsafe { std::ffi::CStr::from_ptr(entry.pw_name) }.to_string_lossy().into_owned()
+}
+
+/// Random bits that differ between processes and calls.
+pub fn random() -> u64 {
+    let mut v = 0u64;
+    // SAFETY: writes at most 8 bytes into `v`.
+    let r = unsafe { libc::getrandom((&raw mut v).cast(), 8, 0) };
+    if r == 8 { v } else { crate::deadline::now() ^ (std::process::id() as u64) << 32 }
+}
+
+/// One line of `/proc/PID/stat` taken apart: state letter, flags, start time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stat {
+    /// `R`, `S`, `T`, `Z`, ...
+    pub state: u8,
+    /// The kernel's PF_ flags.
+    pub flags: u32,
+    /// Ticks after boot.
+    pub start: u64,
+}
+
+/// Reads a stat file; None when there is none or it is not understood.
+pub fn stat(path: &str) -> Option<Stat> {
+    let text = std::fs::read(path).ok()?;
+    let text = String::from_utf8_lossy(&text);
+    // The second field is the program's name in parentheses and may hold anything; the last ')' ends it.
+    let rest = text.get(text.rfind(')')? + 2..)?;
+    let mut f = rest.split_ascii_whitespace();
+    let state = f.next()?.bytes().next()?;
+    let flags = f.nth(5)?.parse().ok()?;
+    let start = f.nth(12)?.parse().ok()?;
+    Some(Stat { state, flags, start })
+}
+
+/// The stat of a process of this pid namespace.
+pub fn stat_of(pid: u32) -> Option<Stat> {
+    stat(&format!("/proc/{pid}/stat"))
+}
+
+/// Whether no thread of this process runs user code any more: each is in its exit, or the process is gone. Only for a
+/// process of this pid namespace; false when /proc does not show it.
+pub fn is_exiting(pid: u32, start: u64) -> bool {
+    const PF_EXITING: u32 = 4;
+    let Some(main) = stat_of(pid) else { return is_gone(pid) };
+    if main.start != start {
+        return true;
+    }
+    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return is_gone(pid) };
+    dir.flatten().all(|task| match task.path().join("stat").to_str().map(stat) {
+        Some(Some(s)) => s.flags & PF_EXITING != 0,
+        _ => true,
+    })
+}
+
+/// Whether the kernel knows no process of this number here (a hidden one is known).
+pub fn is_gone(pid: u32) -> bool {
+    // SAFETY: signal 0 only asks.
+    pid == 0 || (unsafe { libc::kill(pid as i32, 0) } != 0 && errno() == libc::ESRCH)
+}
+
+/// The inode of this process's pid namespace; 0 where /proc does not say.
+pub fn pid_namespace() -> u64 {
+    let text = std::fs::read_link("/proc/self/ns/pid").ok();
+    let text = text.as_ref().and_then(|t| t.to_str()).unwrap_or("");
+    text.trim_start_matches("pid:[").trim_end_matches(']').parse().unwrap_or(0)
+}
+
+/// This boot of the machine; 0 where /proc does not say.
+pub fn boot_id() -> [u64; 2] {
+    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+    let part = |r: std::ops::Range<usize>| hex.get(r).and_then(|h| u64::from_str_radix(h, 16).ok()).unwrap_or(0);
+    [part(0..16), part(16..32)]
+}
+
+/// This process's command line, in one line.
+pub fn command_line() -> String {
+    let raw = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    let words: Vec<String> =
+        raw.split(|&b| b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+    match words.split_first() {
+        Some((program, rest)) => {
+            let program = program.rsplit('/').next().unwrap_or(program);
+            std::iter::once(program).chain(rest.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+        }
+        None => "?".to_owned(),
+    }
+}
+
+/// Whether the POSIX lock on byte `at` is held by another process.
+pub fn byte_is_locked(fd: RawFd, at: u64) -> io::Result<bool> {
+    let mut f = byte(libc::F_WRLCK as i16, at);
+    // SAFETY: F_GETLK reads and writes one flock structure.
+    match unsafe { libc::fcntl(fd, libc::F_GETLK, &mut f) } {
+        0 => Ok(f.l_type != libc::F_UNLCK as i16),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Takes the POSIX lock on byte `at`, waiting for a previous holder that is being taken apart.
+pub fn lock_byte(fd: RawFd, at: u64) -> io::Result<()> {
+    let f = byte(libc::F_WRLCK as i16, at);
+    loop {
+        // SAFETY: F_SETLKW reads one flock structure.
+        if unsafe { libc::fcntl(fd, libc::F_SETLKW, &f) } == 0 {
+            return Ok(());
+        }
+        if errno() != libc::EINTR {
+            return Err(io::Error::last_os_error());
+        }
+    }
+}
+
+fn byte(kind: i16, at: u64) -> libc::flock {
+    // SAFETY: an all-zero flock is a valid value.
+    let mut f: libc::flock = unsafe { std::mem::zeroed() };
+    f.l_type = kind;
+    f.l_whence = libc::SEEK_SET as i16;
+    f.l_start = at as i64;
+    f.l_len = 1;
+    f
+}
+
+/// `openat` with a mode, close-on-exec, never following a link in the last part.
+pub fn open_at(dir: RawFd, name: &std::ffi::CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
+    // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
+    let fd = unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `fstat`.
+pub fn fstat(fd: &impl AsRawFd) -> io::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be overwritten.
+    let mut s: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `s` is valid for writes.
+    match unsafe { libc::fstat(fd.as_raw_fd(), &mut s) } {
+        0 => Ok(s),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A descriptor that becomes readable when the process ends, if there is such a process.
+pub fn pidfd(pid: u32) -> Option<OwnedFd> {
+    // SAFETY: plain numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    // SAFETY: a descriptor that was just opened and belongs to nobody else.
+    (fd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) })
+}
+
+/// Sleeps until `fd` is readable or the time is over.
+pub fn wait_readable(fd: &OwnedFd, ms: i32) {
+    let mut p = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd.
+    unsafe { libc::poll(&mut p, 1, ms) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_its_own_stat() {
+        let s = stat_of(std::process::id()).unwrap();
+        assert!(s.start > 0 && matches!(s.state, b'R' | b'S'), "{s:?}");
+        assert!(!is_exiting(std::process::id(), s.start));
+        assert!(is_exiting(std::process::id(), s.start + 1));
+        assert!(stat_of(u32::MAX >> 2).is_none());
+    }
+
+    #[test]
+    fn a_byte_lock_of_this_process_is_not_seen_by_itself() {
+        let f = tempfile::tempfile().unwrap();
+        lock_byte(f.as_raw_fd(), 7).unwrap();
+        assert!(!byte_is_locked(f.as_raw_fd(), 7).unwrap());
+    }
+}
