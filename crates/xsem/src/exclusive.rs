@@ -175,7 +175,7 @@ impl Exclusive {
     /// # Errors
     /// As those of the options.
     pub fn acquire_owned(&self, wait: Wait<'_>) -> std::result::Result<Guard<'static>, AcquireError<'static>> {
-        self.request(&wait, Home::Owned(self.clone()))
+        self.request(&wait, Home::Owned(Box::new(self.clone())))
     }
 
     /// Shares the claim that has this fencing token, if somebody still holds it: it then ends with the last process that
@@ -184,7 +184,7 @@ impl Exclusive {
     /// # Errors
     /// 6, 106; 103 when this process shares a claim already.
     pub fn join(&self, token: u64) -> Result<Option<Guard<'static>>> {
-        Ok(self.object.join(token)?.map(|claim| Guard::new(Home::Owned(self.clone()), claim)))
+        Ok(self.object.join(token)?.map(|claim| Guard::new(Home::Owned(Box::new(self.clone())), claim)))
     }
 
     #[cold]

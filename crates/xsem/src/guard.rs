@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 /// Where the guard's semaphore lives: borrowed from a handle, or a handle of its own.
 pub(crate) enum Home<'a> {
     Borrowed(&'a Exclusive),
-    Owned(Exclusive),
+    Owned(Box<Exclusive>),
 }
 
 /// Ownership of an exclusive semaphore. Dropping it releases one level.
@@ -115,18 +115,19 @@ impl fmt::Debug for Guard<'_> {
 #[derive(Debug)]
 pub struct Recovery<'a> {
     guard: Guard<'a>,
-    deaths: Option<Deaths>,
+    // Boxed: this is the rare outcome, and acquire returns by value.
+    deaths: Option<Box<Deaths>>,
 }
 
 impl<'a> Recovery<'a> {
     pub(crate) fn new(guard: Guard<'a>, deaths: Option<Deaths>) -> Recovery<'a> {
-        Recovery { guard, deaths }
+        Recovery { guard, deaths: deaths.map(Box::new) }
     }
 
     /// Who died: the first owner that nobody has acknowledged, the latest, and how many. None when the details could not
     /// be kept.
     pub fn deaths(&self) -> Option<&Deaths> {
-        self.deaths.as_ref()
+        self.deaths.as_deref()
     }
 
     /// The state is whole: clears the mark and goes on as a usual owner.

@@ -26,27 +26,59 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64", target_endian = "little")))]
 compile_error!("xsem needs Linux on a little-endian 64-bit machine (x86-64, aarch64)");
 
+// Under the model checker (`--cfg loom`) only the protocol is built: the code that ships, on loom's atomics.
+pub(crate) mod sync;
+#[cfg(loom)]
+#[path = "shm"]
+mod shm {
+    #[path = "protocol.rs"]
+    mod protocol;
+    #[path = "protocol_loom.rs"]
+    mod protocol_loom;
+    #[allow(dead_code)]
+    #[path = "word.rs"]
+    mod word;
+}
+
+#[cfg(not(loom))]
 mod cancel;
+#[cfg(not(loom))]
 mod claim;
+#[cfg(not(loom))]
 mod code;
+#[cfg(not(loom))]
 mod deadline;
+#[cfg(not(loom))]
 pub mod engine;
+#[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
 mod exclusive;
+#[cfg(not(loom))]
 mod guard;
+#[cfg(not(loom))]
 mod name;
+#[cfg(not(loom))]
 mod namespace;
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod shm;
-pub(crate) mod sync;
+#[cfg(not(loom))]
 mod wait;
 
-pub use cancel::CancelToken;
-pub use claim::{Cause, Counters, Deaths, Holder, Kind, Obituary, Process, ProcessState, Report, Summary, Waiter, age};
-pub use deadline::Deadline;
-pub use error::{Code, Error, Result};
-pub use exclusive::Exclusive;
-pub use guard::{AcquireError, Guard, Recovery};
-pub use name::{MAX_NAME, Name};
-pub use namespace::{Namespace, NamespaceBuilder};
-pub use wait::Wait;
+#[cfg(not(loom))]
+mod exports {
+    pub use crate::cancel::CancelToken;
+    pub use crate::claim::{
+        Cause, Counters, Deaths, Holder, Kind, Obituary, Process, ProcessState, Report, Summary, Waiter, age,
+    };
+    pub use crate::deadline::Deadline;
+    pub use crate::error::{Code, Error, Result};
+    pub use crate::exclusive::Exclusive;
+    pub use crate::guard::{AcquireError, Guard, Recovery};
+    pub use crate::name::{MAX_NAME, Name};
+    pub use crate::namespace::{Namespace, NamespaceBuilder};
+    pub use crate::wait::Wait;
+}
+#[cfg(not(loom))]
+pub use exports::*;

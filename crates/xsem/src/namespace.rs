@@ -105,16 +105,10 @@ impl Namespace {
 }
 
 /// Options for [`Namespace::builder`]. The limits count only where the namespace is created; an existing one keeps its own.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[must_use]
 pub struct NamespaceBuilder {
     options: shm::Options,
-}
-
-impl Default for NamespaceBuilder {
-    fn default() -> Self {
-        NamespaceBuilder { options: shm::Options::default() }
-    }
 }
 
 impl NamespaceBuilder {

@@ -135,13 +135,16 @@ impl Arena {
         let arena: &'static Arena = unsafe { &*(self as *const Arena) };
         let body = move || {
             let owner = keeper::register(arena, command.as_deref());
-            let go_on = owner.is_ok();
+            let failed = owner.is_err();
             if let Ok(me) = &owner {
                 arena.me_page().owner.store(me.bits(), Release);
             }
             // The receiver waits; it cannot be gone.
             let _ = tx.send(owner);
-            while go_on {
+            if failed {
+                return;
+            }
+            loop {
                 // SAFETY: no arguments. All signals are blocked here, so it never returns.
                 unsafe { libc::pause() };
             }

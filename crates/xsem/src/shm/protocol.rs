@@ -139,9 +139,9 @@ fn acquire_inner<W: World>(
         if word.generation() != words.generation {
             return Ok(Outcome::Stale);
         }
-        let (flags, watch, wake_at) = match word.state() {
+        let (flags, watch, standing_back) = match word.state() {
             State::Free => {
-                let Some((oldest, until)) = stand_back(w, words, *mine, &mut lapse) else {
+                let Some((kept_for, oldest, until)) = stand_back(w, words, *mine, &mut lapse) else {
                     if words.swap(word, word.owned_by(me, WAITERS | MARK)) {
                         return Ok(Outcome::Owned);
                     }
@@ -150,7 +150,7 @@ fn acquire_inner<W: World>(
                 if limit == Limit::Now {
                     return Ok(Outcome::Taken);
                 }
-                (WAITERS | RESERVED, Some(oldest), Some(until))
+                (WAITERS | RESERVED, Some(oldest), Some((kept_for, until)))
             }
             State::Owned(owner) if !w.is_alive(owner) => {
                 let covered = match take_over(w, words, word, owner, me) {
@@ -201,9 +201,17 @@ fn acquire_inner<W: World>(
         if armed != word && !words.swap(word, armed) {
             continue;
         }
+        if let Some((kept_for, _)) = standing_back
+            && words.oldest.load(Acquire) != kept_for
+        {
+            // It was taken and released again before the flags were set: then nobody is left who would wake us. After
+            // the flags, the oldest's release, its leaving and its death all do.
+            continue;
+        }
         let deadline = if let Limit::At(t) = limit { Some(t) } else { None };
         let bound = (!aged).then_some(since + BOUND);
-        let until = [deadline, bound, wake_at].into_iter().flatten().min();
+        let lapse_at = standing_back.map(|(_, until)| until);
+        let until = [deadline, bound, lapse_at].into_iter().flatten().min();
         w.sleep(words.word, armed.low(), watch, until);
         spins = SPINS;
     }
@@ -217,13 +225,13 @@ fn over<W: World>(w: &W, limit: Limit) -> Option<Outcome> {
     matches!(limit, Limit::At(t) if w.now() >= t).then_some(Outcome::TimedOut)
 }
 
-/// Whether a free word is kept for somebody else: who, and until when at most.
+/// Whether a free word is kept for somebody else: for which reference, who that is, and until when at most.
 fn stand_back<W: World>(
     w: &W,
     words: &Words<'_>,
     mine: Option<(u64, u64)>,
     lapse: &mut Option<(u64, u64)>,
-) -> Option<(Owner, u64)> {
+) -> Option<(u64, Owner, u64)> {
     let oldest = words.oldest.load(Acquire);
     if oldest == 0 || mine.is_some_and(|(m, _)| m == oldest) {
         return None;
@@ -241,7 +249,7 @@ fn stand_back<W: World>(
         words.vacate(oldest);
         return None;
     }
-    Some((waiting.owner, until))
+    Some((oldest, waiting.owner, until))
 }
 
 /// Enters the caller as the oldest, unless somebody older is. True: it is the caller.

@@ -1,0 +1,266 @@
+//! The protocol under the model checker: every interleaving of a few processes, on the code that ships.
+//!
+//! Run with `cargo xtask test loom`. The futex is a word of the model's own mutex and condition variable: "sleep while
+//! the word has this value" and "set and wake" are atomic towards each other, as in the kernel. Time stands still unless
+//! a test moves it, deaths are set by the test.
+
+use super::protocol::{self, Limit, Outcome, Takeover, Waiting, Words, World};
+use super::word::{MARK, Owner, State, Word};
+use crate::sync::{AtomicU64, Ordering::*};
+use loom::sync::{Arc, Condvar, Mutex};
+
+/// What the processes share.
+struct Shared {
+    word: AtomicU64,
+    oldest: AtomicU64,
+    /// Who is dead (bit per slot). Under its lock sleeping, waking and dying are atomic.
+    kernel: Mutex<u32>,
+    woken: Condvar,
+    /// A plain cell that only owners touch: loom reports a race if two are in.
+    inside: loom::cell::UnsafeCell<u32>,
+}
+
+// SAFETY: `inside` is only touched by owners of the semaphore, which is what the tests are about; loom checks it.
+unsafe impl Sync for Shared {}
+// SAFETY: as above.
+unsafe impl Send for Shared {}
+
+impl Shared {
+    fn new() -> Arc<Shared> {
+        Arc::new(Shared {
+            word: AtomicU64::new(Word::new(1, 0).0),
+            oldest: AtomicU64::new(0),
+            kernel: Mutex::new(0),
+            woken: Condvar::new(),
+            inside: loom::cell::UnsafeCell::new(0),
+        })
+    }
+
+    fn words(&self) -> Words<'_> {
+        Words { word: &self.word, oldest: &self.oldest, generation: 1 }
+    }
+
+    /// The kernel ends a process: its death is visible and whoever watches it is woken.
+    fn die(&self, slot: u32) {
+        *self.kernel.lock().unwrap() |= 1 << slot;
+        self.woken.notify_all();
+    }
+}
+
+/// One process's surroundings.
+struct Process<'a> {
+    shared: &'a Shared,
+    slot: u32,
+    /// Its clock: waiting long enough for a reservation, or not.
+    now: u64,
+}
+
+impl World for Process<'_> {
+    type Error = ();
+
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn is_alive(&self, owner: Owner) -> bool {
+        *self.shared.kernel.lock().unwrap() & 1 << owner.slot() == 0
+    }
+
+    fn record(&mut self) -> Result<(u64, u64), ()> {
+        Ok((self.slot as u64, 0))
+    }
+
+    fn waiting(&self, reference: u64) -> Option<Waiting> {
+        Some(Waiting { since: 0, owner: owner(reference as u32) }).filter(|w| self.is_alive(w.owner))
+    }
+
+    fn sleep(&self, word: &AtomicU64, expect: u32, watch: Option<Owner>, until: Option<u64>) {
+        let mut dead = self.shared.kernel.lock().unwrap();
+        let asleep = |dead: u32| word.load(SeqCst) as u32 == expect && watch.is_none_or(|o| dead & 1 << o.slot() == 0);
+        // A timed sleep may end at any time; the model lets it end at once only where the test's clock says so.
+        if until.is_some_and(|t| t <= self.now) {
+            return;
+        }
+        while asleep(*dead) {
+            dead = self.shared.woken.wait(dead).unwrap();
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn takeover(&self, _: Owner) -> Takeover {
+        Takeover::Take
+    }
+
+    fn wait_for_gate(&self, _: Owner, _: u32) {}
+
+    fn joiner(&self) -> Option<Owner> {
+        None
+    }
+
+    fn wake_all(&self, _: &AtomicU64) {
+        drop(self.shared.kernel.lock().unwrap());
+        self.shared.woken.notify_all();
+    }
+
+    fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32) {
+        let dead = self.shared.kernel.lock().unwrap();
+        // The kernel's store to the low half: one atomic step against all others.
+        let mut seen = word.load(Relaxed);
+        while let Err(now) = word.compare_exchange(seen, seen & !(u32::MAX as u64) | low as u64, SeqCst, Relaxed) {
+            seen = now;
+        }
+        drop(dead);
+        self.shared.woken.notify_all();
+    }
+}
+
+fn owner(slot: u32) -> Owner {
+    Owner::new(slot, 1)
+}
+
+/// Owns it, touches what only owners may touch.
+fn cycle(s: &Shared, slot: u32) {
+    enter(s, slot, 0);
+    leave(s, slot);
+}
+
+fn leave(s: &Shared, slot: u32) {
+    assert!(protocol::release(&Process { shared: s, slot, now: 0 }, &s.words(), owner(slot), false));
+}
+
+fn enter(s: &Shared, slot: u32, now: u64) {
+    let mut p = Process { shared: s, slot, now };
+    assert_eq!(protocol::acquire(&mut p, &s.words(), owner(slot), Limit::Never), Ok(Outcome::Owned));
+    s.inside.with_mut(|p| {
+        // SAFETY: only the owner of the semaphore is here; loom would report a second one.
+        unsafe { *p += 1 }
+    });
+}
+
+fn bounded(f: impl Fn() + Sync + Send + 'static) {
+    let mut b = loom::model::Builder::new();
+    b.preemption_bound = Some(3);
+    b.check(f);
+}
+
+#[test]
+fn loom_two_processes_exclude_each_other_and_nobody_stays_asleep() {
+    bounded(|| {
+        let s = Shared::new();
+        let other = {
+            let s = s.clone();
+            loom::thread::spawn(move || {
+                cycle(&s, 1);
+                cycle(&s, 1);
+            })
+        };
+        cycle(&s, 2);
+        other.join().unwrap();
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+        // SAFETY: both processes have ended.
+        assert_eq!(s.inside.with(|p| unsafe { *p }), 3);
+    });
+}
+
+#[test]
+fn loom_three_processes() {
+    bounded(|| {
+        let s = Shared::new();
+        let others: Vec<_> = [1, 2]
+            .map(|slot| {
+                let s = s.clone();
+                loom::thread::spawn(move || cycle(&s, slot))
+            })
+            .into();
+        cycle(&s, 4);
+        for o in others {
+            o.join().unwrap();
+        }
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+    });
+}
+
+#[test]
+fn loom_an_owner_that_dies_at_any_time_is_succeeded() {
+    bounded(|| {
+        let s = Shared::new();
+        enter(&s, 1, 0);
+        let waiter = {
+            let s = s.clone();
+            loom::thread::spawn(move || {
+                enter(&s, 2, 0);
+                let w = Word(s.word.load(SeqCst));
+                assert!(w.has(MARK) && w.owner() == Some(owner(2)));
+                leave(&s, 2);
+            })
+        };
+        s.die(1);
+        waiter.join().unwrap();
+        let w = Word(s.word.load(SeqCst));
+        assert!(w.state() == State::Free && w.has(MARK));
+    });
+}
+
+#[test]
+fn loom_two_takers_of_one_dead_owner() {
+    bounded(|| {
+        let s = Shared::new();
+        enter(&s, 1, 0);
+        s.die(1);
+        let other = {
+            let s = s.clone();
+            loom::thread::spawn(move || cycle(&s, 2))
+        };
+        cycle(&s, 4);
+        other.join().unwrap();
+        let w = Word(s.word.load(SeqCst));
+        assert!(w.state() == State::Free && w.has(MARK));
+    });
+}
+
+#[test]
+fn loom_reservations_of_waiters_past_their_bound() {
+    bounded(|| {
+        let s = Shared::new();
+        let others: Vec<_> = [1, 2]
+            .map(|slot| {
+                let s = s.clone();
+                loom::thread::spawn(move || {
+                    enter(&s, slot, protocol::BOUND);
+                    leave(&s, slot);
+                })
+            })
+            .into();
+        cycle(&s, 4);
+        for o in others {
+            o.join().unwrap();
+        }
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+        assert_eq!(s.oldest.load(SeqCst), 0);
+    });
+}
+
+#[test]
+fn loom_a_waiter_with_a_reservation_dies() {
+    bounded(|| {
+        let s = Shared::new();
+        enter(&s, 1, 0);
+        // Process 5 has entered itself as the oldest; it dies without ever taking the semaphore.
+        s.oldest.store(5, SeqCst);
+        let waiter = {
+            let s = s.clone();
+            loom::thread::spawn(move || cycle(&s, 2))
+        };
+        let killer = {
+            let s = s.clone();
+            loom::thread::spawn(move || s.die(5))
+        };
+        leave(&s, 1);
+        killer.join().unwrap();
+        waiter.join().unwrap();
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+    });
+}
