@@ -3,7 +3,7 @@
 use super::file::{self, Found, Options};
 use super::keeper;
 use super::map::Map;
-use super::members::{Members, shorten};
+use super::members::{Members, Who, shorten};
 use super::word::Owner;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, Ordering::*};
@@ -129,41 +129,30 @@ impl Arena {
     }
 
     fn start_keeper(&self) -> Result<Owner> {
-        let command = lock(&self.command).clone();
-        let (tx, rx) = std::sync::mpsc::sync_channel(1);
-        // SAFETY: arenas live in `OPEN`, from which nothing is ever removed.
-        let arena: &'static Arena = unsafe { &*(self as *const Arena) };
-        let body = move || {
-            let owner = keeper::register(arena, command.as_deref());
-            let failed = owner.is_err();
-            if let Ok(me) = &owner {
-                arena.me_page().owner.store(me.bits(), Release);
-            }
-            // The receiver waits; it cannot be gone.
-            let _ = tx.send(owner);
-            if failed {
-                return;
-            }
-            loop {
-                // SAFETY: no arguments. All signals are blocked here, so it never returns.
-                unsafe { libc::pause() };
-            }
-        };
+        let start = Start { arena: self, who: self.identity(), result: Mutex::new(None), done: AtomicU32::new(0) };
         // The keeper must never run the program's signal handlers: it inherits a full mask.
         let old = block_all_signals();
-        let spawned = std::thread::Builder::new().name("xsem-keeper".into()).stack_size(128 * 1024).spawn(body);
+        let started = spawn(&start);
         restore_signals(&old);
-        match spawned {
-            Ok(_) => rx.recv().unwrap_or_else(|_| Err(Error::new(Code::NotEnoughMemory, "the keeper thread ended"))),
-            Err(e) => Err(Error::new(Code::NotEnoughMemory, "the keeper thread cannot be started")
+        started.map_err(|e| {
+            Error::new(Code::NotEnoughMemory, "the keeper thread cannot be started")
                 .because(e)
-                .advice("raise the limit on processes (`ulimit -u`)")),
+                .advice("raise the limit on processes (`ulimit -u`)")
+        })?;
+        while start.done.load(Acquire) == 0 {
+            super::futex::wait_private(&start.done, 0);
         }
+        let done = lock(&start.result).take();
+        done.unwrap_or_else(|| Err(Error::new(Code::NotEnoughMemory, "the keeper thread ended")))
+    }
+
+    fn identity(&self) -> Who {
+        Who::this_process(lock(&self.command).as_deref())
     }
 
     /// Registers with the calling thread as the keeper. For tracers.
     pub fn register_inline(&self) -> Result<Owner> {
-        let me = keeper::register(self, None)?;
+        let me = keeper::register(self, &self.identity())?;
         self.me_page().owner.store(me.bits(), Release);
         self.me_page().state.store(2, Release);
         Ok(me)
@@ -171,11 +160,63 @@ impl Arena {
 
     /// What others see as this process's command, now or when it registers.
     pub fn describe(&self, command: &str) {
-        let text = shorten(command, 130);
+        let text = shorten(command, 135);
         match self.me() {
             Some(me) => self.members.describe(&self.map, me, &text),
             None => *lock(&self.command) = Some(text),
         }
+    }
+}
+
+/// What the keeper is given. Lives on the stack of the thread that registers, until `done` is set.
+struct Start<'a> {
+    arena: &'a Arena,
+    who: Who,
+    result: Mutex<Option<Result<Owner>>>,
+    done: AtomicU32,
+}
+
+/// Starts the keeper by the C library: a thread of std would set up a signal stack and make the allocator set up an
+/// arena for it, which costs more than everything else here.
+fn spawn(start: &Start<'_>) -> std::io::Result<()> {
+    // SAFETY: an all-zero pthread_attr_t is a valid value to be overwritten by pthread_attr_init.
+    let mut attr: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
+    let mut thread: libc::pthread_t = 0;
+    let arg = std::ptr::from_ref(start).cast_mut().cast();
+    // SAFETY: `attr` is initialized before its use and destroyed after it. The argument outlives its use: the caller
+    // waits for `done`, after which the thread does not touch it.
+    let r = unsafe {
+        libc::pthread_attr_init(&mut attr);
+        libc::pthread_attr_setstacksize(&mut attr, 128 * 1024);
+        libc::pthread_attr_setdetachstate(&mut attr, libc::PTHREAD_CREATE_DETACHED);
+        let r = libc::pthread_create(&mut thread, &attr, keeper_thread, arg);
+        libc::pthread_attr_destroy(&mut attr);
+        r
+    };
+    if r == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(r)) }
+}
+
+extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
+    // SAFETY: the thread that started us waits with this value alive until `done` is set below.
+    let start: &Start<'_> = unsafe { &*arg.cast() };
+    // SAFETY: a NUL-terminated name of fewer than 16 bytes for the calling thread.
+    unsafe { libc::prctl(libc::PR_SET_NAME, c"xsem-keeper".as_ptr()) };
+    let owner = keeper::register(start.arena, &start.who);
+    let failed = owner.is_err();
+    if let Ok(me) = &owner {
+        start.arena.me_page().owner.store(me.bits(), Release);
+    }
+    *lock(&start.result) = Some(owner);
+    let done: *const AtomicU32 = &start.done;
+    start.done.store(1, Release);
+    // From here on the value may be gone; waking its address is harmless.
+    super::futex::wake_private_at(done);
+    if failed {
+        return std::ptr::null_mut();
+    }
+    loop {
+        // SAFETY: no arguments. All signals are blocked here, so it never returns.
+        unsafe { libc::pause() };
     }
 }
 

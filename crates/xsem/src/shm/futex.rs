@@ -102,6 +102,11 @@ pub fn wake_all(word: *const StdU32) {
 
 /// The same for a word of this process only.
 pub fn wake_private_all(word: &StdU32) {
+    wake_private_at(word);
+}
+
+/// The same for an address where the word may be gone already.
+pub fn wake_private_at(word: *const StdU32) {
     // SAFETY: FUTEX_WAKE only looks the address up.
     unsafe { libc::syscall(libc::SYS_futex, word, FUTEX_WAKE | PRIVATE, i32::MAX, 0usize, 0usize, 0) };
 }

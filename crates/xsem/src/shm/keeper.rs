@@ -84,7 +84,7 @@ impl RobustList {
 
 /// Registers with the calling thread as the keeper: a slot, the gate's lock, the identity. The thread must live as long
 /// as the process.
-pub fn register(arena: &Arena, command: Option<&str>) -> Result<Owner> {
+pub fn register(arena: &Arena, who: &super::members::Who) -> Result<Owner> {
     let list = RobustList::new()?;
     list.install()?;
     let (slot, generation) = take_slot(arena, list)?;
@@ -96,7 +96,7 @@ pub fn register(arena: &Arena, command: Option<&str>) -> Result<Owner> {
     })?;
     // Records of the previous incarnation come with the slot; nobody waits with them any more.
     super::waiters::adopt(&arena.map, slot);
-    arena.members.introduce(&arena.map, slot, generation, &super::members::Who::this_process(command));
+    arena.members.introduce(&arena.map, slot, generation, who);
     tracing::debug!(slot, generation, "joined the namespace");
     Ok(Owner::new(slot, generation))
 }

@@ -80,6 +80,9 @@ pub enum Gate {
     Covering,
 }
 
+/// Bytes of an identity's command, its length included.
+const COMMAND: usize = 17 * 8;
+
 /// A member's identity as text and numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Who {
@@ -99,7 +102,7 @@ impl Who {
             uid: sys::uid(),
             start: sys::stat_of(pid).map_or(0, |s| s.start),
             pid_ns: sys::pid_namespace(),
-            command: command.map_or_else(sys::command_line, str::to_owned),
+            command: shorten(&command.map_or_else(sys::command_line, str::to_owned), COMMAND - 1),
         }
     }
 }
@@ -128,11 +131,13 @@ fn store(id: &Identity, w: &Who, when: u64) {
     store_command(id, &w.command);
 }
 
+/// No allocation: the keeper does this, too.
 fn store_command(id: &Identity, command: &str) {
-    let text = shorten(command, id.command.len() * 8 - 1);
-    let mut bytes = vec![text.len() as u8];
-    bytes.extend(text.as_bytes());
-    bytes.resize(id.command.len() * 8, 0);
+    let mut bytes = [0u8; COMMAND];
+    bytes[0] = command.len().min(COMMAND - 1) as u8;
+    for (to, from) in bytes[1..].iter_mut().zip(command.bytes()) {
+        *to = from;
+    }
     for (word, chunk) in id.command.iter().zip(bytes.chunks_exact(8)) {
         word.store(u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8])), Relaxed);
     }
