@@ -89,24 +89,20 @@ pub trait Interrupted: Debug + Sync {
     fn give_up(&self) -> bool;
 }
 
-/// A claim as its owner keeps it. The engine reads `key` only; it names the claim beyond doubt.
+/// A claim as its owner keeps it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Claim {
     /// The fencing token.
     pub token: u64,
-    /// The engine's own: which member of this process owns it.
+    /// The engine's own: names, with the token, the claim beyond doubt.
     pub key: u64,
-    /// The claimant that it belongs to.
-    pub claimant: u32,
-    /// Whether it is a further level of a claim that the claimant had already.
-    pub nested: bool,
 }
 
 impl Claim {
     /// For engines: a claim with these facts.
-    pub fn new(token: u64, key: u64, claimant: u32, nested: bool) -> Claim {
-        Claim { token, key, claimant, nested }
+    pub fn new(token: u64, key: u64) -> Claim {
+        Claim { token, key }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use crate::claim::Kind;
 use crate::deadline::Deadline;
-use crate::engine::{Ending, Object, Spec};
-use crate::error::{Error, Result};
+use crate::engine::{Object, Spec};
+use crate::error::Result;
 use crate::guard::{AcquireError, Guard, Home, Recovery};
 use crate::name::Name;
 use crate::namespace::Namespace;
@@ -206,20 +206,10 @@ impl Exclusive {
         &*self.object
     }
 
+    /// The uncontended release; false: the long way.
     #[inline]
-    pub(crate) fn give_back(&self, claim: &crate::engine::Claim) -> Result<()> {
-        if let Some(fast) = &self.fast
-            && fast.release(claim)
-        {
-            return Ok(());
-        }
-        self.give_back_slow(claim)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn give_back_slow(&self, claim: &crate::engine::Claim) -> std::result::Result<(), Error> {
-        self.object.release(claim, Ending::Release)
+    pub(crate) fn give_back_fast(&self, claim: &crate::engine::Claim) -> bool {
+        self.fast.as_ref().is_some_and(|fast| fast.release(claim))
     }
 }
 

@@ -62,7 +62,7 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// 288 when the claim was not held any more.
     pub fn release(self) -> Result<()> {
-        let done = self.sem().give_back(&self.claim);
+        let done = self.sem().object().release(&self.claim, Ending::Release);
         self.dissolve();
         done
     }
@@ -96,7 +96,17 @@ impl<'a> Guard<'a> {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let Err(e) = self.sem().give_back(&self.claim) {
+        if !self.sem().give_back_fast(&self.claim) {
+            self.drop_slow();
+        }
+    }
+}
+
+impl Guard<'_> {
+    #[cold]
+    #[inline(never)]
+    fn drop_slow(&self) {
+        if let Err(e) = self.sem().object().release(&self.claim, Ending::Release) {
             tracing::debug!(name = self.sem().name(), error = %e, "a dropped guard had nothing to release");
         }
     }

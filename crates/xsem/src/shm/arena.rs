@@ -19,13 +19,6 @@ pub struct Me {
     state: AtomicU32,
 }
 
-/// Per semaphore and process: which claimant owns it while the process does, and how deep it nests. Wiped by a fork, too.
-#[repr(C)]
-pub struct Local {
-    pub claimant: AtomicU32,
-    pub depth: AtomicU32,
-}
-
 /// An open namespace of this process. Lives until the process ends.
 #[derive(Debug)]
 pub struct Arena {
@@ -33,11 +26,10 @@ pub struct Arena {
     pub members: Members,
     dev_ino: (u64, u64),
     me: *const Me,
-    locals: *const Local,
     command: Mutex<Option<String>>,
 }
 
-// SAFETY: `me` and `locals` point to mappings that are never unmapped and only accessed through atomics.
+// SAFETY: `me` points to a mapping that is never unmapped and only accessed through atomics.
 unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
@@ -74,10 +66,8 @@ impl Arena {
             Some(Found::Known(a)) => return Ok(Some(a)),
             Some(Found::New(o)) => o,
         };
-        let locals = wiped_on_fork(o.map.geo.max_semaphores as usize * size_of::<Local>())?;
         let arena = Arc::new(Arena {
             me: wiped_on_fork(4096)?.cast(),
-            locals: locals.cast(),
             map: o.map,
             members: Members::new(o.gate),
             dev_ino: o.dev_ino,
@@ -98,14 +88,6 @@ impl Arena {
     #[inline]
     pub fn me(&self) -> Option<Owner> {
         Owner::from_bits(self.me_page().owner.load(Acquire))
-    }
-
-    /// The local part of a semaphore.
-    #[inline]
-    pub fn local(&self, cell: u32) -> &Local {
-        assert!(cell < self.map.geo.max_semaphores);
-        // SAFETY: inside the mapping by the check above; never unmapped, all atomics.
-        unsafe { &*self.locals.add(cell as usize) }
     }
 
     /// Who this process is; registers it first where necessary.

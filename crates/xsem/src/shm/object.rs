@@ -1,6 +1,6 @@
 //! An open exclusive semaphore in shared memory.
 
-use super::arena::{Arena, Local, Me};
+use super::arena::{Arena, Me};
 use super::futex::{self, Watch, Woke};
 use super::inspect;
 use super::layout::Cell;
@@ -49,7 +49,6 @@ pub fn claimant() -> u32 {
 pub struct FastPath {
     cell: &'static Cell,
     me: &'static Me,
-    local: &'static Local,
     free: Word,
 }
 
@@ -62,40 +61,47 @@ impl FastPath {
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
             return None;
         }
-        Some(book(self.cell, self.local, me, claimant()))
+        Some(book(self.cell, key(me, claimant())))
     }
 
     /// The last level of a claim without flags: free now. False: the long way.
     #[inline]
     pub fn release(&self, claim: &Claim) -> bool {
-        let (me, c, l) = (self.me.owner.load(Relaxed), self.cell, self.local);
-        if me as u64 != claim.key
-            || l.claimant.load(Relaxed) != claim.claimant
-            || l.depth.load(Relaxed) != 0
+        let (me, c) = (self.me.owner.load(Relaxed), self.cell);
+        if me as u64 != claim.key >> 32
+            || c.claim.load(Relaxed) != claim.key
             || c.token.load(Relaxed) != claim.token
+            || c.depth.load(Relaxed) != 0
         {
             return false;
         }
-        l.claimant.store(0, Relaxed);
         c.claim.store(0, Relaxed);
         if c.word.compare_exchange(self.free.0 | me as u64, self.free.0, Release, Relaxed).is_ok() {
             return true;
         }
-        // Flags are set: the long way expects an owner.
-        l.claimant.store(claim.claimant, Relaxed);
+        // Flags are set: the long way expects a claim that is written down.
+        c.claim.store(claim.key, Relaxed);
         false
     }
 }
 
+/// What `Cell::claim` says while a claimant of a member owns it.
+///
+/// It also answers "is it mine already?": a thread finds its own key there only if it wrote it itself and has not cleared
+/// it since; everybody else writes another key, and whoever releases clears it first.
+#[inline]
+fn key(me: u32, claimant: u32) -> u64 {
+    (me as u64) << 32 | claimant as u64
+}
+
 /// Writes down what the word does not say. Only the owner does this, so nothing of it needs a locked instruction.
 #[inline]
-fn book(cell: &Cell, local: &Local, me: u32, claimant: u32) -> Claim {
-    local.claimant.store(claimant, Relaxed);
+fn book(cell: &Cell, key: u64) -> Claim {
     let token = cell.token.load(Relaxed) + 1;
     cell.token.store(token, Relaxed);
     cell.since.store(now_coarse(), Relaxed);
-    cell.claim.store((me as u64) << 32 | claimant as u64, Release);
-    Claim::new(token, me as u64, claimant, false)
+    cell.claim.store(key, Release);
+    Claim::new(token, key)
 }
 
 /// An open semaphore.
@@ -118,10 +124,6 @@ impl ShmExclusive {
     fn cell(&self) -> &'static Cell {
         // SAFETY: the index was checked in `new`, cursors only grow; arenas and their maps live until the process ends.
         unsafe { &*(self.arena.map.cell(self.index).expect("checked in new") as *const Cell) }
-    }
-
-    fn local(&self) -> &Local {
-        self.arena.local(self.index)
     }
 
     fn words(&self) -> Words<'_> {
@@ -168,14 +170,12 @@ impl ShmExclusive {
 
     /// Nests, if the claimant owns it already.
     fn nest(&self, me: Owner, claimant: u32) -> Result<Option<Grant>> {
-        let (cell, local) = (self.cell(), self.local());
-        let mine = local.claimant.load(Relaxed) == claimant
-            && self.load().owner() == Some(me)
-            && self.load().generation() == self.generation;
-        if !mine {
+        let (cell, key) = (self.cell(), key(me.bits(), claimant));
+        let token = cell.token.load(Relaxed);
+        if !self.owns(me, &Claim::new(token, key)) {
             return Ok(None);
         }
-        let depth = local.depth.load(Relaxed) + 1;
+        let depth = cell.depth.load(Relaxed) + 1;
         if depth >= MAX_DEPTH {
             return Err(Error::new(
                 Code::TooManySemRequests,
@@ -184,10 +184,8 @@ impl ShmExclusive {
             .of(self.name.as_str())
             .advice("release as often as you acquire"));
         }
-        local.depth.store(depth, Relaxed);
         cell.depth.store(depth, Relaxed);
-        let token = cell.token.load(Relaxed);
-        Ok(Some(Grant::new(Claim::new(token, me.bits() as u64, claimant, true), None)))
+        Ok(Some(Grant::new(Claim::new(token, key), None)))
     }
 
     /// Whether this member shares the claim with this token.
@@ -250,7 +248,7 @@ impl ShmExclusive {
         let w = self.load();
         w.generation() == self.generation
             && w.owner() == Some(me)
-            && self.local().claimant.load(Relaxed) == claim.claimant
+            && self.cell().claim.load(Relaxed) == claim.key
             && self.cell().token.load(Relaxed) == claim.token
     }
 }
@@ -299,9 +297,9 @@ impl Object for ShmExclusive {
                 );
             }
         }
-        self.local().depth.store(0, Relaxed);
+        // A dead owner may have left its nesting.
         cell.depth.store(0, Relaxed);
-        let claim = book(cell, self.local(), me.bits(), request.claimant);
+        let claim = book(cell, key(me.bits(), request.claimant));
         if let Some(label) = request.label {
             obituary::set_label(&self.arena, self.index, claim.token, label);
         }
@@ -317,17 +315,13 @@ impl Object for ShmExclusive {
     }
 
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
-        let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key) else { return Err(self.not_owner()) };
-        if self.shares(me, claim.token) && self.local().claimant.load(Relaxed) != claim.claimant {
-            return self.leave(me, claim, ending);
-        }
+        let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32) else { return Err(self.not_owner()) };
         if !self.owns(me, claim) {
-            return Err(self.not_owner());
+            return if self.shares(me, claim.token) { self.leave(me, claim, ending) } else { Err(self.not_owner()) };
         }
-        let (cell, local) = (self.cell(), self.local());
-        let depth = local.depth.load(Relaxed);
+        let cell = self.cell();
+        let depth = cell.depth.load(Relaxed);
         if ending == Ending::Release && depth > 0 {
-            local.depth.store(depth - 1, Relaxed);
             cell.depth.store(depth - 1, Relaxed);
             return Ok(());
         }
@@ -339,9 +333,7 @@ impl Object for ShmExclusive {
         {
             cold.longest.fetch_max(now().saturating_sub(cell.since.load(Relaxed)), Relaxed);
         }
-        local.depth.store(0, Relaxed);
         cell.depth.store(0, Relaxed);
-        local.claimant.store(0, Relaxed);
         cell.claim.store(0, Relaxed);
         let world = ShmWorld::new(self, me, None);
         let mark = matches!(ending, Ending::Abandon(_));
@@ -393,16 +385,16 @@ impl Object for ShmExclusive {
             }
         };
         if !joined {
-            let claim = Claim::new(token, me.bits() as u64, claimant(), false);
+            let claim = Claim::new(token, key(me.bits(), claimant()));
             self.leave(me, &claim, Ending::Release)?;
             return Ok(None);
         }
         tracing::debug!(name = %self.name, token, "shares a claim");
-        Ok(Some(Claim::new(token, me.bits() as u64, claimant(), true)))
+        Ok(Some(Claim::new(token, key(me.bits(), claimant()))))
     }
 
     fn is_held(&self, claim: &Claim) -> bool {
-        self.arena.me().filter(|m| m.bits() as u64 == claim.key).is_some_and(|me| {
+        self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32).is_some_and(|me| {
             self.owns(me, claim)
                 || self.shares(me, claim.token)
                     && self.load().owner().is_some()
@@ -416,12 +408,7 @@ impl Object for ShmExclusive {
         // SAFETY: arenas are kept in a list from which nothing is removed, so references into them live as long as the
         // process.
         let arena: &'static Arena = unsafe { &*arena };
-        Some(FastPath {
-            cell: self.cell(),
-            me: arena.me_page(),
-            local: arena.local(self.index),
-            free: Word::new(self.generation, 0),
-        })
+        Some(FastPath { cell: self.cell(), me: arena.me_page(), free: Word::new(self.generation, 0) })
     }
 }
 
