@@ -212,3 +212,19 @@ fn a_shared_claim_that_its_guest_leaves_stays_with_its_owner() {
     drop(guard);
     assert!(ns.inspect("a").unwrap().holders.is_empty());
 }
+
+#[test]
+fn a_thread_that_ends_as_owner_leaves_the_mark() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            std::mem::forget(sem.acquire().unwrap());
+            std::mem::forget(sem.acquire().unwrap());
+        });
+    });
+    match sem.acquire_timeout(Duration::from_secs(10)) {
+        Err(AcquireError::OwnerDied(r)) => assert_eq!(r.deaths().unwrap().first.cause, Cause::ThreadEnded),
+        other => panic!("{other:?}"),
+    }
+}

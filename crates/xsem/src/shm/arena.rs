@@ -40,6 +40,11 @@ fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// Every namespace that this process has open.
+pub fn all() -> Vec<Arc<Arena>> {
+    lock(&OPEN).clone()
+}
+
 /// Zeroed memory of this process that a forked child sees as zeros again.
 fn wiped_on_fork(len: usize) -> Result<*const u8> {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);

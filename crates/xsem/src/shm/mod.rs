@@ -14,6 +14,7 @@
 //! | `names`, `blob` | the name index; text in blocks |
 //! | `obituary` | what dead owners leave; labels |
 //! | `object` | an open semaphore |
+//! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
 //! | `futex`, `sys` | the only system calls |
 
@@ -31,12 +32,14 @@ mod obituary;
 mod object;
 mod protocol;
 mod sys;
+mod thread;
 mod waiters;
 mod word;
 
 pub use file::Options;
-pub use object::{FastPath, claimant};
+pub use object::FastPath;
 pub(crate) use sys::user_name;
+pub use thread::claimant;
 
 use crate::claim::{Kind, Report, Summary};
 use crate::engine::{Engine, Object, Spec};

@@ -5,8 +5,10 @@ use super::futex::{self, Watch, Woke};
 use super::inspect;
 use super::layout::Cell;
 use super::members::{Gate, Life};
+use super::names;
 use super::obituary;
 use super::protocol::{self, Limit, Outcome, Takeover, Waiting, Words, World};
+use super::thread;
 use super::waiters::{Record, target};
 use super::word::{CLOSING, JOINED, MARK, Owner, Word};
 use crate::claim::{Cause, Kind};
@@ -17,32 +19,13 @@ use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 use std::cell::Cell as StdCell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32 as StdU32};
+use std::sync::atomic::AtomicBool;
 
 /// Deepest nesting of one claim.
 const MAX_DEPTH: u32 = 65_535;
 
 /// A second look once a second covers what no single fault can bring about. Tests switch it off.
 pub static RECHECK: AtomicBool = AtomicBool::new(true);
-
-static NEXT_CLAIMANT: StdU32 = StdU32::new(1);
-
-thread_local! {
-    static CLAIMANT: StdCell<u32> = const { StdCell::new(0) };
-}
-
-/// The calling thread's number in this process: small, never 0, never used twice.
-#[inline]
-pub fn claimant() -> u32 {
-    CLAIMANT.with(|c| match c.get() {
-        0 => {
-            let n = NEXT_CLAIMANT.fetch_add(1, Relaxed);
-            c.set(n);
-            n
-        }
-        n => n,
-    })
-}
 
 /// What the uncontended path needs: one compare-and-swap each way, and plain stores in one cache line.
 #[derive(Clone, Copy)]
@@ -61,7 +44,7 @@ impl FastPath {
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
             return None;
         }
-        Some(book(self.cell, key(me, claimant())))
+        Some(book(self.cell, key(me, thread::claimant())))
     }
 
     /// The last level of a claim without flags: free now. False: the long way.
@@ -77,6 +60,7 @@ impl FastPath {
         }
         c.claim.store(0, Relaxed);
         if c.word.compare_exchange(self.free.0 | me as u64, self.free.0, Release, Relaxed).is_ok() {
+            thread::gave_one_back();
             return true;
         }
         // Flags are set: the long way expects a claim that is written down.
@@ -101,6 +85,7 @@ fn book(cell: &Cell, key: u64) -> Claim {
     cell.token.store(token, Relaxed);
     cell.since.store(now_coarse(), Relaxed);
     cell.claim.store(key, Release);
+    thread::took_one();
     Claim::new(token, key)
 }
 
@@ -244,6 +229,22 @@ impl ShmExclusive {
         protocol::acquire(&mut ShmWorld::new(self, me, None), &self.words(), me, limit)
     }
 
+    /// Ends what an ended thread of this process has left here, if it did.
+    pub fn end_of_thread(arena: &Arc<Arena>, index: u32, me: Owner, claimant: u32) {
+        let Some(cell) = arena.map.cell(index) else { return };
+        let key = key(me.bits(), claimant);
+        if cell.claim.load(Relaxed) != key {
+            return;
+        }
+        let generation = Word(cell.word.load(Acquire)).generation();
+        let Some(name) = names::name_of(arena, index, generation).and_then(|n| Name::new(&n).ok()) else { return };
+        if let Ok(sem) = ShmExclusive::new(arena.clone(), index, generation, name) {
+            let claim = Claim::new(cell.token.load(Relaxed), key);
+            // 288 when the claim had been ended from outside: then nothing is left to do.
+            let _ = sem.release(&claim, Ending::Abandon(Cause::ThreadEnded));
+        }
+    }
+
     fn owns(&self, me: Owner, claim: &Claim) -> bool {
         let w = self.load();
         w.generation() == self.generation
@@ -335,6 +336,7 @@ impl Object for ShmExclusive {
         }
         cell.depth.store(0, Relaxed);
         cell.claim.store(0, Relaxed);
+        thread::gave_one_back();
         let world = ShmWorld::new(self, me, None);
         let mark = matches!(ending, Ending::Abandon(_));
         if protocol::release(&world, &self.words(), me, mark) { Ok(()) } else { Err(self.not_owner()) }
@@ -385,12 +387,12 @@ impl Object for ShmExclusive {
             }
         };
         if !joined {
-            let claim = Claim::new(token, key(me.bits(), claimant()));
+            let claim = Claim::new(token, key(me.bits(), thread::claimant()));
             self.leave(me, &claim, Ending::Release)?;
             return Ok(None);
         }
         tracing::debug!(name = %self.name, token, "shares a claim");
-        Ok(Some(Claim::new(token, key(me.bits(), claimant()))))
+        Ok(Some(Claim::new(token, key(me.bits(), thread::claimant()))))
     }
 
     fn is_held(&self, claim: &Claim) -> bool {
