@@ -181,7 +181,9 @@ pub fn audit(arena: &Arena) -> Vec<String> {
             continue;
         };
         for (i, word, next) in chain {
-            if std::mem::replace(&mut linked[i as usize], true) {
+            // Cells that were added since are not judged.
+            let Some(seen) = linked.get_mut(i as usize) else { continue };
+            if std::mem::replace(seen, true) {
                 bad.push(format!("cell {i} is linked twice"));
             }
             if next >> 33 != word.generation() as u64 & 0x7fff_ffff {
@@ -197,7 +199,7 @@ pub fn audit(arena: &Arena) -> Vec<String> {
         }
     }
     let mut seen_names = std::collections::HashSet::new();
-    for i in 0..map.cells() {
+    for (i, linked) in (0..).zip(linked) {
         let Some(cell) = map.cell(i) else { continue };
         let word = Word(cell.word.load(Acquire));
         match word.state() {
@@ -210,7 +212,7 @@ pub fn audit(arena: &Arena) -> Vec<String> {
                     Some(n) if !seen_names.insert(n.clone()) => bad.push(format!("the name `{n}` is there twice")),
                     Some(_) => {}
                 }
-                if !linked[i as usize] {
+                if !linked {
                     bad.push(format!("cell {i}: {word:?}, but it is not linked"));
                 }
                 if kind_of(cell).is_none() {
@@ -229,7 +231,7 @@ pub fn audit(arena: &Arena) -> Vec<String> {
             bad.push(format!("cell {i} names slot {}, which does not exist", o.slot()));
         }
         let oldest = cell.oldest.load(Acquire);
-        if oldest != 0 && map.waiter(oldest as u32 - 1).is_none() {
+        if oldest != 0 && (oldest as u32).checked_sub(1).and_then(|w| map.waiter(w)).is_none() {
             bad.push(format!("cell {i}: its oldest waiter does not exist"));
         }
     }

@@ -89,7 +89,7 @@ pub fn register(arena: &Arena, who: &super::members::Who) -> Result<Owner> {
     list.install()?;
     let (slot, generation) = take_slot(arena, list)?;
     // Before anything is claimed: whoever sees this member die must be able to wait for its last write.
-    sys::lock_byte(arena.members.gate_fd(), slot as u64).map_err(|e| {
+    arena.members.lock_gate(slot).map_err(|e| {
         Error::new(Code::NotEnoughMemory, "the gate file gives no lock")
             .because(e)
             .advice("raise the limit on file locks (`ulimit -x`)")

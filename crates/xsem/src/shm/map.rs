@@ -16,6 +16,7 @@ pub struct Map {
     base: *mut u8,
     pub geo: Geometry,
     file: OwnedFd,
+    dev_ino: (u64, u64),
 }
 
 // SAFETY: the mapping lives as long as the process, and everything in it is only accessed through atomics.
@@ -26,6 +27,7 @@ unsafe impl Sync for Map {}
 impl Map {
     /// Maps `file`, whose length the caller has compared with the geometry.
     pub fn new(file: OwnedFd, geo: Geometry) -> Result<Map> {
+        let dev_ino = sys::dev_ino(&file).unwrap_or_default();
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), geo.len as usize, prot, flags, file.as_raw_fd(), 0) };
@@ -34,7 +36,7 @@ impl Map {
                 .because(std::io::Error::last_os_error())
                 .advice("raise the address space limit (`ulimit -v`), or use a namespace with fewer semaphores"));
         }
-        Ok(Map { base: base.cast(), geo, file })
+        Ok(Map { base: base.cast(), geo, file, dev_ino })
     }
 
     /// The type-checked reference at an offset.
@@ -166,6 +168,7 @@ impl Map {
         let mut at = offset / UNIT * UNIT;
         while at < offset + len {
             if !self.is_present(at) {
+                self.check_descriptor()?;
                 fallocate(&self.file, at, UNIT)?;
                 let (word, bit) = self.present_bit(at);
                 word.fetch_or(bit, AcqRel);
@@ -173,6 +176,15 @@ impl Map {
             at += UNIT;
         }
         Ok(())
+    }
+
+    /// Programs that close every descriptor (daemons do) close ours, too; its number may name another file now.
+    fn check_descriptor(&self) -> Result<()> {
+        if sys::dev_ino(&self.file) == Some(self.dev_ino) {
+            return Ok(());
+        }
+        Err(Error::new(Code::InvalidHandle, "the program has closed the descriptor of the namespace file")
+            .advice("open the namespace after closing descriptors, or leave this one open (it is close-on-exec)"))
     }
 
     /// The next never-used entry of a table, or None when the table is full. The cursor moves after the room is there.
@@ -190,7 +202,9 @@ impl Map {
 
     /// Whether the file still has its name and length: the descriptor's link count says.
     pub fn is_linked(&self) -> bool {
-        sys::fstat(&self.file).is_ok_and(|s| s.st_nlink == 1 && s.st_size as u64 == self.geo.len)
+        let stat = sys::fstat(&self.file);
+        // A descriptor that the program has closed says nothing about the file.
+        stat.map_or(true, |s| (s.st_dev, s.st_ino) != self.dev_ino || s.st_nlink == 1 && s.st_size as u64 == self.geo.len)
     }
 }
 

@@ -164,6 +164,7 @@ fn words(id: &Identity) -> impl Iterator<Item = u64> + '_ {
 #[derive(Debug)]
 pub struct Members {
     gate: OwnedFd,
+    gate_id: Option<(u64, u64)>,
     my_pid_ns: u64,
 }
 
@@ -171,12 +172,23 @@ impl Members {
     /// With the descriptor of the gate file, which is never closed: closing it anywhere in the process would drop the
     /// process's lock in it.
     pub fn new(gate: OwnedFd) -> Members {
-        Members { gate, my_pid_ns: sys::pid_namespace() }
+        Members { gate_id: sys::dev_ino(&gate), gate, my_pid_ns: sys::pid_namespace() }
     }
 
-    /// The gate file.
-    pub fn gate_fd(&self) -> i32 {
-        self.gate.as_raw_fd()
+    /// Takes the gate's lock for a slot, waiting for a previous holder that is being taken apart.
+    pub fn lock_gate(&self, slot: u32) -> std::io::Result<()> {
+        match sys::dev_ino(&self.gate) == self.gate_id {
+            true => sys::lock_byte(self.gate.as_raw_fd(), slot as u64),
+            // Closed by the program; the number may name another file now.
+            false => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
+        }
+    }
+
+    fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
+        match sys::dev_ino(&self.gate) == self.gate_id {
+            true => sys::byte_is_locked(self.gate.as_raw_fd(), slot as u64),
+            false => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
+        }
     }
 
     /// Whether an owner lives.
@@ -210,9 +222,9 @@ impl Members {
     }
 
     fn stopped_writing(&self, map: &Map, slot: u32, s: &Slot) -> bool {
-        match sys::byte_is_locked(self.gate_fd(), slot as u64) {
+        match self.gate_is_locked(slot) {
             Ok(false) => true,
-            // ENOLCK and its like: only /proc can say.
+            // Still held, or nobody can say (ENOLCK and its like): /proc may know.
             _ => self.identity_in_slot(map, slot).is_some_and(|(g, who)| {
                 s.stamp.load(Acquire) as u32 == g
                     && who.pid_ns == self.my_pid_ns

@@ -184,6 +184,11 @@ pub fn fstat(fd: &impl AsRawFd) -> io::Result<libc::stat> {
     }
 }
 
+/// Device and inode.
+pub fn dev_ino(fd: &impl AsRawFd) -> Option<(u64, u64)> {
+    fstat(fd).ok().map(|s| (s.st_dev, s.st_ino))
+}
+
 /// A descriptor that becomes readable when the process ends, if there is such a process.
 pub fn pidfd(pid: u32) -> Option<OwnedFd> {
     // SAFETY: plain numbers.
