@@ -228,3 +228,67 @@ fn a_thread_that_ends_as_owner_leaves_the_mark() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn joining_ones_own_claim_changes_nothing() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let guard = sem.acquire().unwrap();
+    assert!(sem.join(guard.token()).unwrap().is_none());
+    assert!(guard.is_held());
+    let _other = Child::new(|| assert_eq!(code(sem.try_acquire()), Code::ExclSemAlreadyOwned));
+}
+
+#[test]
+fn an_owner_and_its_sharers_that_all_die_are_each_told_once() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let owner = Child::new(|| std::mem::forget(sem.acquire().unwrap()));
+    let token = ns.inspect("a").unwrap().holders[0].token;
+    let sharers = [0, 1].map(|_| Child::new(|| std::mem::forget(sem.join(token).unwrap().expect("the claim is held"))));
+    drop((owner, sharers));
+    match sem.acquire_timeout(Duration::from_secs(10)) {
+        Err(AcquireError::OwnerDied(r)) => assert_eq!(r.deaths().unwrap().count, 3),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(ns.inspect("a").unwrap().counters.deaths, 3);
+}
+
+#[test]
+fn an_heir_does_not_inherit_the_nesting() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let owner = Child::new(|| {
+        std::mem::forget(sem.acquire().unwrap());
+        std::mem::forget(sem.acquire().unwrap());
+    });
+    let shared = sem.join(ns.inspect("a").unwrap().holders[0].token).unwrap().expect("the claim is held");
+    drop(owner);
+    std::thread::scope(|s| {
+        // The waiter's takeover passes the claim to this process.
+        let waiter = s.spawn(|| sem.acquire_timeout(Duration::from_secs(30)).map(drop).map_err(|e| e.code()));
+        while !ns.inspect("a").unwrap().marked {
+            std::thread::yield_now();
+        }
+        shared.mark_consistent().unwrap();
+        drop(shared);
+        assert_eq!(waiter.join().unwrap(), Ok(()), "the mark was cleared before");
+    });
+    assert!(ns.inspect("a").unwrap().holders.is_empty());
+    drop(sem.acquire().unwrap());
+    assert!(ns.inspect("a").unwrap().holders.is_empty());
+}
+
+#[test]
+fn descriptions_at_the_same_time_leave_one_of_them() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let _guard = sem.acquire().unwrap();
+    std::thread::scope(|s| {
+        for t in 0..3 {
+            let ns = &ns;
+            s.spawn(move || (0..500).for_each(|_| ns.describe(&format!("thread {t}")).unwrap()));
+        }
+    });
+    assert!(ns.inspect("a").unwrap().holders[0].process.command.starts_with("thread "));
+}

@@ -7,8 +7,8 @@ use super::members::{Members, Who, shorten};
 use super::word::Owner;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, Ordering::*};
-use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 /// Who this process is. In a page that a fork wipes: a child is nobody until it registers itself.
 #[repr(C)]
@@ -25,6 +25,7 @@ pub struct Arena {
     pub map: Map,
     pub members: Members,
     dev_ino: (u64, u64),
+    path: PathBuf,
     me: *const Me,
     command: Mutex<Option<String>>,
 }
@@ -34,14 +35,14 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
-static OPEN: Mutex<Vec<Arc<Arena>>> = Mutex::new(Vec::new());
+static OPEN: Mutex<Vec<&'static Arena>> = Mutex::new(Vec::new());
 
 fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// Every namespace that this process has open.
-pub fn all() -> Vec<Arc<Arena>> {
+pub fn all() -> Vec<&'static Arena> {
     lock(&OPEN).clone()
 }
 
@@ -63,22 +64,23 @@ fn wiped_on_fork(len: usize) -> Result<*const u8> {
 
 impl Arena {
     /// Opens the namespace file, or finds it among those that this process has open. None: it does not exist.
-    pub fn open(path: &Path, own: bool, options: &Options) -> Result<Option<Arc<Arena>>> {
+    pub fn open(path: &Path, own: bool, options: &Options) -> Result<Option<&'static Arena>> {
         let mut open = lock(&OPEN);
-        let known = |id| open.iter().find(|a| a.dev_ino == id && a.map.is_linked()).cloned();
+        let known = |id| open.iter().find(|a| a.dev_ino == id).copied();
         let o = match file::open(path, own, options, known)? {
             None => return Ok(None),
             Some(Found::Known(a)) => return Ok(Some(a)),
             Some(Found::New(o)) => o,
         };
-        let arena = Arc::new(Arena {
+        let arena: &'static Arena = Box::leak(Box::new(Arena {
             me: wiped_on_fork(4096)?.cast(),
             map: o.map,
-            members: Members::new(o.gate),
+            members: Members::new(o.gate, o.dev_ino),
             dev_ino: o.dev_ino,
+            path: path.to_owned(),
             command: Mutex::new(None),
-        });
-        open.push(arena.clone());
+        }));
+        open.push(arena);
         Ok(Some(arena))
     }
 
@@ -96,7 +98,7 @@ impl Arena {
     }
 
     /// Who this process is; registers it first where necessary.
-    pub fn register(&self) -> Result<Owner> {
+    pub fn register(&'static self) -> Result<Owner> {
         let page = self.me_page();
         loop {
             if let Some(me) = self.me() {
@@ -115,7 +117,7 @@ impl Arena {
         }
     }
 
-    fn start_keeper(&self) -> Result<Owner> {
+    fn start_keeper(&'static self) -> Result<Owner> {
         let start = Start { arena: self, who: self.identity(), result: Mutex::new(None), done: AtomicU32::new(0) };
         // The keeper must never run the program's signal handlers: it inherits a full mask.
         let old = block_all_signals();
@@ -138,7 +140,7 @@ impl Arena {
     }
 
     /// Registers with the calling thread as the keeper. For tracers.
-    pub fn register_inline(&self) -> Result<Owner> {
+    pub fn register_inline(&'static self) -> Result<Owner> {
         let me = keeper::register(self, &self.identity())?;
         self.me_page().owner.store(me.bits(), Release);
         self.me_page().state.store(2, Release);
@@ -148,16 +150,29 @@ impl Arena {
     /// What others see as this process's command, now or when it registers.
     pub fn describe(&self, command: &str) {
         let text = shorten(command, 135);
-        match self.me() {
-            Some(me) => self.members.describe(&self.map, me, &text),
-            None => *lock(&self.command) = Some(text),
+        // Held throughout: two at once would leave the identity unreadable.
+        let mut mine = lock(&self.command);
+        if let Some(me) = self.me() {
+            self.members.describe(&self.map, me, &text);
+        }
+        *mine = Some(text);
+    }
+
+    /// Whether the file still has its name: one that was unlinked or replaced under its users takes no new claims.
+    pub fn is_current(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        match std::fs::symlink_metadata(&self.path) {
+            Ok(m) => (m.dev(), m.ino()) == self.dev_ino,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
+            // It cannot be looked at any more (a changed root, a changed user): only its link count can say.
+            Err(_) => self.map.is_linked(),
         }
     }
 }
 
 /// What the keeper is given. Lives on the stack of the thread that registers, until `done` is set.
-struct Start<'a> {
-    arena: &'a Arena,
+struct Start {
+    arena: &'static Arena,
     who: Who,
     result: Mutex<Option<Result<Owner>>>,
     done: AtomicU32,
@@ -165,7 +180,7 @@ struct Start<'a> {
 
 /// Starts the keeper by the C library: a thread of std would set up a signal stack and make the allocator set up an
 /// arena for it, which costs more than everything else here.
-fn spawn(start: &Start<'_>) -> std::io::Result<()> {
+fn spawn(start: &Start) -> std::io::Result<()> {
     // SAFETY: an all-zero pthread_attr_t is a valid value to be overwritten by pthread_attr_init.
     let mut attr: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
     let mut thread: libc::pthread_t = 0;
@@ -174,9 +189,14 @@ fn spawn(start: &Start<'_>) -> std::io::Result<()> {
     // waits for `done`, after which the thread does not touch it.
     let r = unsafe {
         libc::pthread_attr_init(&mut attr);
-        libc::pthread_attr_setstacksize(&mut attr, 128 * 1024);
         libc::pthread_attr_setdetachstate(&mut attr, libc::PTHREAD_CREATE_DETACHED);
-        let r = libc::pthread_create(&mut thread, &attr, keeper_thread, arg);
+        let usual = attr;
+        libc::pthread_attr_setstacksize(&mut attr, 128 * 1024);
+        let mut r = libc::pthread_create(&mut thread, &attr, keeper_thread, arg);
+        if r == libc::EINVAL {
+            // glibc puts thread-local variables into the stack; a program with many of them needs the usual size.
+            r = libc::pthread_create(&mut thread, &usual, keeper_thread, arg);
+        }
         libc::pthread_attr_destroy(&mut attr);
         r
     };
@@ -185,7 +205,7 @@ fn spawn(start: &Start<'_>) -> std::io::Result<()> {
 
 extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: the thread that started us waits with this value alive until `done` is set below.
-    let start: &Start<'_> = unsafe { &*arg.cast() };
+    let start: &Start = unsafe { &*arg.cast() };
     // SAFETY: a NUL-terminated name of fewer than 16 bytes for the calling thread.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"xsem-keeper".as_ptr()) };
     let owner = keeper::register(start.arena, &start.who);

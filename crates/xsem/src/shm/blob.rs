@@ -115,7 +115,7 @@ fn take(map: &Map, cell: u32, next: u32) -> Result<(u32, &Block)> {
     }
     let start = c.scan_blocks.load(Relaxed);
     for k in 0..map.geo.blocks {
-        let i = (start + k) % map.geo.blocks;
+        let i = start.wrapping_add(k) % map.geo.blocks;
         if let Some(found) = try_take(i) {
             c.scan_blocks.store(i, Relaxed);
             return Ok(found);

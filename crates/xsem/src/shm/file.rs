@@ -301,6 +301,10 @@ fn check<T>(
         }
         Err(e) => return Err(system(path, e)),
     };
+    let g = sys::fstat(&gate).map_err(|e| system(path, e))?;
+    if g.st_mode & libc::S_IFMT != libc::S_IFREG || g.st_uid != sys::euid() || g.st_mode & 0o077 != 0 || g.st_nlink != 1 {
+        return Err(denied(path, format!("its gate file `{}` is not what it should be", gate_name.to_string_lossy())));
+    }
     if !current {
         renew_epoch(&map, dev_ino);
     }
@@ -325,7 +329,12 @@ fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
     e.number.load(Acquire) == current
         && e.dev.load(Relaxed) == dev_ino.0
         && e.ino.load(Relaxed) == dev_ino.1
-        && [e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)] == sys::boot_id()
+        && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+}
+
+/// Where one side could not read it (a hidden /proc), nothing speaks for a restart; shared memory does not survive one.
+fn same_boot(a: [u64; 2], b: [u64; 2]) -> bool {
+    a == b || a == [0, 0] || b == [0, 0]
 }
 
 /// Begins a new epoch after a restart of the machine, or on a copied file: all members in it are dead. Whoever comes
@@ -336,7 +345,7 @@ fn renew_epoch(map: &Map, dev_ino: (u64, u64)) {
     if epoch_is_current(map, dev_ino) {
         return;
     }
-    let next = current + 1;
+    let next = current.wrapping_add(1);
     write_epoch(&h.epochs[next as usize % 4], next, dev_ino);
     for i in 0..map.slots() {
         if let Some(row) = map.row(i) {

@@ -6,7 +6,7 @@ use super::members::{Life, is_alive};
 use super::names;
 use super::obituary;
 use super::waiters::{self, target};
-use super::word::{JOINED, MARK, Owner, State, WAITERS, Word};
+use super::word::{INHERITED, JOINED, MARK, Owner, State, WAITERS, Word};
 use crate::claim::{Counters, Holder, Kind, Report, Summary, Waiter};
 use crate::deadline::now;
 use crate::sync::Ordering::*;
@@ -35,7 +35,7 @@ struct Seen {
     depth: u32,
 }
 
-fn look(arena: &Arena, index: u32, cell: &Cell) -> Seen {
+fn look(cell: &Cell) -> Seen {
     let mut tries = 0;
     loop {
         let word = Word(cell.word.load(Acquire));
@@ -50,9 +50,7 @@ fn look(arena: &Arena, index: u32, cell: &Cell) -> Seen {
         let owner = word.owner();
         let booked = owner.is_some_and(|o| o.bits() == (claim >> 32) as u32);
         // An heir of a shared claim did not acquire it itself: the claim goes on since its beginning.
-        let inherited = owner.and_then(|o| arena.map.slot(o.slot())).is_some_and(|s| {
-            s.join_cell.load(Acquire) == target(index, word.generation()) && s.join_token.load(Relaxed) == token
-        });
+        let inherited = word.has(INHERITED);
         return Seen {
             word,
             owner,
@@ -81,7 +79,7 @@ fn holder(arena: &Arena, index: u32, seen: &Seen, with_sharers: bool) -> Option<
         label: obituary::label(arena, index, seen.token),
         held_for: seen.since.map(since),
         token: seen.token,
-        depth: seen.depth + 1,
+        depth: seen.depth.saturating_add(1),
         covers: m.covered(&arena.map, owner),
         shared_with: sharers.into_iter().map(|o| m.process(&arena.map, o)).collect(),
         process,
@@ -90,7 +88,7 @@ fn holder(arena: &Arena, index: u32, seen: &Seen, with_sharers: bool) -> Option<
 
 /// Who holds a semaphore now.
 pub fn holders(arena: &Arena, index: u32) -> Vec<Holder> {
-    arena.map.cell(index).and_then(|c| holder(arena, index, &look(arena, index, c), true)).into_iter().collect()
+    arena.map.cell(index).and_then(|c| holder(arena, index, &look(c), true)).into_iter().collect()
 }
 
 /// Who waits for a semaphore, oldest first, with the time of its beginning; without the record `except`.
@@ -129,7 +127,7 @@ pub fn waiters_of(arena: &Arena, index: u32, generation: u32, except: Option<u32
 /// All about one semaphore.
 pub fn report(arena: &Arena, index: u32, name: &str) -> Option<Report> {
     let cell = arena.map.cell(index)?;
-    let seen = look(arena, index, cell);
+    let seen = look(cell);
     let cold = arena.map.cold(index);
     let read = |f: fn(&super::layout::Cold) -> &crate::sync::AtomicU64| cold.map_or(0, |c| f(c).load(Relaxed));
     let (deaths, total) = obituary::read(arena, index);
@@ -153,7 +151,7 @@ pub fn report(arena: &Arena, index: u32, name: &str) -> Option<Report> {
 /// A line of a listing; None for a cell without a semaphore.
 pub fn summary(arena: &Arena, index: u32) -> Option<Summary> {
     let cell = arena.map.cell(index)?;
-    let seen = look(arena, index, cell);
+    let seen = look(cell);
     if !matches!(seen.word.state(), State::Free | State::Owned(_)) {
         return None;
     }

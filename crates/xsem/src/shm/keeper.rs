@@ -9,10 +9,10 @@ use super::futex::{OWNER_DIED, TID_MASK};
 use super::layout::{ROW_WORDS, UNIT};
 use super::members::{generation, main_word};
 use super::names;
-use super::obituary;
+use super::object::ShmExclusive;
+use super::sharing;
 use super::sys;
 use super::word::{GENERATIONS, Owner, SLOTS, State, Word};
-use crate::claim::Cause;
 use crate::error::{Code, Error, Result};
 use crate::sync::{Ordering::*, fence};
 use std::sync::atomic::AtomicU64 as StdU64;
@@ -84,7 +84,7 @@ impl RobustList {
 
 /// Registers with the calling thread as the keeper: a slot, the gate's lock, the identity. The thread must live as long
 /// as the process.
-pub fn register(arena: &Arena, who: &super::members::Who) -> Result<Owner> {
+pub fn register(arena: &'static Arena, who: &super::members::Who) -> Result<Owner> {
     let list = RobustList::new()?;
     list.install()?;
     let (slot, generation) = take_slot(arena, list)?;
@@ -103,7 +103,7 @@ pub fn register(arena: &Arena, who: &super::members::Who) -> Result<Owner> {
 
 /// Takes a free slot, crash-safely: the main word is the list's pending entry before it is taken, so a death right after
 /// the compare-and-swap still marks it.
-fn take_slot(arena: &Arena, list: &RobustList) -> Result<(u32, u32)> {
+fn take_slot(arena: &'static Arena, list: &RobustList) -> Result<(u32, u32)> {
     let map = &arena.map;
     let tid = sys::gettid() & TID_MASK;
     for attempt in 0..200 {
@@ -126,13 +126,9 @@ fn take_slot(arena: &Arena, list: &RobustList) -> Result<(u32, u32)> {
                     continue;
                 }
                 arena.members.to_morgue(map, i, main);
-                settle_join(arena, i, main);
+                tell_join(arena, Owner::new(i, generation(main)));
             }
             let next = generation(main).wrapping_add(1) & 0x00ff_ffff;
-            if next.is_multiple_of(GENERATIONS) || next == 0 {
-                // The short generation in words comes round: claims of that far past must not look alive.
-                sweep(arena, i);
-            }
             let epoch = map.header().epoch.load(Acquire) as u8;
             list.aim(&row[0]);
             list.pending.store(list.node(0), SeqCst);
@@ -140,6 +136,7 @@ fn take_slot(arena: &Arena, list: &RobustList) -> Result<(u32, u32)> {
             if row[0].compare_exchange(main, main_word(epoch, next, tid), SeqCst, Relaxed).is_ok() {
                 list.link();
                 list.pending.store(0, SeqCst);
+                sweep(arena, i, next);
                 return Ok((i, next));
             }
             list.pending.store(0, SeqCst);
@@ -154,51 +151,41 @@ fn take_slot(arena: &Arena, list: &RobustList) -> Result<(u32, u32)> {
         .advice("end some of them, or use another namespace (`--namespace shm:NAME`) or a larger limit"))
 }
 
-/// A member that shared somebody's claim has died: the claim goes on, but with the mark.
-fn settle_join(arena: &Arena, slot: u32, main: u64) {
-    let Some(s) = arena.map.slot(slot) else { return };
-    let (target, token) = (s.join_cell.load(Acquire), s.join_token.load(Relaxed));
-    let Some(index) = (target as u32).checked_sub(1) else { return };
-    let Some(cell) = arena.map.cell(index) else { return };
-    let dead = Owner::new(slot, generation(main));
-    loop {
-        let w = Word(cell.word.load(Acquire));
-        // Where the dead member had become the owner itself, its successor says so.
-        if w.owner().is_none_or(|o| o == dead) || w.generation() != (target >> 32) as u32 || cell.token.load(Relaxed) != token {
-            break;
-        }
-        obituary::publish(arena, index, dead, token, Cause::ProcessEnded);
-        if cell.word.compare_exchange(w.0, w.with(super::word::MARK).0, AcqRel, Relaxed).is_ok() {
-            break;
-        }
+/// The claim that a dead member shared, if it did, learns of its death before the slot is used again.
+fn tell_join(arena: &'static Arena, dead: Owner) {
+    let Some(s) = arena.map.slot(dead.slot()) else { return };
+    let target = s.join_cell.load(Acquire);
+    let (generation, Some(index)) = ((target >> 32) as u32, (target as u32).checked_sub(1)) else { return };
+    if let Some(sem) = ShmExclusive::unnamed(arena, index, generation) {
+        sharing::tell(&sem, dead);
     }
-    s.join_cell.store(0, Release);
 }
 
-/// Ends every claim that an earlier incarnation of a slot has left, whatever its generation. The slot is dead and its
-/// gate is open, so each of them is over.
-fn sweep(arena: &Arena, slot: u32) {
-    for i in 0..arena.map.cells() {
+/// Ends the claims that are left of the slot's past when the short generations in words come round: those would look like
+/// claims of the new incarnation. The caller holds the slot and has claimed nothing yet, so every claim of the slot is of
+/// the past. Who dies in the middle leaves `swept` as it was, and the next one begins again.
+fn sweep(arena: &'static Arena, slot: u32, now: u32) {
+    let round = (now / GENERATIONS) as u64 + 1;
+    let Some(s) = arena.map.slot(slot) else { return };
+    if s.swept.load(Acquire) == round {
+        return;
+    }
+    // A slot that was never used has no past.
+    let cells = if s.swept.load(Acquire) == 0 && now == 1 { 0 } else { arena.map.cells() };
+    for i in 0..cells {
         let Some(cell) = arena.map.cell(i) else { continue };
-        loop {
-            let w = Word(cell.word.load(Acquire));
-            match w.state() {
-                State::Owned(o) if o.slot() == slot => {
-                    obituary::publish(arena, i, o, cell.token.load(Relaxed), Cause::ProcessEnded);
-                    let free = w.freed(super::word::RESERVED).with(super::word::MARK);
-                    if cell.word.compare_exchange(w.0, free.0, AcqRel, Relaxed).is_ok() {
-                        super::futex::wake_all(super::futex::low(&cell.word));
-                        break;
-                    }
+        let w = Word(cell.word.load(Acquire));
+        match w.state() {
+            State::Owned(o) if o.slot() == slot => {
+                if let Some(sem) = ShmExclusive::unnamed(arena, i, w.generation()) {
+                    sem.end_past_claim(o);
                 }
-                State::Creating(o) if o.slot() == slot => {
-                    names::recover(arena, i, w);
-                    break;
-                }
-                _ => break,
             }
+            State::Creating(o) if o.slot() == slot => names::recover_as(arena, i, w, Owner::new(slot, now)),
+            _ => {}
         }
     }
+    s.swept.store(round, Release);
 }
 
 const _: () = assert!(SLOTS as usize >= ROW_WORDS);

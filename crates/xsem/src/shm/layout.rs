@@ -128,10 +128,15 @@ pub struct Slot {
     /// The child that the claims of this member cover.
     pub cover_pid: AtomicU64,
     pub cover_start: AtomicU64,
-    /// `cell generation << 32 | cell + 1` of the claim that this member shares, and its token.
+    /// `cell generation << 32 | cell + 1` of the claim that this member shares (all ones while it is being set), and its
+    /// token.
     pub join_cell: AtomicU64,
     pub join_token: AtomicU64,
-    _reserved: [u64; 2],
+    /// The incarnation (owner's bits) that joined, and the one whose death as a sharer was told.
+    pub join_by: AtomicU32,
+    pub join_told: AtomicU32,
+    /// For which round of the short generations the claims of this slot's past were searched, + 1.
+    pub swept: AtomicU64,
 }
 
 /// A process beyond doubt: boot (the epoch), pid namespace, pid and start time; and what people want to know.

@@ -22,6 +22,7 @@
 use super::futex::{self, FUTEX_WAITERS, OWNER_DIED, TID_MASK, Watch};
 use super::layout::{Identity, MORGUE, Slot, hash};
 use super::map::Map;
+use super::protocol::Gate;
 use super::sys;
 use super::word::{Owner, State};
 use crate::claim::{Process, ProcessState};
@@ -69,17 +70,6 @@ pub enum Life {
     Gone,
 }
 
-/// Whether what a dead member left may be touched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// It has certainly stopped writing, and what it covers has ended.
-    Open,
-    /// It may still be writing.
-    Writing,
-    /// The command that it covers still runs.
-    Covering,
-}
-
 /// Bytes of an identity's command, its length included.
 const COMMAND: usize = 17 * 8;
 
@@ -100,7 +90,7 @@ impl Who {
         Who {
             pid,
             uid: sys::uid(),
-            start: sys::stat_of(pid).map_or(0, |s| s.start),
+            start: sys::stat_of(pid).ok().flatten().map_or(0, |s| s.start),
             pid_ns: sys::pid_namespace(),
             command: shorten(&command.map_or_else(sys::command_line, str::to_owned), COMMAND - 1),
         }
@@ -165,14 +155,15 @@ fn words(id: &Identity) -> impl Iterator<Item = u64> + '_ {
 pub struct Members {
     gate: OwnedFd,
     gate_id: Option<(u64, u64)>,
-    my_pid_ns: u64,
+    /// The namespace file itself.
+    file_id: (u64, u64),
 }
 
 impl Members {
     /// With the descriptor of the gate file, which is never closed: closing it anywhere in the process would drop the
     /// process's lock in it.
-    pub fn new(gate: OwnedFd) -> Members {
-        Members { gate_id: sys::dev_ino(&gate), gate, my_pid_ns: sys::pid_namespace() }
+    pub fn new(gate: OwnedFd, file_id: (u64, u64)) -> Members {
+        Members { gate_id: sys::dev_ino(&gate), gate, file_id }
     }
 
     /// Takes the gate's lock for a slot, waiting for a previous holder that is being taken apart.
@@ -206,13 +197,30 @@ impl Members {
     /// Whether what a dead member left may be touched.
     ///
     /// Its keeper's end does not say that: another thread of it may be inside a long system call that writes shared
-    /// memory. So either its byte lock is gone (the kernel drops it after the last thread has let go of the memory), or
-    /// every thread is seen in its exit.
+    /// memory. So either every thread is seen in its exit; or its byte lock is gone (the kernel drops it after the last
+    /// thread has let go of the memory) and, where it can be seen, the process does not have the file mapped (any more:
+    /// after an exec; or still, where the program has closed the gate's descriptor and lost the lock by that).
     pub fn gate(&self, map: &Map, slot: u32) -> Gate {
-        match map.slot(slot) {
-            Some(s) if !self.stopped_writing(map, slot, s) => Gate::Writing,
-            Some(s) if self.cover_lives(s) => Gate::Covering,
-            _ => Gate::Open,
+        let (Some(s), Some(row)) = (map.slot(slot), map.row(slot)) else { return Gate::Open };
+        let main = row[0].load(Acquire);
+        // Of another boot, or of the file that this one is a copy of: nobody of then can write here.
+        if epoch(main) != map.header().epoch.load(Acquire) as u8 {
+            return Gate::Open;
+        }
+        let identity = self.identity_in_slot(map, slot).filter(|(g, _)| *g == generation(main));
+        // Died while it registered: it has no identity, and had nothing to write to.
+        let visible = identity.map(|(_, w)| w).filter(|w| w.pid_ns != 0 && w.pid_ns == sys::pid_namespace());
+        let stopped = match (&visible, self.gate_is_locked(slot)) {
+            (Some(w), _) if sys::is_exiting(w.pid, w.start) => true,
+            (Some(w), Ok(false)) => !sys::maps_file(w.pid, self.file_id),
+            (None, Ok(false)) => true,
+            // Still held, or nobody can say (ENOLCK and its like).
+            _ => false,
+        };
+        match stopped {
+            false => Gate::Writing,
+            true if self.cover_lives(s) => Gate::Covering,
+            true => Gate::Open,
         }
     }
 
@@ -221,26 +229,18 @@ impl Members {
         self.gate(map, slot) == Gate::Open
     }
 
-    fn stopped_writing(&self, map: &Map, slot: u32, s: &Slot) -> bool {
-        match self.gate_is_locked(slot) {
-            Ok(false) => true,
-            // Still held, or nobody can say (ENOLCK and its like): /proc may know.
-            _ => self.identity_in_slot(map, slot).is_some_and(|(g, who)| {
-                s.stamp.load(Acquire) as u32 == g
-                    && who.pid_ns == self.my_pid_ns
-                    && who.pid_ns != 0
-                    && sys::is_exiting(who.pid, who.start)
-            }),
-        }
-    }
-
     /// Whether the command that a member covers still runs. In another pid namespace it cannot be seen; it counts as
     /// ended there, see `docs/crash.md`.
     fn cover_lives(&self, s: &Slot) -> bool {
         let (pid, start) = (s.cover_pid.load(Acquire) as u32, s.cover_start.load(Relaxed));
         pid != 0
-            && s.identity.pid_ns.load(Relaxed) == self.my_pid_ns
-            && sys::stat_of(pid).is_some_and(|p| p.start == start && !matches!(p.state, b'Z' | b'X'))
+            && s.identity.pid_ns.load(Relaxed) == sys::pid_namespace()
+            && match sys::stat_of(pid) {
+                Ok(Some(p)) => p.start == start && !matches!(p.state, b'Z' | b'X'),
+                // Not shown (hidepid), or not readable now: only the kernel's own word that it is gone counts.
+                Ok(None) => !sys::is_gone(pid),
+                Err(_) => true,
+            }
     }
 
     /// Waits a little for the gate of a dead member: told by the kernel where it is the covered command that lives, with
@@ -271,8 +271,15 @@ impl Members {
                 return None;
             }
             let armed = main as u32 & TID_MASK | FUTEX_WAITERS;
-            if old != armed && mine.compare_exchange(old, armed, AcqRel, Acquire).is_err() {
-                continue;
+            if old != armed {
+                if mine.compare_exchange(old, armed, AcqRel, Acquire).is_err() {
+                    continue;
+                }
+                // Another thread of this process may sleep here for an earlier incarnation, whose death the word no
+                // longer shows.
+                if old != 0 {
+                    futex::wake_all(mine);
+                }
             }
             fence(SeqCst);
             return (row[0].load(Acquire) == main).then(|| Watch::shared(mine as *const _, armed));
@@ -296,7 +303,7 @@ impl Members {
         fence(SeqCst);
         s.cover_pid.store(0, Relaxed);
         s.cover_start.store(0, Relaxed);
-        s.join_cell.store(0, Relaxed);
+        s.join_cell.store(0, SeqCst);
         store(&s.identity, who, now());
         s.stamp.store(generation as u64 | 1 << 32, Release);
     }
@@ -375,11 +382,11 @@ impl Members {
             Life::Gone => ProcessState::Dead,
             Life::Dead if self.gate_is_open(map, owner.slot()) => ProcessState::Dead,
             Life::Dead => ProcessState::Dying,
-            Life::Alive if w.pid_ns != self.my_pid_ns => ProcessState::Unseen,
+            Life::Alive if w.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
             Life::Alive => match sys::stat_of(w.pid) {
-                Some(s) if matches!(s.state, b'T' | b't') => ProcessState::Stopped,
-                Some(_) => ProcessState::Alive,
-                None => ProcessState::Unseen,
+                Ok(Some(s)) if matches!(s.state, b'T' | b't') => ProcessState::Stopped,
+                Ok(Some(_)) => ProcessState::Alive,
+                _ => ProcessState::Unseen,
             },
         }
     }
@@ -393,27 +400,31 @@ impl Members {
             return None;
         }
         let state = match sys::stat_of(pid) {
-            _ if who.pid_ns != self.my_pid_ns => ProcessState::Unseen,
-            Some(p) if p.start != start => ProcessState::Dead,
-            Some(p) if matches!(p.state, b'T' | b't') => ProcessState::Stopped,
-            Some(p) if matches!(p.state, b'Z' | b'X') => ProcessState::Dead,
-            Some(_) => ProcessState::Alive,
-            None => ProcessState::Dead,
+            _ if who.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
+            Ok(Some(p)) if p.start != start => ProcessState::Dead,
+            Ok(Some(p)) if matches!(p.state, b'T' | b't') => ProcessState::Stopped,
+            Ok(Some(p)) if matches!(p.state, b'Z' | b'X') => ProcessState::Dead,
+            Ok(Some(_)) => ProcessState::Alive,
+            Ok(None) if sys::is_gone(pid) => ProcessState::Dead,
+            _ => ProcessState::Unseen,
         };
         Some(Process { pid, uid: who.uid, command: who.command, state })
     }
 
-    /// The owners that share the claim with this token on this cell, living ones first.
+    /// Whether a member shares the claim with this token.
+    pub fn shares(&self, map: &Map, member: Owner, cell: u64, token: u64) -> bool {
+        map.slot(member.slot()).is_some_and(|s| {
+            s.join_cell.load(SeqCst) == cell && s.join_token.load(Acquire) == token && s.join_by.load(Acquire) == member.bits()
+        })
+    }
+
+    /// The members that share the claim with this token, living ones first; the dead until their slots are used again.
     pub fn joiners(&self, map: &Map, cell: u64, token: u64, except: Owner) -> Vec<Owner> {
         let mut found: Vec<(bool, Owner)> = (0..map.slots())
             .filter_map(|i| {
-                let (s, row) = (map.slot(i)?, map.row(i)?);
-                if s.join_cell.load(SeqCst) != cell || s.join_token.load(Relaxed) != token {
-                    return None;
-                }
-                let main = row[0].load(Acquire);
+                let main = map.row(i)?[0].load(Acquire);
                 let o = Owner::new(i, generation(main));
-                (o != except && main as u32 != 0).then_some((!is_alive(main), o))
+                (o != except && main as u32 != 0 && self.shares(map, o, cell, token)).then_some((!is_alive(main), o))
             })
             .collect();
         found.sort_by_key(|(dead, _)| *dead);

@@ -10,6 +10,7 @@
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
 //! | `protocol` | how a semaphore changes hands |
+//! | `sharing` | one claim for nested `xsem run`s |
 //! | `waiters` | wait records |
 //! | `names`, `blob` | the name index; text in blocks |
 //! | `obituary` | what dead owners leave; labels |
@@ -31,6 +32,7 @@ mod names;
 mod obituary;
 mod object;
 mod protocol;
+mod sharing;
 mod sys;
 mod thread;
 mod waiters;
@@ -56,7 +58,7 @@ use word::{State, Word};
 /// A namespace in shared memory.
 #[derive(Debug)]
 pub struct ShmEngine {
-    arena: Arc<Arena>,
+    arena: &'static Arena,
     url: String,
 }
 
@@ -72,7 +74,7 @@ impl ShmEngine {
     }
 
     fn object(&self, name: &Name, index: u32, generation: u32) -> Result<Arc<dyn Object>> {
-        Ok(Arc::new(ShmExclusive::new(self.arena.clone(), index, generation, name.clone())?))
+        Ok(Arc::new(ShmExclusive::new(self.arena, index, generation, name.clone())?))
     }
 
     /// A cell of this kind, or 6.
@@ -95,11 +97,11 @@ impl ShmEngine {
             return Err(Error::new(Code::InvalidParameter, format!("this engine has no {} semaphores yet", spec.kind)));
         }
         let me = self.arena.register()?;
-        names::create(&self.arena, me, name, inspect::EXCLUSIVE)
+        names::create(self.arena, me, name, inspect::EXCLUSIVE)
     }
 
     fn find(&self, name: &Name) -> Result<(u32, u32)> {
-        names::find(&self.arena, name)?.ok_or_else(|| {
+        names::find(self.arena, name)?.ok_or_else(|| {
             Error::new(Code::SemNotFound, format!("there is no semaphore `{name}` in {}", self.url))
                 .of(name.as_str())
                 .advice("`xsem ls` lists those that there are; `xsem create` and `xsem run` make one")
@@ -107,10 +109,10 @@ impl ShmEngine {
     }
 
     fn in_use(&self, name: &Name, index: u32, generation: u32) -> Error {
-        let waiters = inspect::waiters_of(&self.arena, index, generation, None).into_iter().map(|(_, w)| w).collect();
+        let waiters = inspect::waiters_of(self.arena, index, generation, None).into_iter().map(|(_, w)| w).collect();
         Error::new(Code::SemIsSet, format!("`{name}` is in use and stays"))
             .of(name.as_str())
-            .held_by(inspect::holders(&self.arena, index))
+            .held_by(inspect::holders(self.arena, index))
             .behind(waiters)
             .advice("wait until they have ended, or end them first")
     }
@@ -136,7 +138,7 @@ impl Engine for ShmEngine {
     }
 
     fn open_or_create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>> {
-        if let Some(found) = names::find(&self.arena, name)? {
+        if let Some(found) = names::find(self.arena, name)? {
             return self.of_kind(name, spec.kind, found);
         }
         match self.make(name, spec)? {
@@ -154,16 +156,20 @@ impl Engine for ShmEngine {
             if word.generation() != generation {
                 continue;
             }
-            if !inspect::waiters_of(&self.arena, index, generation, None).is_empty() {
+            if !inspect::waiters_of(self.arena, index, generation, None).is_empty() {
                 return Err(self.in_use(name, index, generation));
             }
             let word = match word.state() {
                 State::Free => word,
                 // A dead owner's claim is over; it is taken over first, which waits for its last write.
                 State::Owned(o) if !self.arena.members.life(&self.arena.map, o).eq(&members::Life::Alive) => {
-                    let sem = ShmExclusive::new(self.arena.clone(), index, generation, name.clone())?;
+                    let sem = ShmExclusive::new(self.arena, index, generation, name.clone())?;
                     match sem.try_for(me, Limit::Now)? {
-                        Outcome::Owned => Word(cell.word.load(Acquire)),
+                        // Free again, with the mark; then as any other.
+                        Outcome::Owned => {
+                            sem.end(me, false);
+                            continue;
+                        }
                         Outcome::Stale => continue,
                         _ => return Err(self.in_use(name, index, generation)),
                     }
@@ -172,7 +178,7 @@ impl Engine for ShmEngine {
                 _ => continue,
             };
             // Waiters that appear from here on find the semaphore gone, as if they had come later.
-            if names::remove(&self.arena, index, word)? {
+            if names::remove(self.arena, index, word)? {
                 return Ok(());
             }
         }
@@ -180,14 +186,14 @@ impl Engine for ShmEngine {
 
     fn inspect(&self, name: &Name) -> Result<Report> {
         let (index, _) = self.find(name)?;
-        inspect::report(&self.arena, index, name.as_str()).ok_or_else(|| {
+        inspect::report(self.arena, index, name.as_str()).ok_or_else(|| {
             Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged")).of(name.as_str())
         })
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
         for i in 0..self.arena.map.cells() {
-            if let Some(s) = inspect::summary(&self.arena, i)
+            if let Some(s) = inspect::summary(self.arena, i)
                 && visit(s).is_break()
             {
                 break;
@@ -206,8 +212,13 @@ impl Engine for ShmEngine {
         let Some(slot) = self.arena.map.slot(me.slot()) else { return Ok(()) };
         slot.cover_pid.store(0, Release);
         if let Some(pid) = pid {
-            let Some(stat) = sys::stat_of(pid) else {
-                return Err(Error::new(Code::InvalidParameter, format!("there is no process {pid} to cover")));
+            let found = sys::stat_of(pid).map_err(|e| {
+                Error::new(Code::NotEnoughMemory, format!("process {pid} cannot be looked at, so it cannot be covered"))
+                    .because(e)
+            })?;
+            let Some(stat) = found else {
+                return Err(Error::new(Code::InvalidParameter, format!("there is no process {pid} to cover"))
+                    .advice("cover a child that has not been waited for, in this pid namespace, with /proc mounted"));
             };
             slot.cover_start.store(stat.start, Relaxed);
             slot.cover_pid.store(pid as u64, Release);
@@ -239,7 +250,7 @@ pub mod testing {
 
     /// Every violated invariant of the file, a line each.
     pub fn audit(ns: &Namespace) -> Vec<String> {
-        engine(ns).map_or_else(|e| vec![e.to_string()], |e| super::inspect::audit(&e.arena))
+        engine(ns).map_or_else(|e| vec![e.to_string()], |e| super::inspect::audit(e.arena))
     }
 
     /// Switches the periodic safety re-check of this process's waits off, or on again.

@@ -84,6 +84,9 @@ fn walk<T>(arena: &Arena, bucket: &AtomicU64, mut visit: impl FnMut(u32, &Cell, 
             let Some(i) = place.target().checked_sub(1) else { return Ok((None, start)) };
             steps += 1;
             if steps > limit {
+                if bucket.load(Acquire) == start {
+                    return Err(damaged("a chain of names runs in a circle"));
+                }
                 break true;
             }
             let Some(cell) = map.cell(i) else {
@@ -165,8 +168,8 @@ fn clear(arena: &Arena, i: u32, cell: &Cell) {
     cell.name.store(0, Release);
     if let Some(cold) = map.cold(i) {
         for reference in [&cold.label, &cold.obituary] {
-            blob::free(map, i, reference.load(Acquire) as u32);
-            reference.store(0, Release);
+            // Taken first: an obituary that comes late must not find what is freed here.
+            blob::free(map, i, reference.swap(0, AcqRel) as u32);
         }
         for w in [&cold.contended, &cold.timed_out, &cold.longest, &cold.last_used] {
             w.store(0, Relaxed);
@@ -310,11 +313,16 @@ fn take_cell(arena: &Arena, me: Owner) -> Result<(u32, &Cell)> {
 
 /// Brings a cell that a dead process left half built or half removed to rest. This process is a member.
 pub fn recover(arena: &Arena, i: u32, word: Word) {
-    let (Some(cell), Some(me)) = (arena.map.cell(i), arena.me()) else { return };
+    let Some(me) = arena.me() else { return };
     let left = word.state() == State::Removed || arena.members.creator_is_gone(&arena.map, word.state());
-    if !left {
-        return;
+    if left {
+        recover_as(arena, i, word, me);
     }
+}
+
+/// The same for what is known to be left over, by a member that may not have told its process yet.
+pub fn recover_as(arena: &Arena, i: u32, word: Word, me: Owner) {
+    let Some(cell) = arena.map.cell(i) else { return };
     // A walk over its chain finishes it if it is linked; if it is not met there, nobody can ever meet it.
     let mut linked = false;
     if let Some(bucket) = arena.map.bucket(cell.hash.load(Relaxed)) {

@@ -8,7 +8,7 @@
 use super::arena::Arena;
 use super::blob;
 use super::members::{Who, shorten};
-use super::word::Owner;
+use super::word::{Owner, Word};
 use crate::claim::{Cause, Deaths, Obituary, Process, ProcessState};
 use crate::deadline::{now, realtime};
 use crate::sync::Ordering::*;
@@ -59,7 +59,7 @@ impl Entry {
             let [len] = take::<1>(b)?;
             let (head, rest) = b.split_at_checked(len as usize)?;
             *b = rest;
-            Some(shorten(&String::from_utf8_lossy(head), 255))
+            Some(shorten(&String::from_utf8_lossy(head), 135))
         }
         Some(Entry {
             owner: u32::from_le_bytes(take(bytes)?),
@@ -150,7 +150,7 @@ fn load(arena: &Arena, cell: u32) -> (u64, Option<Record>) {
 
 /// States that the claim of `owner`, seen with this token on the cell, has ended by a death. The owner is dead and past
 /// its gate, or is the caller.
-pub fn publish(arena: &Arena, cell: u32, owner: Owner, token: u64, cause: Cause) {
+pub fn publish(arena: &Arena, cell: u32, generation: u32, owner: Owner, token: u64, cause: Cause) {
     let map = &arena.map;
     let Ok(cold) = map.ensure_cold(cell) else {
         tracing::warn!("no room for an obituary: the mark stays, the details are lost");
@@ -184,20 +184,28 @@ pub fn publish(arena: &Arena, cell: u32, owner: Owner, token: u64, cause: Cause)
             if (old.latest.owner, old.latest.token) == (entry.owner, entry.token) {
                 return;
             }
+            // Later claims have ended since: somebody else has told this one, and we were stopped in between.
+            if entry.token < old.latest.token {
+                return;
+            }
             if reference & ACKNOWLEDGED == 0 {
-                record = Record { first: old.first, latest: entry.clone(), count: old.count + 1 };
+                record = Record { first: old.first, latest: entry.clone(), count: old.count.saturating_add(1) };
             }
         }
         let Ok(first) = blob::put(map, cell, &record.write()) else {
             tracing::warn!("no room for an obituary: the mark stays, the details are lost");
             return;
         };
+        let alive = map.cell(cell).is_some_and(|c| Word(c.word.load(Acquire)).generation() == generation);
         let new = (deaths(reference) + 1).min(0x7fff_ffff) << 32 | first as u64;
-        if cold.obituary.compare_exchange(reference, new, AcqRel, Relaxed).is_ok() {
+        if alive && cold.obituary.compare_exchange(reference, new, AcqRel, Relaxed).is_ok() {
             blob::free(map, cell, reference as u32);
             return;
         }
         blob::free(map, cell, first);
+        if !alive {
+            return;
+        }
     }
 }
 

@@ -4,13 +4,14 @@ use super::arena::{Arena, Me};
 use super::futex::{self, Watch, Woke};
 use super::inspect;
 use super::layout::Cell;
-use super::members::{Gate, Life};
+use super::members::Life;
 use super::names;
 use super::obituary;
-use super::protocol::{self, Limit, Outcome, Takeover, Waiting, Words, World};
+use super::protocol::{self, Gate, Limit, Outcome, Takeover, Waiting, Words, World};
+use super::sharing;
 use super::thread;
 use super::waiters::{Record, target};
-use super::word::{CLOSING, JOINED, MARK, Owner, Word};
+use super::word::{INHERITED, JOINED, MARK, Owner, RESERVED, WAITERS, Word};
 use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
 use crate::engine::{Claim, Ending, Grant, Object, Request, Until};
@@ -18,7 +19,6 @@ use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 use std::cell::Cell as StdCell;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Deepest nesting of one claim.
@@ -81,7 +81,7 @@ fn key(me: u32, claimant: u32) -> u64 {
 /// Writes down what the word does not say. Only the owner does this, so nothing of it needs a locked instruction.
 #[inline]
 fn book(cell: &Cell, key: u64) -> Claim {
-    let token = cell.token.load(Relaxed) + 1;
+    let token = cell.token.load(Relaxed).wrapping_add(1);
     cell.token.store(token, Relaxed);
     cell.since.store(now_coarse(), Relaxed);
     cell.claim.store(key, Release);
@@ -91,24 +91,50 @@ fn book(cell: &Cell, key: u64) -> Claim {
 
 /// An open semaphore.
 pub struct ShmExclusive {
-    arena: Arc<Arena>,
-    index: u32,
-    generation: u32,
+    pub arena: &'static Arena,
+    pub index: u32,
+    pub generation: u32,
+    cell: &'static Cell,
     name: Name,
 }
 
 impl ShmExclusive {
     /// For a cell that was found or made.
-    pub fn new(arena: Arc<Arena>, index: u32, generation: u32, name: Name) -> Result<ShmExclusive> {
+    pub fn new(arena: &'static Arena, index: u32, generation: u32, name: Name) -> Result<ShmExclusive> {
         match arena.map.cell(index) {
-            Some(_) => Ok(ShmExclusive { arena, index, generation, name }),
+            Some(cell) => Ok(ShmExclusive { cell, arena, index, generation, name }),
             None => Err(Error::new(Code::FileCorrupt, "the namespace file is damaged: a semaphore lies outside of its table")),
         }
     }
 
-    fn cell(&self) -> &'static Cell {
-        // SAFETY: the index was checked in `new`, cursors only grow; arenas and their maps live until the process ends.
-        unsafe { &*(self.arena.map.cell(self.index).expect("checked in new") as *const Cell) }
+    /// For a cell that somebody else's word led to.
+    pub fn unnamed(arena: &'static Arena, index: u32, generation: u32) -> Option<ShmExclusive> {
+        let name = names::name_of(arena, index, generation)?;
+        ShmExclusive::new(arena, index, generation, Name::new(&name).ok()?).ok()
+    }
+
+    /// Ends a claim of a slot's past, which is dead and long past its gate.
+    pub fn end_past_claim(&self, past: Owner) {
+        loop {
+            let w = self.load();
+            if w.owner() != Some(past) || w.generation() != self.generation {
+                return;
+            }
+            let token = self.cell().token.load(Acquire);
+            self.bury(past, token, Cause::ProcessEnded);
+            let next = match sharing::heir(self, token, past) {
+                Some(heir) => w.owned_by(heir, WAITERS | RESERVED).with(MARK | JOINED | INHERITED),
+                None => w.freed(RESERVED).with(MARK),
+            };
+            if self.cell().word.compare_exchange(w.0, next.0, AcqRel, Relaxed).is_ok() {
+                return futex::wake_all(futex::low(&self.cell().word));
+            }
+        }
+    }
+
+    /// Its words in the file.
+    pub fn cell(&self) -> &'static Cell {
+        self.cell
     }
 
     fn words(&self) -> Words<'_> {
@@ -116,11 +142,13 @@ impl ShmExclusive {
         Words { word: &cell.word, oldest: &cell.oldest, generation: self.generation }
     }
 
-    fn target(&self) -> u64 {
+    /// How wait records and joins name it.
+    pub fn target(&self) -> u64 {
         target(self.index, self.generation)
     }
 
-    fn load(&self) -> Word {
+    /// The word now.
+    pub fn load(&self) -> Word {
         Word(self.cell().word.load(Acquire))
     }
 
@@ -138,9 +166,9 @@ impl ShmExclusive {
 
     fn taken(&self, code: Code, record: Option<&Record<'_>>, since: u64) -> Error {
         let (mine, n) = (record.map(|r| r.index), &self.name);
-        let ahead = inspect::waiters_of(&self.arena, self.index, self.generation, mine);
+        let ahead = inspect::waiters_of(self.arena, self.index, self.generation, mine);
         let ahead: Vec<_> = ahead.into_iter().filter(|(t, _)| *t <= since).map(|(_, w)| w).collect();
-        let holders = inspect::holders(&self.arena, self.index);
+        let holders = inspect::holders(self.arena, self.index);
         let text = match (code, holders.is_empty(), ahead.is_empty()) {
             (Code::ExclSemAlreadyOwned, false, _) => format!("`{n}` is owned by another claimant"),
             (Code::ExclSemAlreadyOwned, true, false) => format!("`{n}` is kept for who has waited longest"),
@@ -160,7 +188,7 @@ impl ShmExclusive {
         if !self.owns(me, &Claim::new(token, key)) {
             return Ok(None);
         }
-        let depth = cell.depth.load(Relaxed) + 1;
+        let depth = cell.depth.load(Relaxed).saturating_add(1);
         if depth >= MAX_DEPTH {
             return Err(Error::new(
                 Code::TooManySemRequests,
@@ -173,55 +201,15 @@ impl ShmExclusive {
         Ok(Some(Grant::new(Claim::new(token, key), None)))
     }
 
-    /// Whether this member shares the claim with this token.
-    fn shares(&self, member: Owner, token: u64) -> bool {
-        self.arena
-            .map
-            .slot(member.slot())
-            .is_some_and(|s| s.join_cell.load(Acquire) == self.target() && s.join_token.load(Relaxed) == token)
+    /// Ends the claim of `me`, whoever in the process it belongs to.
+    pub fn end(&self, me: Owner, mark: bool) -> bool {
+        self.cell().depth.store(0, Relaxed);
+        protocol::release(&ShmWorld::new(self, me, None), &self.words(), me, mark)
     }
 
-    /// Stops sharing somebody's claim; ends it where it has become this process's own.
-    fn leave(&self, me: Owner, claim: &Claim, ending: Ending) -> Result<()> {
-        let cell = self.cell();
-        let mark = if let Ending::Abandon(cause) = ending {
-            obituary::publish(&self.arena, self.index, me, claim.token, cause);
-            loop {
-                let w = self.load();
-                if w.generation() != self.generation || w.owner().is_none() {
-                    break;
-                }
-                if cell.word.compare_exchange(w.0, w.with(MARK).0, AcqRel, Relaxed).is_ok() {
-                    break;
-                }
-            }
-            true
-        } else {
-            false
-        };
-        if let Some(s) = self.arena.map.slot(me.slot()) {
-            s.join_cell.store(0, SeqCst);
-        }
-        // The owner may be about to pass the claim to us, having seen our join. Whoever passes it has cleared JOINED
-        // before it looked, so setting JOINED makes it look again; unless it has passed it already.
-        loop {
-            let w = self.load();
-            match w.owner() {
-                _ if w.generation() != self.generation => return Ok(()),
-                None => return Ok(()),
-                Some(o) if o == me => {
-                    let world = ShmWorld::new(self, me, None);
-                    protocol::release(&world, &self.words(), me, mark);
-                    return Ok(());
-                }
-                Some(_) if w.has(JOINED) => return Ok(()),
-                Some(_) => {
-                    if cell.word.compare_exchange(w.0, w.with(JOINED).0, AcqRel, Relaxed).is_ok() {
-                        return Ok(());
-                    }
-                }
-            }
-        }
+    /// Publishes the obituary of a claim on it.
+    pub fn bury(&self, dead: Owner, token: u64, cause: Cause) {
+        obituary::publish(self.arena, self.index, self.generation, dead, token, cause);
     }
 
     /// One request for `me` without a claimant, which is not booked: for those who remove it next.
@@ -230,15 +218,14 @@ impl ShmExclusive {
     }
 
     /// Ends what an ended thread of this process has left here, if it did.
-    pub fn end_of_thread(arena: &Arc<Arena>, index: u32, me: Owner, claimant: u32) {
+    pub fn end_of_thread(arena: &'static Arena, index: u32, me: Owner, claimant: u32) {
         let Some(cell) = arena.map.cell(index) else { return };
         let key = key(me.bits(), claimant);
         if cell.claim.load(Relaxed) != key {
             return;
         }
         let generation = Word(cell.word.load(Acquire)).generation();
-        let Some(name) = names::name_of(arena, index, generation).and_then(|n| Name::new(&n).ok()) else { return };
-        if let Ok(sem) = ShmExclusive::new(arena.clone(), index, generation, name) {
+        if let Some(sem) = ShmExclusive::unnamed(arena, index, generation) {
             let claim = Claim::new(cell.token.load(Relaxed), key);
             // 288 when the claim had been ended from outside: then nothing is left to do.
             let _ = sem.release(&claim, Ending::Abandon(Cause::ThreadEnded));
@@ -269,7 +256,7 @@ impl Object for ShmExclusive {
         if let Some(nested) = self.nest(me, request.claimant)? {
             return Ok(nested);
         }
-        if !self.arena.map.is_linked() {
+        if !self.arena.is_current() {
             return Err(Error::new(Code::InvalidHandle, "the namespace file was removed or replaced under its users")
                 .of(self.name.as_str())
                 .advice("open the namespace again"));
@@ -302,13 +289,13 @@ impl Object for ShmExclusive {
         cell.depth.store(0, Relaxed);
         let claim = book(cell, key(me.bits(), request.claimant));
         if let Some(label) = request.label {
-            obituary::set_label(&self.arena, self.index, claim.token, label);
+            obituary::set_label(self.arena, self.index, claim.token, label);
         }
         if record.is_some() {
             tracing::debug!(name = %self.name, token = claim.token, waited_ns = now().saturating_sub(since), "acquired after a wait");
         }
         let died = self.load().has(MARK).then(|| {
-            let (deaths, _) = obituary::read(&self.arena, self.index);
+            let (deaths, _) = obituary::read(self.arena, self.index);
             tracing::warn!(name = %self.name, token = claim.token, "acquired; the previous owner died");
             deaths
         });
@@ -318,7 +305,8 @@ impl Object for ShmExclusive {
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
         let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32) else { return Err(self.not_owner()) };
         if !self.owns(me, claim) {
-            return if self.shares(me, claim.token) { self.leave(me, claim, ending) } else { Err(self.not_owner()) };
+            let shared = self.arena.members.shares(&self.arena.map, me, self.target(), claim.token);
+            return if shared { sharing::leave(self, me, claim.token, ending) } else { Err(self.not_owner()) };
         }
         let cell = self.cell();
         let depth = cell.depth.load(Relaxed);
@@ -327,19 +315,15 @@ impl Object for ShmExclusive {
             return Ok(());
         }
         if let Ending::Abandon(cause) = ending {
-            obituary::publish(&self.arena, self.index, me, claim.token, cause);
+            self.bury(me, claim.token, cause);
         }
-        if self.load().flags() & super::word::WAITERS != 0
+        if self.load().has(WAITERS)
             && let Some(cold) = self.arena.map.cold(self.index)
         {
             cold.longest.fetch_max(now().saturating_sub(cell.since.load(Relaxed)), Relaxed);
         }
-        cell.depth.store(0, Relaxed);
-        cell.claim.store(0, Relaxed);
         thread::gave_one_back();
-        let world = ShmWorld::new(self, me, None);
-        let mark = matches!(ending, Ending::Abandon(_));
-        if protocol::release(&world, &self.words(), me, mark) { Ok(()) } else { Err(self.not_owner()) }
+        if self.end(me, matches!(ending, Ending::Abandon(_))) { Ok(()) } else { Err(self.not_owner()) }
     }
 
     fn mark_consistent(&self, claim: &Claim) -> Result<()> {
@@ -347,7 +331,7 @@ impl Object for ShmExclusive {
             return Err(self.not_owner());
         }
         // First the obituaries, then the mark: who dies in between leaves a mark whose next obituary is its own.
-        obituary::acknowledge(&self.arena, self.index);
+        obituary::acknowledge(self.arena, self.index);
         loop {
             let w = self.load();
             if w.generation() != self.generation || w.owner().is_none() {
@@ -361,44 +345,13 @@ impl Object for ShmExclusive {
 
     fn join(&self, token: u64) -> Result<Option<Claim>> {
         let me = self.arena.register()?;
-        let cell = self.cell();
-        let Some(slot) = self.arena.map.slot(me.slot()) else { return Err(self.stale()) };
-        if slot.join_cell.load(Acquire) != 0 {
-            return Err(Error::new(Code::TooManySemRequests, "this process shares a claim already").of(self.name.as_str()));
-        }
-        slot.join_token.store(token, Relaxed);
-        slot.join_cell.store(self.target(), SeqCst);
-        let current = |owner: Owner| {
-            // Booked by its owner under this token: `claim` is cleared before a release and written after an acquire. An
-            // heir has not acquired it, but shares it.
-            let claim = cell.claim.load(Acquire);
-            let booked = (claim >> 32) as u32 == owner.bits() || self.shares(owner, token);
-            booked && cell.token.load(Acquire) == token
-        };
-        let joined = loop {
-            let w = self.load();
-            let Some(owner) = w.owner().filter(|o| *o != me && w.generation() == self.generation) else { break false };
-            if w.has(CLOSING) || !current(owner) {
-                break false;
-            }
-            // Setting JOINED after our join was published makes every later end of the claim look for us.
-            if w.has(JOINED) || cell.word.compare_exchange(w.0, w.with(JOINED).0, AcqRel, Relaxed).is_ok() {
-                break current(owner) || self.load().owner() == Some(me);
-            }
-        };
-        if !joined {
-            let claim = Claim::new(token, key(me.bits(), thread::claimant()));
-            self.leave(me, &claim, Ending::Release)?;
-            return Ok(None);
-        }
-        tracing::debug!(name = %self.name, token, "shares a claim");
-        Ok(Some(Claim::new(token, key(me.bits(), thread::claimant()))))
+        Ok(sharing::join(self, me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()))))
     }
 
     fn is_held(&self, claim: &Claim) -> bool {
         self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32).is_some_and(|me| {
             self.owns(me, claim)
-                || self.shares(me, claim.token)
+                || self.arena.members.shares(&self.arena.map, me, self.target(), claim.token)
                     && self.load().owner().is_some()
                     && self.load().generation() == self.generation
                     && self.cell().token.load(Relaxed) == claim.token
@@ -406,11 +359,7 @@ impl Object for ShmExclusive {
     }
 
     fn fast(&self) -> Option<FastPath> {
-        let arena = Arc::as_ptr(&self.arena);
-        // SAFETY: arenas are kept in a list from which nothing is removed, so references into them live as long as the
-        // process.
-        let arena: &'static Arena = unsafe { &*arena };
-        Some(FastPath { cell: self.cell(), me: arena.me_page(), free: Word::new(self.generation, 0) })
+        Some(FastPath { cell: self.cell(), me: self.arena.me_page(), free: Word::new(self.generation, 0) })
     }
 }
 
@@ -501,23 +450,26 @@ impl World for ShmWorld<'_> {
         self.gave_up.get() || self.request.and_then(|r| r.cancel).is_some_and(|c| c.is_cancelled())
     }
 
-    fn takeover(&self, dead: Owner) -> Takeover {
-        let (arena, sem) = (&self.sem.arena, self.sem);
-        if arena.members.life(&arena.map, dead) == Life::Dead {
-            match arena.members.gate(&arena.map, dead.slot()) {
-                Gate::Open => {}
-                Gate::Writing => return Takeover::NotYet,
-                Gate::Covering => return Takeover::Covered,
-            }
+    fn gate(&self, dead: Owner) -> Gate {
+        let arena = &self.sem.arena;
+        match arena.members.life(&arena.map, dead) {
+            Life::Alive => Gate::Writing,
+            Life::Dead => arena.members.gate(&arena.map, dead.slot()),
+            Life::Gone => Gate::Open,
         }
-        let cell = sem.cell();
+    }
+
+    fn takeover(&self, dead: Owner) -> Takeover {
+        let (sem, cell) = (self.sem, self.sem.cell());
         let token = cell.token.load(Acquire);
         // A claim that its owner had no time to write down counts under the token that it would have got.
-        let unbooked = (cell.claim.load(Acquire) >> 32) as u32 != dead.bits();
-        let inherited = unbooked && sem.shares(dead, token);
-        obituary::publish(arena, sem.index, dead, token + (unbooked && !inherited) as u64, Cause::ProcessEnded);
-        match arena.members.joiners(&arena.map, sem.target(), token, dead).first() {
-            Some(&heir) => Takeover::PassTo(heir),
+        let booked = (cell.claim.load(Acquire) >> 32) as u32 == dead.bits() || sem.load().has(INHERITED);
+        // Sharers' deaths first: telling them may move the word, and then all of this comes again; the dead owner's own
+        // obituary is then the latest, and is not counted twice.
+        let heir = sharing::heir(sem, token, dead);
+        sem.bury(dead, token.wrapping_add(!booked as u64), Cause::ProcessEnded);
+        match heir {
+            Some(heir) => Takeover::PassTo(heir),
             None => Takeover::Take,
         }
     }
@@ -527,8 +479,11 @@ impl World for ShmWorld<'_> {
     }
 
     fn joiner(&self) -> Option<Owner> {
-        let (arena, sem) = (&self.sem.arena, self.sem);
-        arena.members.joiners(&arena.map, sem.target(), sem.cell().token.load(Acquire), self.me).first().copied()
+        sharing::heir(self.sem, self.sem.cell().token.load(Acquire), self.me)
+    }
+
+    fn unbook(&self) {
+        self.sem.cell().claim.store(0, Relaxed);
     }
 
     fn wake_all(&self, word: &AtomicU64) {

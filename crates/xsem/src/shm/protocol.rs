@@ -12,7 +12,7 @@
 //! release sets the word and wakes all in one system call, so no stop or death of the releaser comes between; and a woken
 //! waiter that dies or is stopped owes nobody a wake-up, because all were woken.
 
-use super::word::{CLOSING, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
+use super::word::{CLOSING, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// How long newcomers may overtake a waiter, in nanoseconds.
@@ -38,13 +38,20 @@ pub struct Waiting {
     pub owner: Owner,
 }
 
-/// What may be done with a dead owner's claim.
+/// Whether what a dead member left may be touched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// It has certainly stopped writing, and what it covers has ended.
+    Open,
+    /// It may still be writing. That is over in a moment.
+    Writing,
+    /// The command that it covers still runs. That may take long.
+    Covering,
+}
+
+/// What may be done with the claim of a dead owner whose gate is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takeover {
-    /// Not yet: it may still be writing. That is over in a moment.
-    NotYet,
-    /// Not yet: the command that it covers still runs. That may take long.
-    Covered,
     /// Take it; its obituary is published.
     Take,
     /// Somebody shares the claim: it is theirs now. The obituary is published.
@@ -83,12 +90,16 @@ pub trait World {
     /// Sleeps while the low half is `expect`, at most until `until`; ends when `watch` dies. May end early.
     fn sleep(&self, word: &AtomicU64, expect: u32, watch: Option<Owner>, until: Option<u64>);
     fn is_cancelled(&self) -> bool;
-    /// What may be done with a dead owner's claim.
+    /// Whether a dead owner's claim may be touched.
+    fn gate(&self, dead: Owner) -> Gate;
+    /// What may be done with it then.
     fn takeover(&self, dead: Owner) -> Takeover;
     /// Waits a little for a dead owner to stop writing.
     fn wait_for_gate(&self, dead: Owner, attempt: u32);
     /// Who shares the caller's claim, if anybody does.
     fn joiner(&self) -> Option<Owner>;
+    /// The claim ends with the next step: whoever reads it from here on must not believe what is written beside the word.
+    fn unbook(&self);
     fn wake_all(&self, word: &AtomicU64);
     /// Sets the low half and wakes all, so that no stop or death of the caller comes between.
     fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32);
@@ -155,7 +166,10 @@ fn acquire_inner<W: World>(
             State::Owned(owner) if !w.is_alive(owner) => {
                 let covered = match take_over(w, words, word, owner, me) {
                     Taking::Mine => return Ok(Outcome::Owned),
-                    Taking::Again => continue,
+                    Taking::Again => match over(w, limit) {
+                        Some(over) => return Ok(over),
+                        None => continue,
+                    },
                     Taking::NotYet { covered } => covered,
                 };
                 if limit == Limit::Now && (covered || attempt > 5) {
@@ -277,6 +291,12 @@ enum Taking {
 
 /// One try to end a dead owner's claim.
 fn take_over<W: World>(w: &W, words: &Words<'_>, word: Word, dead: Owner, me: Owner) -> Taking {
+    // First the gate: a member that was only taken for dead (another epoch) must keep its JOINED.
+    match w.gate(dead) {
+        Gate::Open => {}
+        Gate::Writing => return Taking::NotYet { covered: false },
+        Gate::Covering => return Taking::NotYet { covered: true },
+    }
     // A joiner publishes itself and then sees to it that JOINED is set. So: clear it, then look for joiners; if one
     // appears after the look, it changes the word, and the compare-and-swap below fails.
     let word = if word.has(JOINED) {
@@ -289,12 +309,10 @@ fn take_over<W: World>(w: &W, words: &Words<'_>, word: Word, dead: Owner, me: Ow
         word
     };
     match w.takeover(dead) {
-        Takeover::NotYet => Taking::NotYet { covered: false },
-        Takeover::Covered => Taking::NotYet { covered: true },
         Takeover::Take if words.swap(word, word.owned_by(me, WAITERS).with(MARK)) => Taking::Mine,
         Takeover::Take => Taking::Again,
         Takeover::PassTo(heir) => {
-            if words.swap(word, word.owned_by(heir, WAITERS | RESERVED).with(MARK | JOINED)) {
+            if words.swap(word, word.owned_by(heir, WAITERS | RESERVED).with(MARK | JOINED | INHERITED)) {
                 w.wake_all(words.word);
             }
             Taking::Again
@@ -316,13 +334,14 @@ pub fn release<W: World>(w: &W, words: &Words<'_>, me: Owner, mark: bool) -> boo
             continue;
         }
         if look_for_joiners && let Some(heir) = w.joiner() {
-            if words.swap(word, word.owned_by(heir, WAITERS | MARK | RESERVED).with(JOINED | mark)) {
+            if words.swap(word, word.owned_by(heir, WAITERS | MARK | RESERVED).with(JOINED | INHERITED | mark)) {
                 // The sleepers watch the caller's life; now it is the heir's that matters.
                 w.wake_all(words.word);
                 return true;
             }
             continue;
         }
+        w.unbook();
         let reserved = if words.oldest.load(Acquire) != 0 { RESERVED } else { 0 };
         let free = word.freed(MARK).with(mark | reserved);
         if !word.has(WAITERS) {

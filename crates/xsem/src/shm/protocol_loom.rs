@@ -4,7 +4,7 @@
 //! the word has this value" and "set and wake" are atomic towards each other, as in the kernel. Time stands still unless
 //! a test moves it, deaths are set by the test.
 
-use super::protocol::{self, Limit, Outcome, Takeover, Waiting, Words, World};
+use super::protocol::{self, Gate, Limit, Outcome, Takeover, Waiting, Words, World};
 use super::word::{MARK, Owner, State, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -89,6 +89,12 @@ impl World for Process<'_> {
     fn is_cancelled(&self) -> bool {
         false
     }
+
+    fn gate(&self, _: Owner) -> Gate {
+        Gate::Open
+    }
+
+    fn unbook(&self) {}
 
     fn takeover(&self, _: Owner) -> Takeover {
         Takeover::Take

@@ -60,10 +60,18 @@ pub struct Stat {
     pub start: u64,
 }
 
-/// Reads a stat file; None when there is none or it is not understood.
-pub fn stat(path: &str) -> Option<Stat> {
-    let text = std::fs::read(path).ok()?;
-    let text = String::from_utf8_lossy(&text);
+/// Reads a stat file. None: there is no such process (or it is hidden). An error is neither yes nor no.
+pub fn stat(path: &str) -> io::Result<Option<Stat>> {
+    let text = match std::fs::read(path) {
+        Ok(text) => text,
+        Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let strange = || io::Error::from(io::ErrorKind::InvalidData);
+    Ok(Some(parse_stat(&String::from_utf8_lossy(&text)).ok_or_else(strange)?))
+}
+
+fn parse_stat(text: &str) -> Option<Stat> {
     // The second field is the program's name in parentheses and may hold anything; the last ')' ends it.
     let rest = text.get(text.rfind(')')? + 2..)?;
     let mut f = rest.split_ascii_whitespace();
@@ -74,23 +82,36 @@ pub fn stat(path: &str) -> Option<Stat> {
 }
 
 /// The stat of a process of this pid namespace.
-pub fn stat_of(pid: u32) -> Option<Stat> {
+pub fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
     stat(&format!("/proc/{pid}/stat"))
 }
 
 /// Whether no thread of this process runs user code any more: each is in its exit, or the process is gone. Only for a
-/// process of this pid namespace; false when /proc does not show it.
+/// process of this pid namespace. Whatever cannot be read counts as "no".
 pub fn is_exiting(pid: u32, start: u64) -> bool {
     const PF_EXITING: u32 = 4;
-    let Some(main) = stat_of(pid) else { return is_gone(pid) };
-    if main.start != start {
-        return true;
+    match stat_of(pid) {
+        Ok(Some(main)) if main.start == start => {}
+        Ok(Some(_)) => return true,
+        Ok(None) => return is_gone(pid),
+        Err(_) => return false,
     }
     let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return is_gone(pid) };
-    dir.flatten().all(|task| match task.path().join("stat").to_str().map(stat) {
-        Some(Some(s)) => s.flags & PF_EXITING != 0,
-        _ => true,
-    })
+    for task in dir {
+        let Ok(task) = task else { return is_gone(pid) };
+        match task.path().join("stat").to_str().map(stat) {
+            Some(Ok(Some(s))) if s.flags & PF_EXITING != 0 => {}
+            Some(Ok(None)) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether a process has a file mapped, by device and inode; false where that cannot be read.
+pub fn maps_file(pid: u32, id: (u64, u64)) -> bool {
+    let Ok(maps) = std::fs::read_to_string(format!("/proc/{pid}/maps")) else { return false };
+    maps.lines().any(|line| line.split_ascii_whitespace().nth(4).and_then(|ino| ino.parse().ok()) == Some(id.1))
 }
 
 /// Whether the kernel knows no process of this number here (a hidden one is known).
@@ -138,16 +159,22 @@ pub fn byte_is_locked(fd: RawFd, at: u64) -> io::Result<bool> {
     }
 }
 
-/// Takes the POSIX lock on byte `at`, waiting for a previous holder that is being taken apart.
+/// Takes the POSIX lock on byte `at`, waiting up to some seconds for a previous holder that is being taken apart.
 pub fn lock_byte(fd: RawFd, at: u64) -> io::Result<()> {
     let f = byte(libc::F_WRLCK as i16, at);
+    let mut attempt = 0u32;
     loop {
-        // SAFETY: F_SETLKW reads one flock structure.
-        if unsafe { libc::fcntl(fd, libc::F_SETLKW, &f) } == 0 {
+        // SAFETY: F_SETLK reads one flock structure.
+        if unsafe { libc::fcntl(fd, libc::F_SETLK, &f) } == 0 {
             return Ok(());
         }
-        if errno() != libc::EINTR {
-            return Err(io::Error::last_os_error());
+        match errno() {
+            libc::EINTR => {}
+            libc::EAGAIN | libc::EACCES if attempt < 500 => {
+                std::thread::sleep(std::time::Duration::from_micros(50 << (attempt / 20).min(8)));
+                attempt += 1;
+            }
+            e => return Err(io::Error::from_raw_os_error(e)),
         }
     }
 }
@@ -210,11 +237,11 @@ mod tests {
 
     #[test]
     fn reads_its_own_stat() {
-        let s = stat_of(std::process::id()).unwrap();
+        let s = stat_of(std::process::id()).unwrap().unwrap();
         assert!(s.start > 0 && matches!(s.state, b'R' | b'S'), "{s:?}");
         assert!(!is_exiting(std::process::id(), s.start));
         assert!(is_exiting(std::process::id(), s.start + 1));
-        assert!(stat_of(u32::MAX >> 2).is_none());
+        assert!(stat_of(u32::MAX >> 2).unwrap().is_none());
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Drop for LastWords {
         }
         for arena in arena::all() {
             if let Some(me) = arena.me() {
-                (0..arena.map.cells()).for_each(|i| ShmExclusive::end_of_thread(&arena, i, me, NUMBER.get()));
+                (0..arena.map.cells()).for_each(|i| ShmExclusive::end_of_thread(arena, i, me, NUMBER.get()));
             }
         }
     }

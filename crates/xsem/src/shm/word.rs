@@ -3,7 +3,7 @@
 //! ```text
 //!  63            32 31        17 16      6  5    4    3    2    1    0
 //! +----------------+------------+---------+----+----+----+----+----+----+
-//! |  generation of |  member's  |  slot   | TE | CL | JO | RE | MA | WA |
+//! |  generation of |  member's  |  slot   | IN | CL | JO | RE | MA | WA |
 //! |  the cell      | generation |         |    |    |    |    |    |    |
 //! +----------------+------------+---------+----+----+----+----+----+----+
 //!                  |<--------- low half: the futex word --------------->|
@@ -30,7 +30,7 @@
 //! | RE reserved | the oldest waiter past its bound | newcomers take the slow path and stand back | the next owner |
 //! | JO joined | a joiner, after it published its join | see above | the owner or a taker, before it scans |
 //! | CL closing | the owner | see above | the release |
-//! | TE tentative | nobody yet: kept for acquire_all | | |
+//! | IN inherited | who passes the claim to an heir | the owner did not acquire it: it was passed on | every end of the claim |
 
 /// Somebody sleeps on the word.
 pub const WAITERS: u32 = 1;
@@ -42,6 +42,8 @@ pub const RESERVED: u32 = 1 << 2;
 pub const JOINED: u32 = 1 << 3;
 /// The owner's release has begun.
 pub const CLOSING: u32 = 1 << 4;
+/// The owner shares the claim and has it from a previous owner.
+pub const INHERITED: u32 = 1 << 5;
 
 const FLAGS: u32 = 0x3f;
 const SLOT_SHIFT: u32 = 6;
