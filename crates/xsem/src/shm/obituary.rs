@@ -150,7 +150,18 @@ fn load(arena: &Arena, cell: u32) -> (u64, Option<Record>) {
 
 /// States that the claim of `owner`, seen with this token on the cell, has ended by a death. The owner is dead and past
 /// its gate, or is the caller.
-pub fn publish(arena: &Arena, cell: u32, generation: u32, owner: Owner, token: u64, cause: Cause) {
+///
+/// `stands` says whether the fact is still to be told, and is asked after the record was read: a claim that stands then
+/// has either been told in that record, or not at all; if somebody tells it in between, the swap fails. `also` is another
+/// token under which it may have been told: that of an owner which died while it was giving the claim up with a mark.
+pub fn publish(
+    arena: &Arena,
+    (cell, generation): (u32, u32),
+    owner: Owner,
+    (token, also): (u64, u64),
+    cause: Cause,
+    stands: impl Fn() -> bool,
+) {
     let map = &arena.map;
     let Ok(cold) = map.ensure_cold(cell) else {
         tracing::warn!("no room for an obituary: the mark stays, the details are lost");
@@ -178,14 +189,14 @@ pub fn publish(arena: &Arena, cell: u32, generation: u32, owner: Owner, token: u
     };
     loop {
         let (reference, old) = load(arena, cell);
+        if !stands() {
+            return;
+        }
         let mut record = Record { first: entry.clone(), latest: entry.clone(), count: 1 };
         if let Some(old) = old {
             // A claim ends once: a fact with the same owner and token is the same fact.
-            if (old.latest.owner, old.latest.token) == (entry.owner, entry.token) {
-                return;
-            }
-            // Later claims have ended since: somebody else has told this one, and we were stopped in between.
-            if entry.token < old.latest.token {
+            let same_claim = |told: u64| told == entry.token || told == also && reference & ACKNOWLEDGED == 0;
+            if old.latest.owner == entry.owner && same_claim(old.latest.token) {
                 return;
             }
             if reference & ACKNOWLEDGED == 0 {

@@ -121,7 +121,7 @@ impl ShmExclusive {
                 return;
             }
             let token = self.cell().token.load(Acquire);
-            self.bury(past, token, Cause::ProcessEnded);
+            self.bury_owner(past);
             let next = match sharing::heir(self, token, past) {
                 Some(heir) => w.owned_by(heir, WAITERS | RESERVED).with(MARK | JOINED | INHERITED),
                 None => w.freed(RESERVED).with(MARK),
@@ -207,9 +207,21 @@ impl ShmExclusive {
         protocol::release(&ShmWorld::new(self, me, None), &self.words(), me, mark)
     }
 
-    /// Publishes the obituary of a claim on it.
-    pub fn bury(&self, dead: Owner, token: u64, cause: Cause) {
-        obituary::publish(self.arena, self.index, self.generation, dead, token, cause);
+    /// Publishes the obituary of a claim on it, as long as it `stands`.
+    pub fn bury(&self, dead: Owner, token: u64, cause: Cause, stands: impl Fn() -> bool) {
+        obituary::publish(self.arena, (self.index, self.generation), dead, (token, token), cause, stands);
+    }
+
+    /// Publishes the obituary of a dead owner, as long as nobody has taken over from it.
+    fn bury_owner(&self, dead: Owner) {
+        let cell = self.cell();
+        let token = cell.token.load(Acquire);
+        // A claim that its owner had no time to write down counts under the token that it would have got. It may also be
+        // one that was being given up: then it is not written down any more.
+        let booked = (cell.claim.load(Acquire) >> 32) as u32 == dead.bits() || self.load().has(INHERITED);
+        let tokens = (token.wrapping_add(!booked as u64), token);
+        let stands = || self.load().owner() == Some(dead);
+        obituary::publish(self.arena, (self.index, self.generation), dead, tokens, Cause::ProcessEnded, stands);
     }
 
     /// One request for `me` without a claimant, which is not booked: for those who remove it next.
@@ -315,7 +327,7 @@ impl Object for ShmExclusive {
             return Ok(());
         }
         if let Ending::Abandon(cause) = ending {
-            self.bury(me, claim.token, cause);
+            self.bury(me, claim.token, cause, || true);
         }
         if self.load().has(WAITERS)
             && let Some(cold) = self.arena.map.cold(self.index)
@@ -460,14 +472,11 @@ impl World for ShmWorld<'_> {
     }
 
     fn takeover(&self, dead: Owner) -> Takeover {
-        let (sem, cell) = (self.sem, self.sem.cell());
-        let token = cell.token.load(Acquire);
-        // A claim that its owner had no time to write down counts under the token that it would have got.
-        let booked = (cell.claim.load(Acquire) >> 32) as u32 == dead.bits() || sem.load().has(INHERITED);
+        let sem = self.sem;
         // Sharers' deaths first: telling them may move the word, and then all of this comes again; the dead owner's own
         // obituary is then the latest, and is not counted twice.
-        let heir = sharing::heir(sem, token, dead);
-        sem.bury(dead, token.wrapping_add(!booked as u64), Cause::ProcessEnded);
+        let heir = sharing::heir(sem, sem.cell().token.load(Acquire), dead);
+        sem.bury_owner(dead);
         match heir {
             Some(heir) => Takeover::PassTo(heir),
             None => Takeover::Take,

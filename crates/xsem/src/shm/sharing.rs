@@ -84,7 +84,7 @@ fn set_joined(sem: &ShmExclusive, w: Word) -> bool {
 pub fn leave(sem: &ShmExclusive, me: Owner, token: u64, ending: Ending) -> Result<()> {
     let mark = matches!(ending, Ending::Abandon(_));
     if let Ending::Abandon(cause) = ending {
-        sem.bury(me, token, cause);
+        sem.bury(me, token, cause, || true);
         loop {
             let w = sem.load();
             if w.generation() != sem.generation || w.owner().is_none() || w.has(CLOSING) {
@@ -152,7 +152,7 @@ pub fn tell(sem: &ShmExclusive, dead: Owner) {
         if !dead.is_generation(generation(row[0].load(Acquire))) {
             return;
         }
-        sem.bury(dead, token, Cause::ProcessEnded);
+        sem.bury(dead, token, Cause::ProcessEnded, || s.join_told.load(Acquire) != dead.bits());
         if sem.cell().word.compare_exchange(w.0, w.with(MARK).0, AcqRel, Relaxed).is_ok() {
             break;
         }

@@ -49,13 +49,15 @@ pub fn random() -> u64 {
     if r == 8 { v } else { crate::deadline::now() ^ (std::process::id() as u64) << 32 }
 }
 
-/// One line of `/proc/PID/stat` taken apart: state letter, flags, start time.
+/// One line of `/proc/PID/stat` taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     /// `R`, `S`, `T`, `Z`, ...
     pub state: u8,
     /// The kernel's PF_ flags.
     pub flags: u32,
+    /// Threads of the process.
+    pub threads: usize,
     /// Ticks after boot.
     pub start: u64,
 }
@@ -77,8 +79,9 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let mut f = rest.split_ascii_whitespace();
     let state = f.next()?.bytes().next()?;
     let flags = f.nth(5)?.parse().ok()?;
-    let start = f.nth(12)?.parse().ok()?;
-    Some(Stat { state, flags, start })
+    let threads = f.nth(10)?.parse().ok()?;
+    let start = f.nth(1)?.parse().ok()?;
+    Some(Stat { state, flags, threads, start })
 }
 
 /// The stat of a process of this pid namespace.
@@ -87,25 +90,30 @@ pub fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
 }
 
 /// Whether no thread of this process runs user code any more: each is in its exit, or the process is gone. Only for a
-/// process of this pid namespace. Whatever cannot be read counts as "no".
+/// process of this pid namespace, of which one thread is known to have ended. Whatever cannot be read counts as "no".
+///
+/// A listing of /proc/PID/task leaves threads out when others are reaped while it is read. So the threads are counted
+/// before: a listing with fewer is not believed. None can be born meanwhile, for a process that is being killed cannot
+/// make threads.
 pub fn is_exiting(pid: u32, start: u64) -> bool {
     const PF_EXITING: u32 = 4;
-    match stat_of(pid) {
-        Ok(Some(main)) if main.start == start => {}
+    let threads = match stat_of(pid) {
+        Ok(Some(main)) if main.start == start => main.threads,
         Ok(Some(_)) => return true,
         Ok(None) => return is_gone(pid),
         Err(_) => return false,
-    }
+    };
     let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return is_gone(pid) };
+    let mut seen = 0;
     for task in dir {
-        let Ok(task) = task else { return is_gone(pid) };
+        let Ok(task) = task else { return false };
         match task.path().join("stat").to_str().map(stat) {
-            Some(Ok(Some(s))) if s.flags & PF_EXITING != 0 => {}
-            Some(Ok(None)) => {}
+            Some(Ok(Some(s))) if s.flags & PF_EXITING != 0 => seen += 1,
+            Some(Ok(None)) => seen += 1,
             _ => return false,
         }
     }
-    true
+    seen >= threads
 }
 
 /// Whether a process has a file mapped, by device and inode; false where that cannot be read.
