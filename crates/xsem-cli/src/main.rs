@@ -1,2 +1,53 @@
-//! The xsem command.
-fn main() {}
+//! The `xsem` command: parse, run, report.
+//!
+//! Each command is one file and gives an exit code or a [`Failure`]; the exit codes are all in `exit_codes`.
+
+mod cli;
+mod create;
+mod exit_codes;
+mod explain;
+mod failure;
+mod json;
+mod ls;
+mod ok;
+mod places;
+mod rm;
+mod run;
+mod show;
+mod time;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use failure::Failure;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            // Help and version are no errors; they go to stdout with 0. If even printing fails, nothing can be said.
+            let _ = e.print();
+            return ExitCode::from(if e.use_stderr() { exit_codes::XSEM_FAILED } else { exit_codes::OK });
+        }
+    };
+    match perform(&cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => {
+            failure.report();
+            ExitCode::from(failure.exit)
+        }
+    }
+}
+
+fn perform(cli: &Cli) -> Result<u8, Failure> {
+    let url = &cli.namespace;
+    match &cli.command {
+        Command::Run(args) => run::run(args, url),
+        Command::Ls(args) => ls::ls(args, url),
+        Command::Show(args) => show::show(args, url),
+        Command::Create(args) => create::create(args, url),
+        Command::Rm(args) => rm::rm(args, url),
+        Command::Ok(args) => ok::ok(args, url),
+        Command::Explain(args) => explain::explain(args),
+    }
+}

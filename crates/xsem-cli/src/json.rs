@@ -1,0 +1,169 @@
+//! The JSON of `ls` and `show`: field names are part of the command's interface, so they are written down here and not
+//! derived from the library's types. Durations are in milliseconds, times in milliseconds since 1970.
+
+use serde::Serialize;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use xsem::{Counters, Deaths, Holder, Obituary, Process, Report, Summary, Waiter};
+
+#[derive(Serialize)]
+struct ProcessJson {
+    pid: u32,
+    uid: u32,
+    user: String,
+    command: String,
+    state: &'static str,
+}
+
+#[derive(Serialize)]
+struct HolderJson {
+    process: ProcessJson,
+    label: Option<String>,
+    held_ms: Option<u64>,
+    token: u64,
+    depth: u32,
+    covers: Option<ProcessJson>,
+    shared_with: Vec<ProcessJson>,
+}
+
+#[derive(Serialize)]
+struct WaiterJson {
+    process: ProcessJson,
+    waiting_ms: u64,
+    permits: u32,
+    has_deadline: bool,
+}
+
+#[derive(Serialize)]
+struct ObituaryJson {
+    process: ProcessJson,
+    label: Option<String>,
+    cause: String,
+    since_ms: Option<u64>,
+    noticed_ms: u64,
+    token: u64,
+}
+
+#[derive(Serialize)]
+struct DeathsJson {
+    first: ObituaryJson,
+    latest: ObituaryJson,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct CountersJson {
+    acquired: u64,
+    contended: u64,
+    timed_out: u64,
+    deaths: u64,
+    longest_contended_hold_ms: u64,
+}
+
+/// One element of `ls --json`.
+#[derive(Serialize)]
+pub struct SummaryJson {
+    name: String,
+    kind: &'static str,
+    holders: Vec<HolderJson>,
+    contended: bool,
+    marked: bool,
+    acquired: u64,
+}
+
+/// All of `show --json`.
+#[derive(Serialize)]
+pub struct ReportJson {
+    name: String,
+    kind: &'static str,
+    holders: Vec<HolderJson>,
+    waiters: Vec<WaiterJson>,
+    marked: bool,
+    deaths: Option<DeathsJson>,
+    counters: CountersJson,
+}
+
+impl From<&Summary> for SummaryJson {
+    fn from(s: &Summary) -> Self {
+        SummaryJson {
+            name: s.name.clone(),
+            kind: s.kind.as_str(),
+            holders: s.holders.iter().map(holder).collect(),
+            contended: s.contended,
+            marked: s.marked,
+            acquired: s.acquired,
+        }
+    }
+}
+
+impl From<&Report> for ReportJson {
+    fn from(r: &Report) -> Self {
+        ReportJson {
+            name: r.name.clone(),
+            kind: r.kind.as_str(),
+            holders: r.holders.iter().map(holder).collect(),
+            waiters: r.waiters.iter().map(waiter).collect(),
+            marked: r.marked,
+            deaths: r.deaths.as_ref().map(deaths),
+            counters: counters(&r.counters),
+        }
+    }
+}
+
+fn process(p: &Process) -> ProcessJson {
+    ProcessJson { pid: p.pid, uid: p.uid, user: p.user(), command: p.command.clone(), state: p.state.as_str() }
+}
+
+fn holder(h: &Holder) -> HolderJson {
+    HolderJson {
+        process: process(&h.process),
+        label: h.label.clone(),
+        held_ms: h.held_for.map(millis),
+        token: h.token,
+        depth: h.depth,
+        covers: h.covers.as_ref().map(process),
+        shared_with: h.shared_with.iter().map(process).collect(),
+    }
+}
+
+fn waiter(w: &Waiter) -> WaiterJson {
+    WaiterJson {
+        process: process(&w.process),
+        waiting_ms: millis(w.waiting_for),
+        permits: w.permits,
+        has_deadline: w.has_deadline,
+    }
+}
+
+fn obituary(o: &Obituary) -> ObituaryJson {
+    ObituaryJson {
+        process: process(&o.process),
+        label: o.label.clone(),
+        cause: o.cause.to_string(),
+        since_ms: o.since.map(since_1970),
+        noticed_ms: since_1970(o.noticed),
+        token: o.token,
+    }
+}
+
+fn deaths(d: &Deaths) -> DeathsJson {
+    DeathsJson { first: obituary(&d.first), latest: obituary(&d.latest), count: d.count }
+}
+
+fn counters(c: &Counters) -> CountersJson {
+    CountersJson {
+        acquired: c.acquired,
+        contended: c.contended,
+        timed_out: c.timed_out,
+        deaths: c.deaths,
+        longest_contended_hold_ms: millis(c.longest_contended_hold),
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn since_1970(t: SystemTime) -> u64 {
+    // Only a clock that was set before 1970 gives the error.
+    t.duration_since(UNIX_EPOCH).map(millis).unwrap_or(0)
+}

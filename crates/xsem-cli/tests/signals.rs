@@ -1,0 +1,243 @@
+//! `xsem run` and signals: what is passed on, job control, Ctrl-C while waiting, the terminal.
+
+mod common;
+
+use common::{Place, end, kill, state, tell, text, until, until_told};
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Stdio};
+
+#[test]
+fn signals_reach_the_command() {
+    let p = Place::new();
+    for (name, signal) in [
+        ("INT", libc::SIGINT),
+        ("TERM", libc::SIGTERM),
+        ("HUP", libc::SIGHUP),
+        ("QUIT", libc::SIGQUIT),
+        ("USR1", libc::SIGUSR1),
+        ("USR2", libc::SIGUSR2),
+        ("WINCH", libc::SIGWINCH),
+        ("CONT", libc::SIGCONT),
+    ] {
+        let work = format!("trap 'exit 42' {name}; touch ready.{name}; while :; do sleep 0.02; done");
+        let run = p.hold("a", &["a", "--", "sh", "-c", &work]);
+        until("the trap is set", || p.file(&format!("ready.{name}")).exists());
+        kill(run.id(), signal);
+        assert_eq!(end(run), (42, String::new()), "{name}");
+    }
+    assert_eq!(p.show("a").expect("a is there")["marked"], false);
+}
+
+#[test]
+fn a_signal_that_the_command_does_not_expect_ends_it_and_the_next_is_told() {
+    let p = Place::new();
+    let run = p.hold("a", &["a", "--", "sleep", "1000"]);
+    kill(run.id(), libc::SIGTERM);
+    assert_eq!(end(run).0, 128 + libc::SIGTERM);
+    let (status, said) = end(p.start(&["run", "a", "--", "true"]));
+    assert_eq!(status, 0);
+    assert!(said.contains("105 ERROR_SEM_OWNER_DIED") && said.contains("signal 15"), "{said}");
+}
+
+#[test]
+fn a_stop_signal_stops_both_and_cont_continues_both() {
+    let p = Place::new();
+    let work = until_told(&p, "go", "exit 5");
+    let mut run = p.hold("a", &["a", "--", "sh", "-c", &work]);
+    let command = p.covered("a");
+    // To the wrapper alone.
+    kill(run.id(), libc::SIGTSTP);
+    until("both are stopped", || state(command) == Some('T') && state(run.id()) == Some('T'));
+    kill(run.id(), libc::SIGCONT);
+    until("both go on", || state(command) == Some('S') && state(run.id()) == Some('S'));
+    tell(&p, "go");
+    assert_eq!(run.wait().expect("its status").code(), Some(5));
+}
+
+#[test]
+fn a_job_is_stopped_and_continued_as_a_group() {
+    let p = Place::new();
+    let work = until_told(&p, "go", "exit 5");
+    let mut c = p.xsem(&["run", "a", "--", "sh", "-c", &work]);
+    let mut run = c.process_group(0).spawn().expect("xsem can be started");
+    until("its command runs", || p.holder("a").is_some_and(|h| !h["covers"].is_null()));
+    let command = p.covered("a");
+    for _ in 0..20 {
+        // SAFETY: the process group is that of our own child.
+        unsafe { libc::killpg(run.id() as libc::pid_t, libc::SIGTSTP) };
+        until("both are stopped", || state(command) == Some('T') && state(run.id()) == Some('T'));
+        // SAFETY: as above.
+        unsafe { libc::killpg(run.id() as libc::pid_t, libc::SIGCONT) };
+        until("both go on", || state(command) == Some('S') && state(run.id()) == Some('S'));
+    }
+    tell(&p, "go");
+    assert_eq!(run.wait().expect("its status").code(), Some(5));
+}
+
+#[test]
+fn a_sigstop_of_the_command_alone_leaves_the_wrapper_awake() {
+    let p = Place::new();
+    let work = until_told(&p, "go", "exit 5");
+    let run = p.hold("a", &["a", "--", "sh", "-c", &work]);
+    let command = p.covered("a");
+    kill(command, libc::SIGSTOP);
+    until("the command is stopped", || state(command) == Some('T'));
+    assert_eq!(p.holder("a").expect("it is held")["covers"]["state"], "stopped");
+    kill(command, libc::SIGCONT);
+    tell(&p, "go");
+    // Nobody had to continue the wrapper.
+    assert_eq!(end(run).0, 5);
+}
+
+#[test]
+fn a_signal_while_waiting_ends_the_wait_as_it_ends_any_process() {
+    let p = Place::new();
+    let work = until_told(&p, "go", "true");
+    let owner = p.hold("a", &["a", "--", "sh", "-c", &work]);
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGUSR1] {
+        let mut waiter = p.start(&["run", "a", "--", "touch", "ran"]);
+        until("it waits", || p.waiters("a") == 1);
+        kill(waiter.id(), signal);
+        let status = waiter.wait().expect("its status");
+        assert_eq!(status.signal(), Some(signal), "{status}");
+        until("it is out of the queue", || p.waiters("a") == 0);
+    }
+    assert!(!p.file("ran").exists());
+    tell(&p, "go");
+    assert_eq!(end(owner).0, 0);
+    // None of the four was an owner, so none is reported.
+    assert_eq!(p.show("a").expect("a is there")["counters"]["deaths"], 0);
+}
+
+#[test]
+fn no_signal_is_lost_between_the_wait_and_the_command() {
+    let p = Place::new();
+    // Whenever the signal comes (before, during or after the start of the command), it ends the run, and never as the
+    // death of an owner that ran nothing.
+    for delay in 0..60u64 {
+        let run = p.start(&["run", "a", "--", "sh", "-c", "touch started; exec sleep 1000"]);
+        std::thread::sleep(std::time::Duration::from_micros(delay * 100));
+        kill(run.id(), libc::SIGTERM);
+        let (status, said) = end(run);
+        assert_eq!(status, 128 + libc::SIGTERM, "after {delay}: {said}");
+        let shown = p.show("a");
+        if let Some(deaths) = shown.as_ref().and_then(|s| s["deaths"].as_object()) {
+            let cause = deaths["latest"]["cause"].as_str().unwrap_or_default();
+            assert!(cause.contains("its command was ended by signal 15"), "after {delay}: {cause}");
+        }
+    }
+}
+
+/// A terminal of our own, with `xsem` as the leader of its session.
+struct Terminal {
+    screen: File,
+    run: Child,
+}
+
+impl Terminal {
+    fn start(p: &Place, args: &[&str]) -> Terminal {
+        // Everything close-on-exec from the start: a copy of the master in any child would keep the terminal up.
+        // SAFETY: plain flags; the new descriptor is owned by nobody else.
+        let screen = unsafe { File::from_raw_fd(libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)) };
+        let fd = screen.as_raw_fd();
+        let size = libc::winsize { ws_row: 24, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let mut name = [0 as libc::c_char; 64];
+        // SAFETY: an open terminal master; the size is read, and the name is written within its length.
+        let done = unsafe {
+            [
+                libc::grantpt(fd),
+                libc::unlockpt(fd),
+                libc::ioctl(fd, libc::TIOCSWINSZ, &size),
+                libc::ptsname_r(fd, name.as_mut_ptr(), 64),
+            ]
+        };
+        assert_eq!(done, [0; 4], "a terminal: {}", std::io::Error::last_os_error());
+        // SAFETY: ptsname_r has written a C string.
+        let name = unsafe { std::ffi::CStr::from_ptr(name.as_ptr()) }.to_str().expect("a path");
+        let mut options = fs::OpenOptions::new();
+        let line = options.read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("the terminal's line");
+        let end = || Stdio::from(line.try_clone().expect("a descriptor"));
+        let mut c = p.xsem(args);
+        c.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
+        // SAFETY: setsid and ioctl are async-signal-safe.
+        unsafe {
+            c.pre_exec(|| {
+                libc::setsid();
+                match libc::ioctl(0, libc::TIOCSCTTY, 0) {
+                    0 => Ok(()),
+                    _ => Err(std::io::Error::last_os_error()),
+                }
+            })
+        };
+        Terminal { screen, run: c.spawn().expect("xsem can be started") }
+    }
+
+    /// Reads until the text stands on the screen.
+    fn read_until(&mut self, wanted: &str) -> String {
+        let mut seen = String::new();
+        let mut chunk = [0; 4096];
+        while !seen.contains(wanted) {
+            let n = self.screen.read(&mut chunk).unwrap_or_else(|e| panic!("`{wanted}` never came: {e}; seen: {seen:?}"));
+            assert!(n > 0, "`{wanted}` never came: {seen:?}");
+            seen.push_str(&text(&chunk[..n]));
+        }
+        seen
+    }
+
+    fn type_in(&mut self, keys: &str) {
+        self.screen.write_all(keys.as_bytes()).expect("the terminal takes it");
+    }
+}
+
+#[test]
+fn a_terminal_shows_a_live_line_and_ctrl_c_ends_the_wait() {
+    let p = Place::new();
+    let work = until_told(&p, "go", "true");
+    let owner = p.hold("a", &["a", "--", "sh", "-c", &work]);
+    let other = p.start(&["run", "a", "--", "true"]);
+    until("another one waits", || p.waiters("a") == 1);
+
+    let mut t = Terminal::start(&p, &["run", "a", "--", "touch", "ran"]);
+    let first = t.read_until("\u{1b}[K");
+    assert!(first.starts_with(&format!("\rwaiting for `a`: held by {} `sh -c", owner.id())), "{first:?}");
+    assert!(first.ends_with(", 1 ahead of you\u{1b}[K"), "{first:?}");
+    let second = t.read_until("\u{1b}[K");
+    assert!(second.starts_with("\rwaiting for `a`: held by"), "drawn again in place: {second:?}");
+
+    t.type_in("\x03");
+    let erased = t.read_until("\r\u{1b}[K");
+    assert!(!erased.contains('\n'), "{erased:?}");
+    assert_eq!(t.run.wait().expect("its status").signal(), Some(libc::SIGINT));
+    assert!(!p.file("ran").exists());
+    tell(&p, "go");
+    assert_eq!((end(owner).0, end(other).0), (0, 0));
+}
+
+#[test]
+fn ctrl_c_reaches_the_command_once() {
+    let p = Place::new();
+    let count = "trap 'echo caught >> caught; touch seen' INT; echo ready; while [ ! -e stop ]; do sleep 0.02; done; exit 3";
+    let mut t = Terminal::start(&p, &["run", "a", "--", "sh", "-c", count]);
+    t.read_until("ready");
+    t.type_in("\x03");
+    until("the command has seen it", || p.file("seen").exists());
+    fs::write(p.file("stop"), "").expect("a file");
+    assert_eq!(t.run.wait().expect("its status").code(), Some(3));
+    assert_eq!(fs::read_to_string(p.file("caught")).expect("it was caught"), "caught\n");
+}
+
+#[test]
+fn a_hang_up_of_the_terminal_reaches_the_command() {
+    let p = Place::new();
+    let work = "trap 'echo hangup > hangup; exit 0' HUP; echo ready; while :; do sleep 0.02; done";
+    let mut t = Terminal::start(&p, &["run", "a", "--", "sh", "-c", work]);
+    t.read_until("ready");
+    // The kernel tells the leader of the session only, which is `xsem run` here.
+    drop(t.screen);
+    assert_eq!(t.run.wait().expect("its status").code(), Some(0));
+    assert!(p.file("hangup").exists());
+}
