@@ -1,2 +1,118 @@
-//! xtask
-fn main() {}
+//! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
+
+mod need;
+mod proc;
+mod steps;
+
+use proc::Job;
+use std::env;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [--list] [--keep-going] [STEP...]   every check, or only the steps named; sets up what it needs
+  check                                    fmt, clippy, unit: the fast ones, before a commit
+  bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
+  harness [ARGS]                           the kill-and-pause harness (all operations by default)
+  torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
+  docs                                     the API pages, into target/doc
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().skip(1).collect();
+    let rest = args.get(1..).unwrap_or_default();
+    let done = match args.first().map(String::as_str) {
+        Some("test") => test(rest),
+        Some("check") => no_arguments("check", rest).and_then(|()| steps::run(&["fmt", "clippy", "unit"], false)),
+        Some("bench") => bench(rest),
+        Some("harness") => harness(rest),
+        Some("torture") => torture(rest),
+        Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
+        Some("help" | "--help" | "-h") => {
+            print!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Some(other) => Err(Failure::usage(format!("`{other}` is not a command"))),
+        None => Err(Failure::usage("a command is missing".to_owned())),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(f) => {
+            eprintln!("xtask: {}", f.text);
+            ExitCode::from(f.code)
+        }
+    }
+}
+
+/// Why a command did not succeed, and the exit code for it: 1 a check failed, 2 the command line is wrong.
+#[derive(Debug)]
+struct Failure {
+    text: String,
+    code: u8,
+}
+
+impl Failure {
+    fn check(text: String) -> Failure {
+        Failure { text, code: 1 }
+    }
+
+    fn usage(text: String) -> Failure {
+        Failure { text: format!("{text}\n\n{USAGE}"), code: 2 }
+    }
+}
+
+fn no_arguments(command: &str, rest: &[String]) -> Result<(), Failure> {
+    match rest.first() {
+        None => Ok(()),
+        Some(a) => Err(Failure::usage(format!("`{command}` takes no argument, and got `{a}`"))),
+    }
+}
+
+fn test(rest: &[String]) -> Result<(), Failure> {
+    let mut keep_going = false;
+    let mut names = Vec::new();
+    for a in rest {
+        match a.as_str() {
+            "--list" => {
+                steps::list();
+                return Ok(());
+            }
+            "--keep-going" | "-k" => keep_going = true,
+            o if o.starts_with('-') => {
+                return Err(Failure::usage(format!("`test` has no option `{o}`; it has --list and --keep-going")));
+            }
+            name => names.push(name),
+        }
+    }
+    steps::run(&names, keep_going)
+}
+
+fn bench(rest: &[String]) -> Result<(), Failure> {
+    // The command-line benchmark measures the built command, which lies beside the benchmark's own program.
+    Job::cargo(["build", "--release", "-p", "xsem-cli", "-p", "xsem-bench"]).must("the release build")?;
+    let mut job = Job::cargo(["run", "--quiet", "--release", "-p", "xsem-bench", "--"]);
+    if rest.first().is_none_or(|a| a.starts_with('-') && a != "--list" && a != "--help") {
+        job = job.arg("uncontended");
+    }
+    job.args(rest).unlimited().must("the benchmark")
+}
+
+fn harness(rest: &[String]) -> Result<(), Failure> {
+    let job = Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "harness", "--"]).unlimited();
+    let job = if rest.is_empty() { job.arg("--all") } else { job.args(rest) };
+    job.must("the harness")
+}
+
+fn torture(rest: &[String]) -> Result<(), Failure> {
+    let job = Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--"]).unlimited();
+    let job = match rest {
+        [] => job.args(["--seconds", "60"]),
+        [flag, n] if flag == "--minutes" => match n.parse::<u64>() {
+            Ok(m) if m > 0 => job.args(["--seconds", &(m * 60).to_string()]),
+            _ => return Err(Failure::usage(format!("`--minutes` takes a whole number above 0, not `{n}`"))),
+        },
+        other => job.args(other),
+    };
+    job.must("the torture run")
+}

@@ -1,0 +1,131 @@
+//! The other processes of `handoff`, `contended` and `death`: this program again, told over stdin, answering over stdout.
+
+use crate::contended;
+use crate::lock::Lock;
+use crate::shared::{Shared, ZeroIsValid, now};
+use std::io::{self, BufRead, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use std::{env, thread};
+
+/// The hidden first argument.
+pub const FLAG: &str = "__child";
+
+/// What the processes tell each other without a system call.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Board {
+    /// How many children are about to begin.
+    pub ready: AtomicU64,
+    /// `handoff`: when the parent released.
+    pub released: AtomicU64,
+    /// `handoff`: release to ownership, as the child saw it.
+    pub latency: AtomicU64,
+    /// `contended`: 0 wait, 1 run, 2 stop.
+    pub phase: AtomicU64,
+    /// `contended`: how many steps a critical section has.
+    pub steps: AtomicU64,
+    /// `contended`: acquisitions of all.
+    pub total: AtomicU64,
+    /// `contended`: the longest time, in nanoseconds, between two acquisitions of one child.
+    pub worst: AtomicU64,
+    /// `contended`: what the critical sections work on.
+    pub work: AtomicU64,
+}
+
+// SAFETY: atomics only, for which zero is a value.
+unsafe impl ZeroIsValid for Board {}
+
+/// A child that takes one lock when told so.
+pub struct Helper {
+    child: Child,
+    to: ChildStdin,
+    from: ChildStdout,
+}
+
+impl Helper {
+    /// Starts one. `ballast` is memory in MiB that it touches, as a big process has it.
+    pub fn start(dir: &Path, ballast: usize) -> io::Result<Helper> {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg(FLAG).arg(dir).arg(ballast.to_string());
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
+        let (to, from) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let mut helper = Helper { child, to, from };
+        helper.answer()?;
+        Ok(helper)
+    }
+
+    /// Sends one line.
+    pub fn tell(&mut self, line: &str) -> io::Result<()> {
+        self.to.write_all(line.as_bytes())?;
+        self.to.write_all(b"\n")
+    }
+
+    /// Waits for the child's sign.
+    pub fn answer(&mut self) -> io::Result<()> {
+        self.from.read_exact(&mut [0])
+    }
+
+    pub fn pid(&self) -> libc::pid_t {
+        self.child.id() as libc::pid_t
+    }
+
+    /// Collects it, after it was killed or its input ended.
+    pub fn end(mut self) -> io::Result<()> {
+        drop(self.to);
+        self.child.wait().map(drop)
+    }
+}
+
+/// The child: `DIR BALLAST`, then lines `handoff LOCK`, `hammer LOCK` or `hold LOCK`.
+pub fn main(args: &[String]) -> ExitCode {
+    match serve(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xsem-bench: child: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &[String]) -> io::Result<()> {
+    let [dir, ballast] = args else { return Err(io::Error::other("two arguments are needed")) };
+    let dir = PathBuf::from(dir);
+    let ballast = vec![1u8; ballast.parse::<usize>().map_err(io::Error::other)? << 20];
+    let board = Shared::<Board>::map(&dir.join("board"))?;
+    let locks = Lock::all(&dir)?;
+    let find = |name: &str| locks.iter().find(|l| l.name() == name).ok_or_else(|| io::Error::other(format!("no lock {name}")));
+    let mut out = io::stdout();
+    let mut sign = || out.write_all(b".").and_then(|()| out.flush());
+    sign()?;
+    for line in io::stdin().lock().lines() {
+        match line?.split_once(' ') {
+            Some(("handoff", name)) => {
+                let lock = find(name)?;
+                board.ready.fetch_add(1, Ordering::SeqCst);
+                lock.acquire();
+                let woken = now();
+                board.latency.store(woken - board.released.load(Ordering::SeqCst), Ordering::SeqCst);
+                lock.release();
+                sign()?;
+            }
+            Some(("hammer", name)) => {
+                contended::hammer(find(name)?, &board);
+                sign()?;
+            }
+            Some(("hold", name)) => {
+                find(name)?.acquire();
+                sign()?;
+                // Until it is killed.
+                loop {
+                    std::hint::black_box(&ballast);
+                    thread::sleep(Duration::from_secs(60));
+                }
+            }
+            _ => return Err(io::Error::other("not a command of the benchmark")),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! What a step needs beyond cargo: looked for, installed where that is possible, else named.
+
+use crate::Failure;
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// A program that has to be there, the Debian package that has it, and how to get it elsewhere.
+#[derive(Debug)]
+pub struct Need {
+    pub program: &'static str,
+    pub package: &'static str,
+    pub otherwise: &'static str,
+}
+
+/// The linker of every Rust program here; nothing else is built from C.
+pub const CC: Need = Need { program: "cc", package: "gcc", otherwise: "install a C compiler" };
+/// Part of the Rust toolchain; never fetched from here, since which toolchain to change is the user's decision.
+pub const FMT: Need = Need { program: "cargo-fmt", package: "", otherwise: "install the toolchain's `rustfmt` component" };
+/// As `FMT`.
+pub const CLIPPY: Need = Need { program: "cargo-clippy", package: "", otherwise: "install the toolchain's `clippy` component" };
+/// Peer of the command tests and of the benchmark.
+pub const FLOCK: Need = Need { program: "flock", package: "util-linux", otherwise: "install util-linux" };
+
+impl Need {
+    /// Makes sure that it is there.
+    pub fn satisfy(&self) -> Result<(), Failure> {
+        if on_path(self.program) {
+            return Ok(());
+        }
+        if !self.package.is_empty() && on_path("apt-get") {
+            println!("`{}` is missing: installing the package {}", self.program, self.package);
+            // The lists of a fresh image are empty, so a first failure is answered with an update.
+            if (apt(&["install", "-y", "--no-install-recommends", self.package])
+                || apt(&["update"]) && apt(&["install", "-y", "--no-install-recommends", self.package]))
+                && on_path(self.program)
+            {
+                return Ok(());
+            }
+        }
+        let how = match self.package {
+            "" => self.otherwise.to_owned(),
+            p => format!("{} (Debian and Ubuntu: `apt-get install {p}`)", self.otherwise),
+        };
+        Err(Failure::check(format!("`{}` is needed and is not on the PATH: {how}", self.program)))
+    }
+}
+
+fn apt(args: &[&str]) -> bool {
+    let mut command = Command::new("apt-get");
+    command.args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null());
+    command.status().is_ok_and(|s| s.success())
+}
+
+fn on_path(program: &str) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let cargo_bin = env::var_os("CARGO").and_then(|c| Path::new(&c).parent().map(Path::to_path_buf));
+    env::split_paths(&path).chain(cargo_bin).any(|dir| dir.join(program).is_file())
+}
