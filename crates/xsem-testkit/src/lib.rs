@@ -1,1 +1,12 @@
-//! What the tests share.
+//! What the tests of xsem share: the reference model, worker processes, the kill-and-pause harness, the torture run.
+//!
+//! `docs/testing.md` says what each method finds and what it cannot find.
+
+pub mod harness;
+pub mod model;
+pub mod protocol;
+pub mod random;
+pub mod sys;
+pub mod torture;
+pub mod watchdog;
+pub mod worker;

@@ -1,0 +1,262 @@
+//! One case, seen from its driver: players, waiting with a watchdog, the order of events.
+
+use super::Mode;
+use super::player::{Player, line};
+use super::points::Measure;
+use super::scenarios::Scenario;
+use super::stage::{Flag, Stage, Value};
+use super::step::{Place, Reached, Stepper};
+use crate::sys::{self, Pid, SharedBox, Status};
+use std::cell::{Cell, RefCell};
+use std::fmt::Display;
+use std::io::PipeWriter;
+use std::time::{Duration, Instant};
+
+/// After so long a player that should go on by itself is stuck.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A case in its driver process.
+pub(crate) struct Case<'a> {
+    pub(crate) stage: SharedBox<Stage>,
+    /// The victim's process.
+    pub(crate) victim: Cell<Pid>,
+    /// Where stepping ended.
+    pub(crate) reached: Cell<Reached>,
+    /// How many instructions the victim took before it was killed or stopped.
+    pub(crate) taken: Cell<u64>,
+    url: &'a str,
+    report: &'a PipeWriter,
+    players: RefCell<Vec<(Pid, &'static str)>>,
+}
+
+impl<'a> Case<'a> {
+    /// An empty stage on the namespace `url`, which tells `report`.
+    pub(crate) fn new(url: &'a str, report: &'a PipeWriter) -> Self {
+        Case {
+            stage: SharedBox::new().expect("a page of memory"),
+            victim: Cell::new(0),
+            reached: Cell::new(Reached::Point),
+            taken: Cell::new(0),
+            url,
+            report,
+            players: RefCell::default(),
+        }
+    }
+
+    /// Runs it: the victim is killed or stopped after `k` instructions, the place before which may be known.
+    pub(crate) fn run(&self, scenario: &dyn Scenario, mode: Mode, k: u64, before: Option<Place>) {
+        let mut stepper = self.start(scenario);
+        let reached = stepper.go_to(k, before, || scenario.asleep(self));
+        self.reached.set(reached);
+        self.taken.set(stepper.taken);
+        if reached == Reached::Gone {
+            self.violation("the victim ended by itself");
+        }
+        match mode {
+            Mode::Kill => {
+                self.kill(self.victim.get());
+                scenario.killed(self);
+            }
+            Mode::Pause => {
+                stepper.stop(reached);
+                scenario.paused(self);
+                stepper.resume();
+                scenario.resumed(self);
+            }
+        }
+        self.run_player("auditor", |p| p.audit());
+        self.end_all();
+    }
+
+    /// Runs the victim to its end and reports how many instructions that takes and which of them matter to others.
+    pub(crate) fn measure(&self, scenario: &dyn Scenario) {
+        let mut stepper = self.start(scenario);
+        let mut measure = Measure::new(self.url);
+        loop {
+            measure.before(&mut stepper);
+            match stepper.step_to(stepper.taken + 1, || {}) {
+                Reached::Point => measure.after(&stepper),
+                Reached::Asleep => {
+                    measure.asleep(&stepper);
+                    scenario.asleep(self);
+                    // The instruction is in progress, and ends now.
+                    self.until_stopped(stepper.pid);
+                    stepper.taken += 1;
+                }
+                Reached::Done => break,
+                Reached::Gone => self.stuck("the victim ended by itself"),
+            }
+        }
+        measure.result(stepper.taken).iter().for_each(|l| line(self.report, "measure", l));
+        self.end_all();
+    }
+
+    fn start(&self, scenario: &dyn Scenario) -> Stepper<'_> {
+        scenario.prepare(self);
+        self.victim.set(self.play_beside("victim", |p| scenario.victim(p)));
+        self.stage.put(Value::Victim, self.victim.get() as u64);
+        scenario.ready(self);
+        let Some(stepper) = Stepper::attach(self.victim.get(), &self.stage) else {
+            self.stuck("the victim ended before it began")
+        };
+        stepper
+    }
+
+    /// As `play`, on the driver's processor.
+    fn play_beside(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) -> Pid {
+        self.start_player(name, |p| {
+            f(p);
+            p.park()
+        })
+    }
+
+    /// Starts a player. When `f` ends it is parked: players that end by themselves would be owner deaths of their own.
+    pub(crate) fn play(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) -> Pid {
+        self.start_player(name, |p| {
+            sys::stay_on(None);
+            f(p);
+            p.park()
+        })
+    }
+
+    fn start_player(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) -> Pid {
+        let pid = sys::fork(|| f(&Player::new(&self.stage, name, self.url, self.report))).expect("a process");
+        self.players.borrow_mut().push((pid, name));
+        pid
+    }
+
+    /// Runs a player to its end.
+    pub(crate) fn run_player(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) {
+        let pid = self.start_player(name, |p| {
+            sys::stay_on(None);
+            f(p);
+        });
+        let begin = Instant::now();
+        loop {
+            match sys::wait(pid, false) {
+                Status::Running if begin.elapsed() > PATIENCE => self.stuck(format_args!("{name} to do its part")),
+                Status::Running => sys::nap(50),
+                Status::Exited(0) => break,
+                other => {
+                    self.violation(format_args!("{name} ended with {other:?}"));
+                    break;
+                }
+            }
+        }
+        self.players.borrow_mut().retain(|(p, _)| *p != pid);
+    }
+
+    /// Ends a player as the contract means it: without warning, for good when this returns.
+    pub(crate) fn kill(&self, pid: Pid) {
+        self.stage.will_be_killed(pid);
+        sys::end(pid);
+        self.players.borrow_mut().retain(|(p, _)| *p != pid);
+    }
+
+    /// Whether a player was not killed yet.
+    pub(crate) fn lives(&self, pid: Pid) -> bool {
+        self.players.borrow().iter().any(|(p, _)| *p == pid)
+    }
+
+    /// Waits for a flag; that nobody sets it in time counts as stuck.
+    pub(crate) fn until(&self, what: &str, f: Flag) {
+        let begin = Instant::now();
+        while !self.stage.is_set(f) {
+            if begin.elapsed() > PATIENCE {
+                self.stuck(what);
+            }
+            sys::nap(30);
+        }
+    }
+
+    /// As `until`, and the time that it took goes into the table.
+    pub(crate) fn wake(&self, what: &str, f: Flag) {
+        let begin = Instant::now();
+        self.until(what, f);
+        line(self.report, "wake", begin.elapsed().as_micros());
+    }
+
+    /// Waits until a player sleeps in its wait, for good: a waiter wakes by itself once, when it has waited for so long
+    /// (a millisecond) that it may reserve, and that would cover a lost wake-up.
+    pub(crate) fn until_asleep(&self, pid: Pid) {
+        let begin = Instant::now();
+        sys::nap(1500);
+        while !sys::is_asleep(pid, pid) {
+            if begin.elapsed() > PATIENCE {
+                self.stuck("a waiter to fall asleep");
+            }
+            sys::nap(30);
+        }
+    }
+
+    /// Waits until the victim, woken, comes out of the system call in which it slept.
+    fn until_stopped(&self, pid: Pid) {
+        let begin = Instant::now();
+        loop {
+            match sys::wait_briefly(pid) {
+                Status::Stopped(_) => return,
+                Status::Running if begin.elapsed() < PATIENCE => {}
+                Status::Running => self.stuck("the sleeping victim to be woken"),
+                Status::Exited(_) | Status::Killed(_) => self.stuck("the victim, which ended by itself"),
+            }
+        }
+    }
+
+    /// While the victim stands still: waits until the others reach `f`, and is content, too, when the namespace says that
+    /// the victim owns the semaphore. True: they reached it.
+    pub(crate) fn others_reach(&self, what: &str, f: Flag) -> bool {
+        let begin = Instant::now();
+        let mut look = Duration::from_micros(500);
+        while !self.stage.is_set(f) {
+            if begin.elapsed() > look {
+                if self.holder() == self.victim.get() && !self.stage.is_set(f) {
+                    return false;
+                }
+                look = begin.elapsed() * 4;
+            }
+            if begin.elapsed() > PATIENCE {
+                self.stuck(format_args!("{what}, while the victim, stopped, owns nothing"));
+            }
+            sys::nap(30);
+        }
+        true
+    }
+
+    /// Who owns the semaphore, as the namespace says; 0: nobody.
+    pub(crate) fn holder(&self) -> Pid {
+        self.run_player("observer", |p| {
+            let report = p.must("inspect", p.ns().inspect(super::player::SEM));
+            p.stage.put(Value::Holder, report.holders.first().map_or(0, |h| h.process.pid.into()));
+        });
+        self.stage.get(Value::Holder) as Pid
+    }
+
+    pub(crate) fn violation(&self, text: impl Display) {
+        line(self.report, "violation", text);
+    }
+
+    /// Something hangs: says what, and ends the case.
+    pub(crate) fn stuck(&self, waited_for: impl Display) -> ! {
+        line(self.report, "stuck", format_args!("waited {} s for {waited_for}", PATIENCE.as_secs()));
+        for (pid, name) in self.players.borrow().iter() {
+            line(self.report, "note", format_args!("{name}: {}", sys::describe(*pid)));
+        }
+        self.end_all();
+        // SAFETY: `_exit` never returns, and every player is gone.
+        unsafe { libc::_exit(0) }
+    }
+
+    /// Ends every player of this name.
+    pub(crate) fn end_players(&self, name: &str) {
+        let pids: Vec<Pid> = self.players.borrow().iter().filter(|(_, n)| *n == name).map(|(p, _)| *p).collect();
+        pids.into_iter().for_each(|p| self.kill(p));
+    }
+
+    /// The report ends before the players do: who dies here as an owner makes others say what nobody asked for.
+    fn end_all(&self) {
+        line(self.report, "end", "");
+        for (pid, _) in self.players.take() {
+            sys::end(pid);
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The harness's command line.
+
+use super::Mode;
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+usage: harness --all | --only NAME [OPTIONS]
+
+Kills and pauses a process at every instruction of an operation; exits with 1 when anything was violated or got stuck.
+
+  --all             every scenario
+  --only NAME       the scenarios whose name contains NAME (may be repeated)
+  --mode kill|pause only one of the two
+  --full            every instruction, however many there are (otherwise long operations are sampled)
+  --at K            only the point K (to look at one case again)
+  --seed N          which instructions a sample takes (default 1)
+  --jobs N          cases at one time (default 2)
+  --list            the scenarios
+";
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Parts of scenario names; empty: all.
+    pub only: Vec<String>,
+    /// One of the two modes, or both.
+    pub mode: Option<Mode>,
+    /// No sampling.
+    pub full: bool,
+    /// One point only.
+    pub at: Option<u64>,
+    /// For the sample.
+    pub seed: u64,
+    /// Drivers at one time.
+    pub jobs: usize,
+    /// Only list the scenarios.
+    pub list: bool,
+}
+
+impl Options {
+    /// Reads the arguments; the error is for the person who typed them.
+    pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
+        let mut o = Options { only: Vec::new(), mode: None, full: false, at: None, seed: 1, jobs: 2, list: false };
+        let mut all = false;
+        let mut args = args;
+        while let Some(a) = args.next() {
+            let mut value = || args.next().ok_or_else(|| format!("`{a}` needs a value"));
+            match a.as_str() {
+                "--all" => all = true,
+                "--only" => o.only.push(value()?),
+                "--mode" => {
+                    o.mode = Some(match value()?.as_str() {
+                        "kill" => Mode::Kill,
+                        "pause" => Mode::Pause,
+                        other => return Err(format!("`--mode` is `kill` or `pause`, not `{other}`")),
+                    });
+                }
+                "--full" => o.full = true,
+                "--at" => o.at = Some(number(&a, &value()?)?),
+                "--seed" => o.seed = number(&a, &value()?)?,
+                "--jobs" => o.jobs = number(&a, &value()?)?.clamp(1, 64) as usize,
+                "--list" => o.list = true,
+                other => return Err(format!("`{other}` is not an option")),
+            }
+        }
+        match all || o.list || !o.only.is_empty() {
+            true => Ok(o),
+            false => Err("say `--all` or `--only NAME`".to_owned()),
+        }
+    }
+}
+
+fn number(option: &str, value: &str) -> Result<u64, String> {
+    value.parse().map_err(|_| format!("`{option}` takes a whole number, not `{value}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn reads_options_and_refuses_what_it_does_not_know() {
+        let o = parse("--only release --mode pause --seed 7 --at 12").unwrap();
+        assert_eq!((o.only, o.mode, o.seed, o.at), (vec!["release".to_owned()], Some(Mode::Pause), 7, Some(12)));
+        assert!(parse("--all").unwrap().only.is_empty());
+        for (line, why) in [("", "--all"), ("--fast", "not an option"), ("--seed x", "whole number"), ("--mode stop", "kill")] {
+            assert!(parse(line).unwrap_err().contains(why), "{line}");
+        }
+    }
+}

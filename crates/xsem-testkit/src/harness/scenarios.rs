@@ -1,0 +1,216 @@
+//! The operations that are killed and paused, and who is around them.
+
+mod acquire;
+mod names;
+mod others;
+mod release;
+
+use super::case::Case;
+use super::player::{Held, Player, SEM};
+use super::stage::{Flag, Value};
+use super::step::Reached;
+use crate::sys::Pid;
+use xsem::Exclusive;
+
+/// One operation of the victim, the others around it, and what must hold afterwards.
+pub(crate) trait Scenario: Sync {
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+    /// What it is, in a line.
+    fn about(&self) -> &'static str;
+    /// Before the victim is there.
+    fn prepare(&self, case: &Case<'_>) {
+        make(case);
+    }
+    /// The victim: gets ready, `begin`s, does its operation, is `done`; then, in pause mode, it gives up what it got when it
+    /// is told to `Leave`, and says `Left`.
+    fn victim(&self, p: &Player<'_>);
+    /// The victim is on its way to `begin`.
+    fn ready(&self, _case: &Case<'_>) {}
+    /// The victim sleeps in its operation, and must be woken by this.
+    fn asleep(&self, _case: &Case<'_>) {}
+    /// The victim was killed.
+    fn killed(&self, case: &Case<'_>);
+    /// The victim stands still.
+    fn paused(&self, case: &Case<'_>);
+    /// The victim runs again.
+    fn resumed(&self, case: &Case<'_>);
+}
+
+/// In the order of the table.
+pub(crate) const ALL: &[&dyn Scenario] = &[
+    &others::Register,
+    &names::Create,
+    &names::CreateRemoved,
+    &names::Open,
+    &names::Remove,
+    &names::RemoveUsed,
+    &acquire::Free,
+    &acquire::Contended,
+    &acquire::Queued,
+    &acquire::TimedOut,
+    &acquire::OwnerDies,
+    &acquire::Takeover,
+    &release::Free,
+    &release::Waiter,
+    &release::StoppedWaiter,
+    &release::Abandon,
+    &others::Nest,
+    &others::MarkConsistent,
+];
+
+/// Makes the namespace and the semaphore.
+fn make(case: &Case<'_>) {
+    case.run_player("maker", |p| drop(p.must("create", Exclusive::create(p.ns(), SEM))));
+}
+
+/// An owner, who releases when `Release` is set.
+fn owner(case: &Case<'_>) -> Pid {
+    let pid = case.play("owner", |p| {
+        let s = p.open(SEM);
+        let held = p.acquire(&s);
+        p.must_be_clean(&held);
+        p.stage.set(Flag::Owning);
+        p.until(Flag::Release);
+        p.release(held);
+    });
+    case.until("the owner to own", Flag::Owning);
+    case.stage.put(Value::Dead, pid as u64);
+    pid
+}
+
+/// A waiter; it says `Waiting`, waits, says `Got`, and gives it up at `Give`. Sleeping before this returns.
+fn waiter(case: &Case<'_>) -> Pid {
+    let pid = case.play("waiter", |p| {
+        let s = p.open(SEM);
+        p.register();
+        p.stage.set(Flag::Waiting);
+        let held = p.succeed(&s);
+        may_tell_of(p, &held);
+        p.stage.set(Flag::Got);
+        p.until(Flag::Give);
+        p.release(held);
+        p.stage.set(Flag::Peer);
+    });
+    case.until("the waiter to begin", Flag::Waiting);
+    case.until_asleep(pid);
+    pid
+}
+
+/// A second waiter, who passes through.
+fn second_waiter(case: &Case<'_>) -> Pid {
+    let pid = case.play("second waiter", |p| {
+        let s = p.open(SEM);
+        p.register();
+        p.stage.set(Flag::Waiting2);
+        p.pass(&s);
+        p.stage.set(Flag::Got2);
+    });
+    case.until("the second waiter to begin", Flag::Waiting2);
+    case.until_asleep(pid);
+    pid
+}
+
+/// A newcomer who acquires, says `Got`, gives it up at `Give` and says `Peer`.
+fn peer(case: &Case<'_>) -> Pid {
+    case.play("peer", |p| {
+        let s = p.open(SEM);
+        let held = p.succeed(&s);
+        p.must_be_clean(&held);
+        p.stage.set(Flag::Got);
+        p.until(Flag::Give);
+        p.release(held);
+        p.stage.set(Flag::Peer);
+    })
+}
+
+/// The victim's part after an acquire: it owns until it may leave.
+fn enjoy(p: &Player<'_>, held: Held<'_>) {
+    p.until(Flag::Leave);
+    p.release(held);
+    p.stage.set(Flag::Left);
+}
+
+/// After the resumption: the peer gives up, the victim finishes and gives up, and everybody can go on.
+fn all_finish(case: &Case<'_>) {
+    // Time to do wrong: a victim that takes what the peer owns is seen by the witness.
+    crate::sys::nap(200);
+    case.stage.set(Flag::Give);
+    case.until("the resumed victim to finish", Flag::Done);
+    case.stage.set(Flag::Leave);
+    case.until("the victim to give it up", Flag::Left);
+    case.until("the peer to get it and to give it up", Flag::Peer);
+    passes(case);
+}
+
+/// Somebody new gets through.
+fn passes(case: &Case<'_>) {
+    case.run_player("newcomer", |p| p.pass(&p.open(SEM)));
+}
+
+/// A 105 may only be about the victim, as its one death.
+fn may_tell_of(p: &Player<'_>, held: &Held<'_>) {
+    let victim = p.stage.get(Value::Victim) as Pid;
+    match (&held.died, held.deaths()) {
+        (None, _) => {}
+        (_, Some(deaths)) if deaths == (victim, victim, 1) => {}
+        (_, other) => p.violation(format_args!("told of (first, latest, count) {other:?}; only {victim} can have died")),
+    }
+}
+
+/// What the next owner must be told of the victim, killed at this point of an operation that makes it the owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    /// It certainly owned.
+    Yes,
+    /// It certainly did not.
+    No,
+    /// It may have.
+    Perhaps,
+}
+
+impl Told {
+    /// Of an operation at whose end the victim owns.
+    fn of_acquire(case: &Case<'_>) -> Told {
+        match (case.reached.get(), case.taken.get()) {
+            (Reached::Done, _) => Told::Yes,
+            (Reached::Asleep, _) | (_, 0) => Told::No,
+            _ => Told::Perhaps,
+        }
+    }
+
+    /// Of an operation at whose end it does not own any more.
+    fn of_release(case: &Case<'_>) -> Told {
+        match (case.reached.get(), case.taken.get()) {
+            (Reached::Done, _) => Told::No,
+            (_, 0) => Told::Yes,
+            _ => Told::Perhaps,
+        }
+    }
+
+    fn check(self, p: &Player<'_>, told: bool) {
+        match (self, told) {
+            (Told::Yes, false) => p.violation("the victim died as the owner, and its successor was not told"),
+            (Told::No, true) => p.violation("the victim did not own, and its successor was told of a death"),
+            _ => {}
+        }
+    }
+}
+
+/// A newcomer acquires after the victim's death, and is told what is right.
+fn succeeds(case: &Case<'_>, told: Told) {
+    case.run_player("successor", |p| {
+        let s = p.open(SEM);
+        let held = p.succeed(&s);
+        told.check(p, held.died.is_some());
+        may_tell_of(p, &held);
+        p.must("mark consistent", held.guard.mark_consistent());
+        p.release(held);
+    });
+    case.run_player("second successor", |p| {
+        let s = p.open(SEM);
+        let held = p.acquire(&s);
+        p.must_be_clean(&held);
+        p.release(held);
+    });
+}

@@ -1,0 +1,165 @@
+//! Giving back: alone, with a sleeper, with a sleeper that cannot wake, and with the mark.
+
+use super::*;
+use crate::sys;
+
+/// The victim owns, and gives it back as `give` does when it may.
+fn gives_back(p: &Player<'_>, give: impl FnOnce(xsem::Guard<'_>) -> xsem::Result<()>) {
+    let s = p.open(SEM);
+    let held = p.acquire(&s);
+    p.must_be_clean(&held);
+    // It gives up its place in the books before the operation: at which instruction it ends is what is tested.
+    if let Err(other) = p.stage.leave(sys::own_pid()) {
+        p.violation(format_args!("{other} owned, too"));
+    }
+    p.stage.set(Flag::Owning);
+    p.until(Flag::Go);
+    p.begin();
+    let r = give(held.guard);
+    p.done();
+    p.must("give back", r);
+    p.stage.set(Flag::Left);
+}
+
+/// The victim owns; then a waiter goes to sleep; then the victim may begin.
+fn with_waiter(case: &Case<'_>) {
+    case.until("the victim to own", Flag::Owning);
+    waiter(case);
+    case.stage.set(Flag::Go);
+}
+
+/// Nobody waits.
+pub(crate) struct Free;
+
+impl Scenario for Free {
+    fn name(&self) -> &'static str {
+        "release"
+    }
+    fn about(&self) -> &'static str {
+        "release while nobody waits"
+    }
+    fn victim(&self, p: &Player<'_>) {
+        gives_back(p, |g| g.release());
+    }
+    fn ready(&self, case: &Case<'_>) {
+        case.until("the victim to own", Flag::Owning);
+        case.stage.set(Flag::Go);
+    }
+    fn killed(&self, case: &Case<'_>) {
+        succeeds(case, Told::of_release(case));
+    }
+    fn paused(&self, case: &Case<'_>) {
+        // It may come while the victim owns, and go to sleep on a release that is half done.
+        peer(case);
+        case.others_reach("a peer to acquire", Flag::Got);
+    }
+    fn resumed(&self, case: &Case<'_>) {
+        all_finish(case);
+    }
+}
+
+/// One sleeps.
+pub(crate) struct Waiter;
+
+impl Scenario for Waiter {
+    fn name(&self) -> &'static str {
+        "release-waiter"
+    }
+    fn about(&self) -> &'static str {
+        "release while another process sleeps on it"
+    }
+    fn victim(&self, p: &Player<'_>) {
+        gives_back(p, |g| g.release());
+    }
+    fn ready(&self, case: &Case<'_>) {
+        with_waiter(case);
+    }
+    fn killed(&self, case: &Case<'_>) {
+        case.wake("the sleeping waiter", Flag::Got);
+        case.stage.set(Flag::Give);
+        case.until("the waiter to give it up", Flag::Peer);
+        // The waiter was told, and did not acknowledge.
+        succeeds(case, Told::of_release(case));
+    }
+    fn paused(&self, case: &Case<'_>) {
+        case.others_reach("the sleeping waiter", Flag::Got);
+    }
+    fn resumed(&self, case: &Case<'_>) {
+        all_finish(case);
+    }
+}
+
+/// The oldest sleeper is stopped, another one sleeps behind it.
+pub(crate) struct StoppedWaiter;
+
+impl Scenario for StoppedWaiter {
+    fn name(&self) -> &'static str {
+        "release-stopped-waiter"
+    }
+    fn about(&self) -> &'static str {
+        "release while the oldest waiter is stopped, and another one sleeps"
+    }
+    fn victim(&self, p: &Player<'_>) {
+        gives_back(p, |g| g.release());
+    }
+    fn ready(&self, case: &Case<'_>) {
+        case.until("the victim to own", Flag::Owning);
+        let oldest = waiter(case);
+        second_waiter(case);
+        sys::kill(oldest, libc::SIGSTOP);
+        while sys::threads(oldest).iter().any(|&t| sys::state(oldest, t) != Some('T')) {
+            sys::nap(20);
+        }
+        case.stage.put(Value::Dead, oldest as u64);
+        case.stage.set(Flag::Go);
+    }
+    fn killed(&self, case: &Case<'_>) {
+        case.wake("the waiter behind the stopped one", Flag::Got2);
+        sys::kill(case.stage.get(Value::Dead) as Pid, libc::SIGCONT);
+        case.stage.set(Flag::Give);
+        case.until("the waiter that was stopped", Flag::Peer);
+        succeeds(case, Told::of_release(case));
+    }
+    fn paused(&self, case: &Case<'_>) {
+        case.others_reach("the waiter behind the stopped one", Flag::Got2);
+    }
+    fn resumed(&self, case: &Case<'_>) {
+        case.until("the waiter behind the stopped one", Flag::Got2);
+        sys::kill(case.stage.get(Value::Dead) as Pid, libc::SIGCONT);
+        all_finish(case);
+    }
+}
+
+/// With the mark, one sleeps.
+pub(crate) struct Abandon;
+
+impl Scenario for Abandon {
+    fn name(&self) -> &'static str {
+        "abandon-waiter"
+    }
+    fn about(&self) -> &'static str {
+        "abandon while another process sleeps on it: it is told in every case"
+    }
+    fn victim(&self, p: &Player<'_>) {
+        gives_back(p, |g| g.abandon());
+    }
+    fn ready(&self, case: &Case<'_>) {
+        with_waiter(case);
+    }
+    fn killed(&self, case: &Case<'_>) {
+        case.wake("the sleeping waiter", Flag::Got);
+        case.stage.set(Flag::Give);
+        case.until("the waiter to give it up", Flag::Peer);
+        succeeds(case, Told::Yes);
+    }
+    fn paused(&self, case: &Case<'_>) {
+        case.others_reach("the sleeping waiter", Flag::Got);
+    }
+    fn resumed(&self, case: &Case<'_>) {
+        crate::sys::nap(200);
+        case.stage.set(Flag::Give);
+        case.until("the resumed victim to finish", Flag::Done);
+        case.until("the waiter to get it and to give it up", Flag::Peer);
+        succeeds(case, Told::Yes);
+    }
+}

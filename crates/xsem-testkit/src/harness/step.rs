@@ -1,0 +1,162 @@
+//! Steps the victim, instruction by instruction.
+
+use super::stage::{Flag, Stage};
+use crate::sys::{self, Pid, Status};
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+/// Where stepping ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reached {
+    /// At the instruction asked for.
+    Point,
+    /// In the instruction asked for, which is a system call that sleeps.
+    Asleep,
+    /// The operation was over before.
+    Done,
+    /// The victim ended by itself, which it never should.
+    Gone,
+}
+
+/// A place in the victim's way: the n-th time that it comes to an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) pc: u64,
+    pub(crate) nth: u32,
+}
+
+/// A victim that is stopped at its `begin`.
+pub(crate) struct Stepper<'a> {
+    pub(crate) pid: Pid,
+    /// Instructions so far.
+    pub(crate) taken: u64,
+    stage: &'a Stage,
+    memory: Option<File>,
+    /// Whether there is a system call at an address, for those that were passed.
+    calls: HashMap<u64, bool>,
+}
+
+impl<'a> Stepper<'a> {
+    /// Waits until the victim stops at its `begin`. `None` when it ended before.
+    pub(crate) fn attach(pid: Pid, stage: &'a Stage) -> Option<Stepper<'a>> {
+        match sys::wait(pid, true) {
+            Status::Stopped(_) => {
+                let memory = File::open(format!("/proc/{pid}/mem")).ok();
+                Some(Stepper { pid, taken: 0, stage, memory, calls: HashMap::new() })
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether the next instruction is a system call. True also where that is not known.
+    pub(crate) fn at_system_call(&mut self) -> bool {
+        let (Some(pc), Some(memory)) = (sys::program_counter(self.pid), &self.memory) else { return true };
+        *self.calls.entry(pc).or_insert_with(|| {
+            let mut code = [0u8; 2];
+            memory.read_exact_at(&mut code, pc).is_err() || code == [0x0f, 0x05]
+        })
+    }
+
+    /// Goes on until `k` instructions are taken: at full speed to the place just before (a breakpoint), if that is known,
+    /// then step by step. Calls `asleep` when the victim falls asleep before that; it must see to it that it is woken.
+    pub(crate) fn go_to(&mut self, k: u64, before: Option<Place>, mut asleep: impl FnMut()) -> Reached {
+        if let Some(place) = before
+            && sys::breakpoint(self.pid, Some(place.pc))
+        {
+            let reached = self.run_to(place, &mut asleep);
+            sys::breakpoint(self.pid, None);
+            if reached != Reached::Point {
+                return reached;
+            }
+            self.taken = k - 1;
+        }
+        self.step_to(k, asleep)
+    }
+
+    fn run_to(&self, place: Place, asleep: &mut impl FnMut()) -> Reached {
+        for _ in 0..place.nth {
+            if !sys::go_on(self.pid) {
+                return Reached::Gone;
+            }
+            match self.wait_until_stopped(false, asleep) {
+                Reached::Point => {}
+                other => return other,
+            }
+        }
+        Reached::Point
+    }
+
+    /// Steps until `k` instructions are taken.
+    pub(crate) fn step_to(&mut self, k: u64, mut asleep: impl FnMut()) -> Reached {
+        while self.taken < k {
+            if self.stage.is_set(Flag::Done) {
+                return Reached::Done;
+            }
+            let may_sleep = self.at_system_call();
+            if !sys::step(self.pid) {
+                return Reached::Gone;
+            }
+            let last = self.taken + 1 == k;
+            let reached = match may_sleep {
+                true => self.wait_until_stopped(last, &mut asleep),
+                false => match sys::wait(self.pid, true) {
+                    Status::Stopped(_) => Reached::Point,
+                    _ => Reached::Gone,
+                },
+            };
+            match reached {
+                Reached::Point => self.taken += 1,
+                other => return other,
+            }
+        }
+        Reached::Point
+    }
+
+    /// Waits for the end of what was started. `here`: ends with `Asleep` when it sleeps; otherwise that is told.
+    fn wait_until_stopped(&self, here: bool, asleep: &mut impl FnMut()) -> Reached {
+        let mut told = false;
+        loop {
+            match sys::wait_briefly(self.pid) {
+                // Our own signal, from below.
+                Status::Stopped(libc::SIGSTOP) => return Reached::Done,
+                Status::Stopped(_) => return Reached::Point,
+                Status::Exited(_) | Status::Killed(_) => return Reached::Gone,
+                // It took another way than in the measuring run, and is through.
+                Status::Running if self.stage.is_set(Flag::Done) => {
+                    sys::kill_thread(self.pid, self.pid, libc::SIGSTOP);
+                }
+                Status::Running if !told && sys::is_asleep(self.pid, self.pid) => {
+                    if here {
+                        return Reached::Asleep;
+                    }
+                    told = true;
+                    asleep();
+                }
+                Status::Running => {}
+            }
+        }
+    }
+
+    /// Stops every thread of the victim as SIGSTOP does, whatever it is in.
+    pub(crate) fn stop(&self, reached: Reached) {
+        if reached == Reached::Asleep {
+            sys::kill_thread(self.pid, self.pid, libc::SIGSTOP);
+            sys::wait(self.pid, true);
+        }
+        // The stepped thread stands still already; the signal is for the others (the keeper).
+        let others: Vec<Pid> = sys::threads(self.pid).into_iter().filter(|&t| t != self.pid).collect();
+        if !others.is_empty() {
+            sys::kill(self.pid, libc::SIGSTOP);
+            while others.iter().any(|&t| sys::state(self.pid, t).is_some_and(|s| s != 'T')) {
+                sys::nap(20);
+            }
+        }
+    }
+
+    /// Lets it run on, all threads, untraced.
+    pub(crate) fn resume(&self) {
+        sys::kill(self.pid, libc::SIGCONT);
+        sys::detach(self.pid);
+    }
+}

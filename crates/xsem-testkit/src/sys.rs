@@ -1,0 +1,322 @@
+//! The few system calls that the tools need, each behind a function that is safe to call.
+//!
+//! `nix` would bring most of them; the tools need ptrace, fork and shared mappings only, which is less than a dependency.
+
+use std::io;
+use std::ops::Deref;
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// A process, or a thread by its kernel id.
+pub type Pid = i32;
+
+/// Memory that is zero at first.
+///
+/// # Safety
+/// All bytes zero is a valid `Self`, and every field may be changed through a shared reference by several processes
+/// (atomics only).
+pub unsafe trait Shared: Sync {}
+
+/// A `T` that this process shares with the children that it forks afterwards.
+#[derive(Debug)]
+pub struct SharedBox<T: Shared>(NonNull<T>);
+
+impl<T: Shared> SharedBox<T> {
+    /// Maps it.
+    pub fn new() -> io::Result<SharedBox<T>> {
+        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                size_of::<T>(),
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(SharedBox(NonNull::new(at.cast()).unwrap())) }
+    }
+}
+
+impl<T: Shared> Deref for SharedBox<T> {
+    type Target = T;
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping lives as long as `self`, is page-aligned and zero at first, which `Shared` says is a `T`.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl<T: Shared> Drop for SharedBox<T> {
+    fn drop(&mut self) {
+        // SAFETY: it was mapped with this address and size in `new`, and no reference outlives `self`.
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<T>()) };
+    }
+}
+
+/// Forks a child that runs `f` and ends with 0, or with 101 after a panic. It dies with its parent.
+///
+/// # Panics
+/// When the calling process has more than one thread: only then may the child use everything that the parent may.
+pub fn fork(f: impl FnOnce()) -> io::Result<Pid> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    assert_eq!(threads, 1, "only a process with one thread forks players");
+    let parent = own_pid();
+    // SAFETY: the process has one thread, so the child's memory is whole: no lock of it is held by another thread.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        0 => {
+            // SAFETY: prctl with these arguments changes an attribute of the calling process only.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            mask_child_signals(libc::SIG_UNBLOCK);
+            let orphan = std::os::unix::process::parent_id() as Pid != parent;
+            let fine = !orphan && std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_ok();
+            // SAFETY: `_exit` never returns; exit handlers and buffers belong to the parent.
+            unsafe { libc::_exit(if fine { 0 } else { 101 }) }
+        }
+        pid => Ok(pid),
+    }
+}
+
+/// This process's id.
+pub fn own_pid() -> Pid {
+    std::process::id() as Pid
+}
+
+/// Sends a signal to a process. A process that is gone is no error here: kills race with ends.
+pub fn kill(pid: Pid, signal: i32) {
+    assert!(pid > 1, "a single process of our own");
+    // SAFETY: kill has no memory effects in this process; `pid` is one process, not a group.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// Sends a signal to one thread.
+pub fn kill_thread(pid: Pid, tid: Pid, signal: i32) {
+    // SAFETY: tgkill has no memory effects in this process.
+    unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
+}
+
+/// What waiting for a child gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Nothing yet.
+    Running,
+    /// It is stopped for the tracer by this signal.
+    Stopped(i32),
+    /// It exited with this code.
+    Exited(i32),
+    /// A signal ended it.
+    Killed(i32),
+}
+
+/// Waits for a change of a child; with `block` until there is one.
+pub fn wait(pid: Pid, block: bool) -> Status {
+    let mut st = 0;
+    loop {
+        // SAFETY: `st` is a valid place for the status.
+        let r = unsafe { libc::waitpid(pid, &mut st, if block { 0 } else { libc::WNOHANG }) };
+        match r {
+            0 => return Status::Running,
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => continue,
+            -1 => return Status::Exited(0),
+            _ if libc::WIFSTOPPED(st) => return Status::Stopped(libc::WSTOPSIG(st)),
+            _ if libc::WIFSIGNALED(st) => return Status::Killed(libc::WTERMSIG(st)),
+            _ => return Status::Exited(libc::WEXITSTATUS(st)),
+        }
+    }
+}
+
+/// Ends a child with SIGKILL and waits until it is gone.
+pub fn end(pid: Pid) {
+    kill(pid, libc::SIGKILL);
+    while let Status::Stopped(_) | Status::Running = wait(pid, true) {}
+}
+
+/// Lets the parent trace the calling thread, and stops until it says how to go on.
+pub fn stop_for_tracer() {
+    // SAFETY: PTRACE_TRACEME and raise change only how this thread is scheduled.
+    unsafe {
+        libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0);
+        libc::raise(libc::SIGSTOP);
+    }
+}
+
+/// Starts one instruction of a stopped, traced child. False when it is gone.
+pub fn step(pid: Pid) -> bool {
+    // SAFETY: PTRACE_SINGLESTEP ignores the address and delivers no signal; it acts on the tracee only.
+    unsafe { libc::ptrace(libc::PTRACE_SINGLESTEP, pid, 0, 0) == 0 }
+}
+
+/// Ends tracing and lets a stopped child run.
+pub fn detach(pid: Pid) {
+    // SAFETY: PTRACE_DETACH ignores the address and delivers no signal; it acts on the tracee only.
+    unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
+}
+
+/// Where a stopped, traced child is: the program counter. `None` where this is not x86-64.
+pub fn program_counter(pid: Pid) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // `struct user` begins with the registers.
+        let at = std::mem::offset_of!(libc::user_regs_struct, rip);
+        // SAFETY: PTRACE_PEEKUSER reads a word of the tracee's registers at a valid offset; it writes nothing here.
+        match unsafe { libc::ptrace(libc::PTRACE_PEEKUSER, pid, at, 0) } {
+            -1 => None,
+            pc => Some(pc as u64),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = pid;
+        None
+    }
+}
+
+/// Sleeps for about so many microseconds.
+pub fn nap(us: u64) {
+    std::thread::sleep(Duration::from_micros(us));
+}
+
+/// The state letter of a thread (`R`, `S`, `T`, `t`, `Z`, ...) as `/proc` has it; `None` when it is gone.
+pub fn state(pid: Pid, tid: Pid) -> Option<char> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")).ok()?;
+    // The command is in parentheses and may hold anything, so the state is what follows the last one.
+    stat.rsplit(") ").next()?.chars().next()
+}
+
+/// The threads of a process.
+pub fn threads(pid: Pid) -> Vec<Pid> {
+    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    dir.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Whether a thread sleeps in a futex or poll call now, twice in a row.
+pub fn is_asleep(pid: Pid, tid: Pid) -> bool {
+    let blocked = || {
+        let call = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).unwrap_or_default();
+        let number = call.split(' ').next().and_then(|n| n.parse::<i64>().ok());
+        let waits = [libc::SYS_futex, libc::SYS_futex_waitv, libc::SYS_ppoll];
+        (state(pid, tid) == Some('S') && number.is_some_and(|n| waits.contains(&n))).then_some(call)
+    };
+    let first = blocked();
+    first.is_some() && {
+        nap(100);
+        blocked() == first
+    }
+}
+
+/// What every thread of a process does, for the message about a case that hangs.
+pub fn describe(pid: Pid) -> String {
+    let one = |tid: Pid| {
+        let read = |f: &str| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/{f}")).unwrap_or_default();
+        let state = state(pid, tid).unwrap_or('?');
+        format!("{tid} {state} wchan={} syscall={}", read("wchan"), read("syscall").trim())
+    };
+    threads(pid).into_iter().map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// A pipe: what is read from, what is written to.
+pub fn pipe() -> io::Result<(std::io::PipeReader, std::io::PipeWriter)> {
+    std::io::pipe()
+}
+
+/// Whether something can be read from a pipe (its end counts), within so many milliseconds.
+pub fn readable(pipe: &std::io::PipeReader, ms: i32) -> io::Result<bool> {
+    let mut p = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: `p` is one valid pollfd with an open descriptor.
+    match unsafe { libc::poll(&mut p, 1, ms) } {
+        -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => Ok(false),
+        -1 => Err(io::Error::last_os_error()),
+        n => Ok(n > 0),
+    }
+}
+
+/// Whether a process is gone, or every thread of it is on its way out and runs no code of its own any more.
+pub fn is_ending(pid: Pid) -> bool {
+    const PF_EXITING: u64 = 0x4;
+    threads(pid).into_iter().all(|tid| {
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/stat")) else { return true };
+        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or("").split(' ').collect();
+        let flags = fields.get(6).and_then(|f| f.parse::<u64>().ok()).unwrap_or(PF_EXITING);
+        matches!(fields.first(), Some(&("Z" | "X"))) || flags & PF_EXITING != 0
+    })
+}
+
+/// Keeps the calling thread, and those that it forks, on one processor: a tracer and its tracee that take turns are
+/// several times faster there. `None`: on any.
+pub fn stay_on(processor: Option<usize>) {
+    // SAFETY: an all-zero `cpu_set_t` is the empty set: it is integers only.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    match processor {
+        // SAFETY: CPU_SET checks its range and writes to `set` only.
+        Some(n) => unsafe { libc::CPU_SET(n, &mut set) },
+        // SAFETY: as above.
+        None => (0..libc::CPU_SETSIZE as usize).for_each(|n| unsafe { libc::CPU_SET(n, &mut set) }),
+    }
+    // SAFETY: `set` is a valid set of the size given. Where it is refused, everything is only slower.
+    unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
+}
+
+/// Sets a breakpoint at an address of a stopped, traced child, in a debug register of the processor, or takes it away.
+/// False where that does not work (not x86-64, or a machine without debug registers).
+pub fn breakpoint(pid: Pid, at: Option<u64>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let register = |n: usize| std::mem::offset_of!(libc::user, u_debugreg) + n * size_of::<u64>();
+        // SAFETY: PTRACE_POKEUSER writes the tracee's debug registers, which the kernel checks; nothing is written here.
+        let set = |n: usize, v: u64| unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, register(n), v) == 0 };
+        // Register 7: bit 0 switches the address in register 0 on, as one of an instruction.
+        match at {
+            Some(pc) => set(7, 0) && set(0, pc) && set(7, 1),
+            None => set(7, 0),
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (pid, at);
+        false
+    }
+}
+
+/// Lets a stopped, traced child run until it stops again. False when it is gone.
+pub fn go_on(pid: Pid) -> bool {
+    // SAFETY: PTRACE_CONT ignores the address and delivers no signal; it acts on the tracee only.
+    unsafe { libc::ptrace(libc::PTRACE_CONT, pid, 0, 0) == 0 }
+}
+
+/// From now on a change of a child does not interrupt, and `wait_briefly` is woken by it.
+pub fn hold_child_signals() {
+    mask_child_signals(libc::SIG_BLOCK);
+}
+
+fn mask_child_signals(how: i32) {
+    // SAFETY: an all-zero `sigset_t` is valid memory for `sigemptyset`, which makes it the empty set.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is a valid set; the mask of the calling thread is all that changes.
+    unsafe {
+        libc::sigemptyset(&mut set);
+        libc::sigaddset(&mut set, libc::SIGCHLD);
+        libc::sigprocmask(how, &set, std::ptr::null_mut());
+    }
+}
+
+/// As `wait` without blocking, but gives the child a moment for a change. After `hold_child_signals` it takes no longer
+/// than the child does.
+pub fn wait_briefly(pid: Pid) -> Status {
+    match wait(pid, false) {
+        Status::Running => {
+            // SAFETY: as in `mask_child_signals`.
+            let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+            let time = libc::timespec { tv_sec: 0, tv_nsec: 300_000 };
+            // SAFETY: `set` and `time` are valid; no information about the signal is asked for.
+            unsafe {
+                libc::sigemptyset(&mut set);
+                libc::sigaddset(&mut set, libc::SIGCHLD);
+                libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+            }
+            wait(pid, false)
+        }
+        changed => changed,
+    }
+}

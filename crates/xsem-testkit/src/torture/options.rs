@@ -1,0 +1,71 @@
+//! The command line of the torture run.
+
+/// What `--help` prints.
+pub const USAGE: &str = "\
+usage: torture [OPTIONS]
+
+Random operations of many processes, randomly killed and stopped; exits with 1 on any violation.
+
+  --seconds N     how long (default 20)
+  --minutes N     the same in minutes
+  --processes N   at one time, 1 to 64 (default 8)
+  --threads N     claimant threads in each, 1 to 4 (default 2)
+  --seed N        chooses operations, kills and stops (default: from the clock; it is printed)
+";
+
+/// What to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How long.
+    pub seconds: u64,
+    /// Worker processes at one time.
+    pub processes: usize,
+    /// Threads in each.
+    pub threads: usize,
+    /// Of every choice.
+    pub seed: u64,
+}
+
+impl Options {
+    /// Reads the arguments; the error is for the person who typed them.
+    pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
+        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
+        let mut o = Options { seconds: 20, processes: 8, threads: 2, seed: clock };
+        let mut args = args;
+        while let Some(a) = args.next() {
+            let mut number = |range: std::ops::RangeInclusive<u64>| {
+                let text = args.next().ok_or_else(|| format!("`{a}` needs a value"))?;
+                text.parse()
+                    .ok()
+                    .filter(|n| range.contains(n))
+                    .ok_or_else(|| format!("`{a}` takes a whole number from {} to {}, not `{text}`", range.start(), range.end()))
+            };
+            match a.as_str() {
+                "--seconds" => o.seconds = number(1..=1_000_000)?,
+                "--minutes" => o.seconds = number(1..=10_000)? * 60,
+                "--processes" => o.processes = number(1..=64)? as usize,
+                "--threads" => o.threads = number(1..=4)? as usize,
+                "--seed" => o.seed = number(0..=u64::MAX)?,
+                other => return Err(format!("`{other}` is not an option")),
+            }
+        }
+        Ok(o)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_options_and_refuses_what_it_does_not_know() {
+        let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned));
+        assert_eq!(
+            parse("--minutes 2 --processes 4 --threads 1 --seed 9"),
+            Ok(Options { seconds: 120, processes: 4, threads: 1, seed: 9 })
+        );
+        for (line, why) in [("--processes 65", "1 to 64"), ("--fast", "not an option"), ("--seed", "needs a value")] {
+            assert!(parse(line).unwrap_err().contains(why), "{line}");
+        }
+    }
+}
