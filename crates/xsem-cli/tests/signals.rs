@@ -47,7 +47,11 @@ fn a_signal_that_the_command_does_not_expect_ends_it_and_the_next_is_told() {
 fn a_stop_signal_stops_both_and_cont_continues_both() {
     let p = Place::new();
     let work = until_told(&p, "go", "exit 5");
-    let mut run = p.hold("a", &["a", "--", "sh", "-c", &work]);
+    // In a process group of its own: the tests' group may be an orphaned one (a background job whose shell has ended, a
+    // service), in which the kernel ignores SIGTSTP.
+    let mut c = p.xsem(&["run", "a", "--", "sh", "-c", &work]);
+    let mut run = c.process_group(0).spawn().expect("xsem can be started");
+    until("its command runs", || p.holder("a").is_some_and(|h| !h["covers"].is_null()));
     let command = p.covered("a");
     // To the wrapper alone.
     kill(run.id(), libc::SIGTSTP);

@@ -157,9 +157,23 @@ pub fn detach(pid: Pid) {
 /// Where a stopped, traced child is: the program counter. `None` where this is not x86-64.
 pub fn program_counter(pid: Pid) -> Option<u64> {
     #[cfg(target_arch = "x86_64")]
+    return register(pid, std::mem::offset_of!(libc::user_regs_struct, rip));
+    #[cfg(not(target_arch = "x86_64"))]
+    return register(pid, 0);
+}
+
+/// Its stack pointer. `None` where this is not x86-64.
+pub fn stack_pointer(pid: Pid) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
+    return register(pid, std::mem::offset_of!(libc::user_regs_struct, rsp));
+    #[cfg(not(target_arch = "x86_64"))]
+    return register(pid, 0);
+}
+
+fn register(pid: Pid, at: usize) -> Option<u64> {
+    #[cfg(target_arch = "x86_64")]
     {
         // `struct user` begins with the registers.
-        let at = std::mem::offset_of!(libc::user_regs_struct, rip);
         // SAFETY: PTRACE_PEEKUSER reads a word of the tracee's registers at a valid offset; it writes nothing here.
         match unsafe { libc::ptrace(libc::PTRACE_PEEKUSER, pid, at, 0) } {
             -1 => None,
@@ -168,7 +182,7 @@ pub fn program_counter(pid: Pid) -> Option<u64> {
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        let _ = pid;
+        let _ = (pid, at);
         None
     }
 }

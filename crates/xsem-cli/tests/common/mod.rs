@@ -103,11 +103,18 @@ impl Place {
     }
 }
 
-/// The environment that tests want: nothing of an enclosing run, no colours, killed with this thread.
+/// The environment that tests want: nothing of an enclosing run, no colours, killed with this thread, signals as a login
+/// shell has them (a shell without job control starts its background jobs with SIGINT and SIGQUIT ignored).
 pub fn clean(mut c: Command) -> Command {
     c.env_remove("XSEM_CLAIMS").env_remove("XSEM_NAMESPACE").env("NO_COLOR", "1");
-    // SAFETY: prctl is async-signal-safe.
+    // SAFETY: signal and prctl are async-signal-safe.
     unsafe {
+        c.pre_exec(|| {
+            for s in [libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM, libc::SIGTSTP] {
+                libc::signal(s, libc::SIG_DFL);
+            }
+            Ok(())
+        });
         c.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) {
             0 => Ok(()),
             _ => Err(std::io::Error::last_os_error()),

@@ -4,6 +4,7 @@ use super::stage::{Flag, Stage};
 use crate::sys::{self, Pid, Status};
 use std::collections::HashMap;
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 /// Where stepping ended.
@@ -35,6 +36,9 @@ pub(crate) struct Stepper<'a> {
     memory: Option<File>,
     /// Whether there is a system call at an address, for those that were passed.
     calls: HashMap<u64, bool>,
+    /// The kernel's code in every process (reading the clock). It loops until no tick comes between, which a stepped
+    /// victim may never see; and it changes nothing. So it is passed at full speed, as one instruction.
+    vdso: Range<u64>,
 }
 
 impl<'a> Stepper<'a> {
@@ -43,7 +47,7 @@ impl<'a> Stepper<'a> {
         match sys::wait(pid, true) {
             Status::Stopped(_) => {
                 let memory = File::open(format!("/proc/{pid}/mem")).ok();
-                Some(Stepper { pid, taken: 0, stage, memory, calls: HashMap::new() })
+                Some(Stepper { pid, taken: 0, stage, memory, calls: HashMap::new(), vdso: vdso(pid) })
             }
             _ => None,
         }
@@ -62,29 +66,40 @@ impl<'a> Stepper<'a> {
     /// then step by step. Calls `asleep` when the victim falls asleep before that; it must see to it that it is woken.
     pub(crate) fn go_to(&mut self, k: u64, before: Option<Place>, mut asleep: impl FnMut()) -> Reached {
         if let Some(place) = before
-            && sys::breakpoint(self.pid, Some(place.pc))
+            && sys::breakpoint(self.pid, None)
         {
-            let reached = self.run_to(place, &mut asleep);
-            sys::breakpoint(self.pid, None);
-            if reached != Reached::Point {
-                return reached;
+            match self.run_to(place, &mut asleep) {
+                Reached::Point => self.taken = k - 1,
+                other => return other,
             }
-            self.taken = k - 1;
         }
         self.step_to(k, asleep)
     }
 
     fn run_to(&self, place: Place, asleep: &mut impl FnMut()) -> Reached {
+        sys::breakpoint(self.pid, Some(place.pc));
+        let mut reached = Reached::Point;
         for _ in 0..place.nth {
-            if !sys::go_on(self.pid) {
-                return Reached::Gone;
-            }
-            match self.wait_until_stopped(false, asleep) {
-                Reached::Point => {}
-                other => return other,
+            reached = match sys::go_on(self.pid) {
+                true => self.wait_until_stopped(false, asleep),
+                false => Reached::Gone,
+            };
+            if reached != Reached::Point {
+                break;
             }
         }
-        Reached::Point
+        sys::breakpoint(self.pid, None);
+        reached
+    }
+
+    /// Where the victim returns to, if it has just called into the vDSO.
+    fn way_out_of_vdso(&self) -> Option<Place> {
+        let pc = sys::program_counter(self.pid).filter(|pc| self.vdso.contains(pc))?;
+        let mut back = [0u8; 8];
+        self.memory.as_ref()?.read_exact_at(&mut back, sys::stack_pointer(self.pid)?).ok()?;
+        let back = u64::from_le_bytes(back);
+        // Without debug registers it is stepped, too; and so it is where this is not its first instruction.
+        (!self.vdso.contains(&back) && pc != back && sys::breakpoint(self.pid, None)).then_some(Place { pc: back, nth: 1 })
     }
 
     /// Steps until `k` instructions are taken.
@@ -92,6 +107,13 @@ impl<'a> Stepper<'a> {
         while self.taken < k {
             if self.stage.is_set(Flag::Done) {
                 return Reached::Done;
+            }
+            if let Some(back) = self.way_out_of_vdso() {
+                match self.run_to(back, &mut asleep) {
+                    Reached::Point => self.taken += 1,
+                    other => return other,
+                }
+                continue;
             }
             let may_sleep = self.at_system_call();
             if !sys::step(self.pid) {
@@ -159,4 +181,13 @@ impl<'a> Stepper<'a> {
         sys::kill(self.pid, libc::SIGCONT);
         sys::detach(self.pid);
     }
+}
+
+fn vdso(pid: Pid) -> Range<u64> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let range = |line: &str| {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        Some(u64::from_str_radix(from, 16).ok()?..u64::from_str_radix(to, 16).ok()?)
+    };
+    maps.lines().find(|l| l.ends_with("[vdso]")).and_then(range).unwrap_or(0..0)
 }

@@ -193,6 +193,14 @@ impl Supervisor<'_> {
             sys::kill(p.pid, libc::SIGCONT);
         }
         self.ledger.quiet.store(1, SeqCst);
+        // A death now, when nobody comes any more: only the sleepers themselves can notice it.
+        if self.random.one_in(2) {
+            sys::nap(self.random.below(100));
+            let holding = |slot: &usize| self.ledger.threads[*slot].iter().any(|t| matches!(t.get(), (Phase::Holding, ..)));
+            if let Some(slot) = (0..self.processes.len()).find(holding) {
+                self.kill(slot);
+            }
+        }
         let begin = Instant::now();
         loop {
             let busy: Vec<(usize, usize)> = (0..self.processes.len())
@@ -289,6 +297,17 @@ impl Supervisor<'_> {
     }
 }
 
+/// Owns as the workers do, so that the witness knows of it, and what the semaphore protects is whole again.
+fn pass(ledger: &Ledger, name: usize, guard: xsem::Guard<'_>, told: bool) {
+    let me = super::ledger::identity(0);
+    ledger.enter(name, me, told, true, guard.token());
+    ledger.change(name, me, || {});
+    ledger.leave(name, me);
+    if let Err(e) = guard.release() {
+        ledger.violation(&format!("release {name} at rest: {e}"));
+    }
+}
+
 /// A newcomer acquires everything, reports and acknowledges what is still to be told, and audits the file.
 fn check(ledger: &Ledger, url: &str) {
     xsem::shm::testing::set_recheck(false);
@@ -300,7 +319,7 @@ fn check(ledger: &Ledger, url: &str) {
         // Nobody made it, when every worker was killed early.
         let Ok(s) = Exclusive::open(&ns, &worker::name(name)) else { continue };
         match s.try_acquire() {
-            Ok(guard) => drop(guard),
+            Ok(guard) => pass(ledger, name, guard, false),
             Err(AcquireError::Failed(e)) => ledger.violation(&format!("at rest: {e}")),
             Err(AcquireError::OwnerDied(r)) => {
                 let (first, latest, count) = r.deaths().map_or(((0, 0), (0, 0), 0), |d| {
@@ -308,8 +327,9 @@ fn check(ledger: &Ledger, url: &str) {
                 });
                 let death = |(pid, token)| Death { pid, token };
                 ledger.report(&Entry { name, first: death(first), latest: death(latest), count });
-                if let Err(e) = r.mark_consistent() {
-                    ledger.violation(&format!("mark {name} consistent at rest: {e}"));
+                match r.mark_consistent() {
+                    Ok(guard) => pass(ledger, name, guard, true),
+                    Err(e) => ledger.violation(&format!("mark {name} consistent at rest: {e}")),
                 }
             }
         }
