@@ -2,9 +2,9 @@
 
 use crate::claim::Kind;
 use crate::deadline::Deadline;
-use crate::engine::{Object, Spec};
+use crate::engine::{Claim, Object, Spec};
 use crate::error::Result;
-use crate::guard::{AcquireError, Guard, Home, Recovery};
+use crate::guard::{AcquireError, Guard, Recovery};
 use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::shm::{FastPath, claimant};
@@ -124,12 +124,7 @@ impl Exclusive {
     /// 105 (owned!), 103, 106, 6. See [`Exclusive`].
     #[inline]
     pub fn acquire(&self) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
-        if let Some(fast) = &self.fast
-            && let Some(claim) = fast.acquire()
-        {
-            return Ok(Guard::new(Home::Borrowed(self), claim));
-        }
-        self.acquire_slow(&Wait::forever())
+        self.acquire_fast(Exclusive::acquire_forever)
     }
 
     /// Owns it at once, or says who does.
@@ -138,12 +133,7 @@ impl Exclusive {
     /// 101 with the holder, and those of [`acquire`](Exclusive::acquire).
     #[inline]
     pub fn try_acquire(&self) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
-        if let Some(fast) = &self.fast
-            && let Some(claim) = fast.acquire()
-        {
-            return Ok(Guard::new(Home::Borrowed(self), claim));
-        }
-        self.acquire_slow(&Wait::not())
+        self.acquire_fast(Exclusive::acquire_not)
     }
 
     /// Owns it within `timeout`.
@@ -167,7 +157,7 @@ impl Exclusive {
     /// # Errors
     /// As those of the options.
     pub fn acquire_with(&self, wait: Wait<'_>) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
-        self.acquire_slow(&wait)
+        self.request(&wait, |claim| Guard::new(self, claim))
     }
 
     /// As [`acquire_with`](Exclusive::acquire_with), with a guard that keeps its own handle and borrows nothing.
@@ -175,7 +165,7 @@ impl Exclusive {
     /// # Errors
     /// As those of the options.
     pub fn acquire_owned(&self, wait: Wait<'_>) -> std::result::Result<Guard<'static>, AcquireError<'static>> {
-        self.request(&wait, Home::Owned(Box::new(self.clone())))
+        self.request(&wait, |claim| Guard::owned(self.clone(), claim))
     }
 
     /// Shares the claim that has this fencing token, if somebody still holds it: it then ends with the last process that
@@ -184,18 +174,44 @@ impl Exclusive {
     /// # Errors
     /// 6, 106; 103 when this process shares a claim already.
     pub fn join(&self, token: u64) -> Result<Option<Guard<'static>>> {
-        Ok(self.object.join(token)?.map(|claim| Guard::new(Home::Owned(Box::new(self.clone())), claim)))
+        Ok(self.object.join(token)?.map(|claim| Guard::owned(self.clone(), claim)))
+    }
+
+    /// The claim, not the guard, comes back from the slow path: so nothing of the fast path has to lie in memory.
+    #[inline(always)]
+    fn acquire_fast<'a>(
+        &'a self,
+        slow: fn(&'a Exclusive) -> std::result::Result<Claim, Box<AcquireError<'a>>>,
+    ) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
+        let claim = match self.fast.as_ref().and_then(FastPath::acquire) {
+            Some(claim) => claim,
+            None => match slow(self) {
+                Ok(claim) => claim,
+                Err(e) => return Err(*e),
+            },
+        };
+        Ok(Guard::new(self, claim))
     }
 
     #[cold]
     #[inline(never)]
-    fn acquire_slow<'a>(&'a self, wait: &Wait<'_>) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
-        self.request(wait, Home::Borrowed(self))
+    fn acquire_forever(&self) -> std::result::Result<Claim, Box<AcquireError<'_>>> {
+        self.request(&Wait::forever(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(Box::new)
     }
 
-    fn request<'a>(&self, wait: &Wait<'_>, home: Home<'a>) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
+    #[cold]
+    #[inline(never)]
+    fn acquire_not(&self) -> std::result::Result<Claim, Box<AcquireError<'_>>> {
+        self.request(&Wait::not(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(Box::new)
+    }
+
+    fn request<'a>(
+        &self,
+        wait: &Wait<'_>,
+        guard: impl FnOnce(Claim) -> Guard<'a>,
+    ) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
         let grant = self.object.acquire(&wait.request(claimant())).map_err(AcquireError::Failed)?;
-        let guard = Guard::new(home, grant.claim);
+        let guard = guard(grant.claim);
         match grant.died {
             None => Ok(guard),
             Some(deaths) => Err(AcquireError::OwnerDied(Recovery::new(guard, deaths))),
@@ -207,8 +223,8 @@ impl Exclusive {
     }
 
     /// The uncontended release; false: the long way.
-    #[inline]
-    pub(crate) fn give_back_fast(&self, claim: &crate::engine::Claim) -> bool {
+    #[inline(always)]
+    pub(crate) fn give_back_fast(&self, claim: &Claim) -> bool {
         self.fast.as_ref().is_some_and(|fast| fast.release(claim))
     }
 }

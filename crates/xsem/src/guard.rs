@@ -6,12 +6,7 @@ use crate::error::{Code, Error, Result};
 use crate::exclusive::Exclusive;
 use std::fmt;
 use std::marker::PhantomData;
-
-/// Where the guard's semaphore lives: borrowed from a handle, or a handle of its own.
-pub(crate) enum Home<'a> {
-    Borrowed(&'a Exclusive),
-    Owned(Box<Exclusive>),
-}
+use std::ptr::NonNull;
 
 /// Ownership of an exclusive semaphore. Dropping it releases one level.
 ///
@@ -19,23 +14,36 @@ pub(crate) enum Home<'a> {
 /// dropping it does nothing.
 #[must_use = "dropping the guard releases the semaphore"]
 pub struct Guard<'a> {
-    home: Home<'a>,
+    /// Borrowed for `'a`; or, if `owned`, the content of a box that this guard frees.
+    sem: NonNull<Exclusive>,
+    owned: bool,
     claim: Claim,
-    _stays_on_its_thread: PhantomData<*const ()>,
+    /// Also keeps it on its thread.
+    _of: PhantomData<(&'a Exclusive, *const ())>,
 }
 
 impl<'a> Guard<'a> {
-    #[inline]
-    pub(crate) fn new(home: Home<'a>, claim: Claim) -> Guard<'a> {
-        Guard { home, claim, _stays_on_its_thread: PhantomData }
+    #[inline(always)]
+    pub(crate) fn new(sem: &'a Exclusive, claim: Claim) -> Guard<'a> {
+        Guard { sem: NonNull::from(sem), owned: false, claim, _of: PhantomData }
     }
 
-    #[inline]
+    /// A guard with a handle of its own.
+    pub(crate) fn owned(sem: Exclusive, claim: Claim) -> Guard<'static> {
+        Guard { sem: NonNull::from(Box::leak(Box::new(sem))), owned: true, claim, _of: PhantomData }
+    }
+
+    /// The claim, which is not released.
+    pub(crate) fn into_claim(self) -> Claim {
+        let claim = self.claim;
+        self.dissolve();
+        claim
+    }
+
+    #[inline(always)]
     fn sem(&self) -> &Exclusive {
-        match &self.home {
-            Home::Borrowed(s) => s,
-            Home::Owned(s) => s,
-        }
+        // SAFETY: borrowed for longer than the guard lives, or the content of the guard's own box.
+        unsafe { self.sem.as_ref() }
     }
 
     /// The fencing token: it grows with every claim on this semaphore. Hand it to the resource, which refuses smaller
@@ -87,29 +95,36 @@ impl<'a> Guard<'a> {
 
     /// Lets go of the handle without running `drop`, which would release a second time.
     fn dissolve(self) {
-        let mut this = std::mem::ManuallyDrop::new(self);
-        // SAFETY: `this` is never used or dropped again, so its handle is dropped exactly once, here.
-        unsafe { std::ptr::drop_in_place(&mut this.home) };
+        std::mem::ManuallyDrop::new(self).free();
+    }
+
+    /// Frees the handle of an owned guard; both callers end the guard's life.
+    fn free(&mut self) {
+        if self.owned {
+            // SAFETY: made by `owned` from a box, and freed once, since the guard is not used afterwards.
+            drop(unsafe { Box::from_raw(self.sem.as_ptr()) });
+        }
     }
 }
 
 impl Drop for Guard<'_> {
-    #[inline]
+    // No field has a destructor and nothing takes the guard's address: so it stays in registers where it was made.
+    #[inline(always)]
     fn drop(&mut self) {
-        if !self.sem().give_back_fast(&self.claim) {
-            self.drop_slow();
+        if self.owned || !self.sem().give_back_fast(&self.claim) {
+            drop_slow(Guard { sem: self.sem, owned: self.owned, claim: self.claim, _of: PhantomData });
         }
     }
 }
 
-impl Guard<'_> {
-    #[cold]
-    #[inline(never)]
-    fn drop_slow(&self) {
-        if let Err(e) = self.sem().object().release(&self.claim, Ending::Release) {
-            tracing::debug!(name = self.sem().name(), error = %e, "a dropped guard had nothing to release");
-        }
+#[cold]
+#[inline(never)]
+fn drop_slow(guard: Guard<'_>) {
+    let mut guard = std::mem::ManuallyDrop::new(guard);
+    if let Err(e) = guard.sem().object().release(&guard.claim, Ending::Release) {
+        tracing::debug!(name = guard.sem().name(), error = %e, "a dropped guard had nothing to release");
     }
+    guard.free();
 }
 
 impl fmt::Debug for Guard<'_> {
@@ -190,7 +205,9 @@ fn died_text(r: &Recovery<'_>) -> String {
     let name = r.guard.sem().name();
     match &r.deaths {
         Some(d) => format!("{n} {s}: the previous owner of `{name}` died: {d}"),
-        None => format!("{n} {s}: the previous owner of `{name}` died; its details could not be kept"),
+        None => {
+            format!("{n} {s}: the previous owner of `{name}` died; its details could not be kept")
+        }
     }
 }
 

@@ -37,7 +37,7 @@ pub struct FastPath {
 
 impl FastPath {
     /// A free semaphore without flags: owned now. None: the long way.
-    #[inline]
+    #[inline(always)]
     pub fn acquire(&self) -> Option<Claim> {
         let me = self.me.owner.load(Relaxed);
         // 0: not a member (yet, or a forked child). The swap would store a free word.
@@ -48,7 +48,7 @@ impl FastPath {
     }
 
     /// The last level of a claim without flags: free now. False: the long way.
-    #[inline]
+    #[inline(always)]
     pub fn release(&self, claim: &Claim) -> bool {
         let (me, c) = (self.me.owner.load(Relaxed), self.cell);
         if me as u64 != claim.key >> 32
@@ -79,7 +79,7 @@ fn key(me: u32, claimant: u32) -> u64 {
 }
 
 /// Writes down what the word does not say. Only the owner does this, so nothing of it needs a locked instruction.
-#[inline]
+#[inline(always)]
 fn book(cell: &Cell, key: u64) -> Claim {
     let token = cell.token.load(Relaxed).wrapping_add(1);
     cell.token.store(token, Relaxed);
@@ -171,8 +171,12 @@ impl ShmExclusive {
         let holders = inspect::holders(self.arena, self.index);
         let text = match (code, holders.is_empty(), ahead.is_empty()) {
             (Code::ExclSemAlreadyOwned, false, _) => format!("`{n}` is owned by another claimant"),
-            (Code::ExclSemAlreadyOwned, true, false) => format!("`{n}` is kept for who has waited longest"),
-            (Code::ExclSemAlreadyOwned, true, true) => format!("`{n}` was owned by another claimant an instant ago"),
+            (Code::ExclSemAlreadyOwned, true, false) => {
+                format!("`{n}` is kept for who has waited longest")
+            }
+            (Code::ExclSemAlreadyOwned, true, true) => {
+                format!("`{n}` was owned by another claimant an instant ago")
+            }
             _ => format!("`{n}` was not free in time"),
         };
         Error::new(code, text).of(n.as_str()).held_by(holders).behind(ahead).advice(match code {
@@ -231,7 +235,9 @@ impl ShmExclusive {
 
     /// Ends what an ended thread of this process has left here, if it did.
     pub fn end_of_thread(arena: &'static Arena, index: u32, me: Owner, claimant: u32) {
-        let Some(cell) = arena.map.cell(index) else { return };
+        let Some(cell) = arena.map.cell(index) else {
+            return;
+        };
         let key = key(me.bits(), claimant);
         if cell.claim.load(Relaxed) != key {
             return;
@@ -315,7 +321,9 @@ impl Object for ShmExclusive {
     }
 
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
-        let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32) else { return Err(self.not_owner()) };
+        let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32) else {
+            return Err(self.not_owner());
+        };
         if !self.owns(me, claim) {
             let shared = self.arena.members.shares(&self.arena.map, me, self.target(), claim.token);
             return if shared { sharing::leave(self, me, claim.token, ending) } else { Err(self.not_owner()) };
@@ -437,7 +445,9 @@ impl World for ShmWorld<'_> {
         let mut words = [Watch::shared(futex::low(word), expect); 3];
         let mut n = 1;
         if let Some(owner) = watched {
-            let Some(w) = arena.members.watch(&arena.map, owner, self.me) else { return };
+            let Some(w) = arena.members.watch(&arena.map, owner, self.me) else {
+                return;
+            };
             words[n] = w;
             n += 1;
         }
