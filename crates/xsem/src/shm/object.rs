@@ -44,7 +44,7 @@ impl FastPath {
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
             return None;
         }
-        Some(book(self.cell, key(me, thread::claimant())))
+        Some(book(self.cell, key(me, thread::take_one())))
     }
 
     /// The last level of a claim without flags: free now. False: the long way.
@@ -60,7 +60,7 @@ impl FastPath {
         }
         c.claim.store(0, Relaxed);
         if c.word.compare_exchange(self.free.0 | me as u64, self.free.0, Release, Relaxed).is_ok() {
-            thread::gave_one_back();
+            thread::give_one_back();
             return true;
         }
         // Flags are set: the long way expects a claim that is written down.
@@ -85,7 +85,6 @@ fn book(cell: &Cell, key: u64) -> Claim {
     cell.token.store(token, Relaxed);
     cell.since.store(now_coarse(), Relaxed);
     cell.claim.store(key, Release);
-    thread::took_one();
     Claim::new(token, key)
 }
 
@@ -305,6 +304,7 @@ impl Object for ShmExclusive {
         }
         // A dead owner may have left its nesting.
         cell.depth.store(0, Relaxed);
+        thread::take_one();
         let claim = book(cell, key(me.bits(), request.claimant));
         if let Some(label) = request.label {
             obituary::set_label(self.arena, self.index, claim.token, label);
@@ -342,7 +342,10 @@ impl Object for ShmExclusive {
         {
             cold.longest.fetch_max(now().saturating_sub(cell.since.load(Relaxed)), Relaxed);
         }
-        thread::gave_one_back();
+        // A claim that is given back by another thread (an engine's user may) stays on the account of its own.
+        if claim.key as u32 == thread::claimant() {
+            thread::give_one_back();
+        }
         if self.end(me, matches!(ending, Ending::Abandon(_))) { Ok(()) } else { Err(self.not_owner()) }
     }
 
