@@ -197,7 +197,7 @@ impl Members {
     /// Whether what a dead member left may be touched.
     ///
     /// Its keeper's end does not say that: another thread of it may be inside a long system call that writes shared
-    /// memory. So either every thread is seen in its exit; or its byte lock is gone (the kernel drops it after the last
+    /// memory. So either every thread is seen without memory; or its byte lock is gone (the kernel drops it after the last
     /// thread has let go of the memory) and, where it can be seen, the process does not have the file mapped (any more:
     /// after an exec; or still, where the program has closed the gate's descriptor and lost the lock by that).
     pub fn gate(&self, map: &Map, slot: u32) -> Gate {
@@ -211,8 +211,12 @@ impl Members {
         // Died while it registered: it has no identity, and had nothing to write to.
         let visible = identity.map(|(_, w)| w).filter(|w| w.pid_ns != 0 && w.pid_ns == sys::pid_namespace());
         let stopped = match (&visible, self.gate_is_locked(slot)) {
-            (Some(w), _) if sys::is_exiting(w.pid, w.start) => true,
-            (Some(w), Ok(false)) => !sys::maps_file(w.pid, self.file_id),
+            (Some(w), _) if sys::has_let_go(w.pid) => true,
+            // Another process of this number, or another program in this process.
+            (Some(w), Ok(false)) => {
+                let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| s.start == w.start));
+                !same || !sys::maps_file(w.pid, self.file_id)
+            }
             (None, Ok(false)) => true,
             // Still held, or nobody can say (ENOLCK and its like).
             _ => false,
@@ -252,7 +256,11 @@ impl Members {
         {
             return sys::wait_readable(&fd, 50);
         }
-        std::thread::sleep(std::time::Duration::from_micros(20 << attempt.min(6)));
+        // A look costs some microseconds by itself, and mostly it is a matter of some tens; a sleep would take longer.
+        match attempt.checked_sub(16) {
+            None => std::thread::yield_now(),
+            Some(n) => std::thread::sleep(std::time::Duration::from_micros(20 << n.min(6))),
+        }
     }
 
     /// Prepares a sleep that ends when `owner` dies. None: it is dead already.

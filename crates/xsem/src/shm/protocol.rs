@@ -172,7 +172,7 @@ fn acquire_inner<W: World>(
                     },
                     Taking::NotYet { covered } => covered,
                 };
-                if limit == Limit::Now && (covered || attempt > 5) {
+                if limit == Limit::Now && (covered || attempt > 21) {
                     return Ok(Outcome::Taken);
                 }
                 if let Some(over) = over(w, limit) {

@@ -54,10 +54,6 @@ pub fn random() -> u64 {
 pub struct Stat {
     /// `R`, `S`, `T`, `Z`, ...
     pub state: u8,
-    /// The kernel's PF_ flags.
-    pub flags: u32,
-    /// Threads of the process.
-    pub threads: usize,
     /// Ticks after boot.
     pub start: u64,
 }
@@ -78,10 +74,8 @@ fn parse_stat(text: &str) -> Option<Stat> {
     let rest = text.get(text.rfind(')')? + 2..)?;
     let mut f = rest.split_ascii_whitespace();
     let state = f.next()?.bytes().next()?;
-    let flags = f.nth(5)?.parse().ok()?;
-    let threads = f.nth(10)?.parse().ok()?;
-    let start = f.nth(1)?.parse().ok()?;
-    Some(Stat { state, flags, threads, start })
+    let start = f.nth(18)?.parse().ok()?;
+    Some(Stat { state, start })
 }
 
 /// The stat of a process of this pid namespace.
@@ -89,27 +83,27 @@ pub fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
     stat(&format!("/proc/{pid}/stat"))
 }
 
-/// Whether no thread of this process runs user code any more: each is in its exit, or the process is gone. Only for a
-/// process of this pid namespace, of which one thread is known to have ended. Whatever cannot be read counts as "no".
+/// Whether every thread of this process has let go of its memory, so that none can write to it any more; or there is no
+/// such process. Only for a process of this pid namespace, of which one thread is known to have ended. Whatever cannot be
+/// looked at counts as "no".
+///
+/// A thread without memory is one without an `exe`: the link is read without taking hold of the memory. (Reading `stat`
+/// takes hold of it for an instant; if the process lets go just then, the *reader* has to take it apart, which lasts for
+/// milliseconds where it was large.)
 ///
 /// A listing of /proc/PID/task leaves threads out when others are reaped while it is read. So the threads are counted
-/// before: a listing with fewer is not believed. None can be born meanwhile, for a process that is being killed cannot
-/// make threads.
-pub fn is_exiting(pid: u32, start: u64) -> bool {
-    const PF_EXITING: u32 = 4;
-    let threads = match stat_of(pid) {
-        Ok(Some(main)) if main.start == start => main.threads,
-        Ok(Some(_)) => return true,
-        Ok(None) => return is_gone(pid),
-        Err(_) => return false,
-    };
-    let Ok(dir) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return is_gone(pid) };
+/// before, by the directory's link count: a listing with fewer is not believed. None can be born meanwhile, for a process
+/// that is being killed cannot make threads.
+pub fn has_let_go(pid: u32) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let tasks = format!("/proc/{pid}/task");
+    let (Ok(meta), Ok(dir)) = (std::fs::metadata(&tasks), std::fs::read_dir(&tasks)) else { return is_gone(pid) };
+    let threads = meta.nlink().saturating_sub(2);
     let mut seen = 0;
     for task in dir {
         let Ok(task) = task else { return false };
-        match task.path().join("stat").to_str().map(stat) {
-            Some(Ok(Some(s))) if s.flags & PF_EXITING != 0 => seen += 1,
-            Some(Ok(None)) => seen += 1,
+        match std::fs::read_link(task.path().join("exe")) {
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => seen += 1,
             _ => return false,
         }
     }
@@ -247,8 +241,8 @@ mod tests {
     fn reads_its_own_stat() {
         let s = stat_of(std::process::id()).unwrap().unwrap();
         assert!(s.start > 0 && matches!(s.state, b'R' | b'S'), "{s:?}");
-        assert!(!is_exiting(std::process::id(), s.start));
-        assert!(is_exiting(std::process::id(), s.start + 1));
+        assert!(!has_let_go(std::process::id()));
+        assert!(has_let_go(u32::MAX >> 2));
         assert!(stat_of(u32::MAX >> 2).unwrap().is_none());
     }
 
