@@ -69,9 +69,13 @@ fn a_release_wakes_a_waiter() {
     let mut w = owner(&place);
     let mut waiters: Vec<Worker> = (0..3).map(|n| waiter(&place, n)).collect();
     assert_eq!(w.ask(0, &Verb::Release(0)), Answer::Done);
-    for w in &mut waiters {
-        assert!(matches!(w.answer(0), Answer::Granted { died: None, .. }));
-        assert_eq!(w.ask(0, &Verb::Release(0)), Answer::Done);
+    // One after the other; on a busy machine a younger one may come first (the bound, the lapse).
+    while !waiters.is_empty() {
+        let short = std::time::Duration::from_millis(20);
+        let Some((i, answer)) = (0..waiters.len()).find_map(|i| Some((i, waiters[i].answer_within(0, short)?))) else { continue };
+        assert!(matches!(answer, Answer::Granted { died: None, .. }), "{answer}");
+        assert_eq!(waiters[i].ask(0, &Verb::Release(0)), Answer::Done);
+        waiters.remove(i);
     }
     assert!(place.inspect("s").holders.is_empty());
     place.audit();

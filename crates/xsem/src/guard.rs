@@ -193,21 +193,22 @@ impl fmt::Display for AcquireError<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcquireError::Failed(e) => e.fmt(f),
-            AcquireError::OwnerDied(r) => f.write_str(&died_text(r)),
+            AcquireError::OwnerDied(r) => {
+                let code = Code::SemOwnerDied;
+                write!(f, "{} {}: {}", code.number(), code.symbol(), died_text(r))
+            }
         }
     }
 }
 
 impl std::error::Error for AcquireError<'_> {}
 
+/// What happened, without the code.
 fn died_text(r: &Recovery<'_>) -> String {
-    let (n, s) = (Code::SemOwnerDied.number(), Code::SemOwnerDied.symbol());
     let name = r.guard.sem().name();
     match &r.deaths {
-        Some(d) => format!("{n} {s}: the previous owner of `{name}` died: {d}"),
-        None => {
-            format!("{n} {s}: the previous owner of `{name}` died; its details could not be kept")
-        }
+        Some(d) => format!("the previous owner of `{name}` died: {d}"),
+        None => format!("the previous owner of `{name}` died; its details could not be kept"),
     }
 }
 
@@ -216,15 +217,9 @@ impl From<AcquireError<'_>> for Error {
     fn from(e: AcquireError<'_>) -> Error {
         match e {
             AcquireError::Failed(e) => e,
-            AcquireError::OwnerDied(r) => {
-                let message = match &r.deaths {
-                    Some(d) => format!("the previous owner died: {d}"),
-                    None => "the previous owner died; its details could not be kept".to_owned(),
-                };
-                Error::new(Code::SemOwnerDied, message)
-                    .of(r.guard.sem().name())
-                    .advice("check what it protects, then mark it consistent (`xsem ok NAME`, `Recovery::mark_consistent`)")
-            }
+            AcquireError::OwnerDied(r) => Error::new(Code::SemOwnerDied, died_text(&r))
+                .of(r.guard.sem().name())
+                .advice("check what it protects, then mark it consistent (`xsem ok NAME`, `Recovery::mark_consistent`)"),
         }
     }
 }
