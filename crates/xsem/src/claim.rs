@@ -256,7 +256,7 @@ pub struct Summary {
     pub holders: Vec<Holder>,
     /// Whether a death is not acknowledged.
     pub marked: bool,
-    /// Whether somebody seems to wait (exact numbers: [`Report`]).
+    /// Whether somebody waits (who: [`Report`]).
     pub contended: bool,
     /// Claims granted so far.
     pub acquired: u64,

@@ -64,6 +64,7 @@ fn nests_for_its_thread_and_excludes_the_others() {
         assert_eq!(refused, Code::ExclSemAlreadyOwned);
         let refused = s.spawn(|| code(sem.acquire_timeout(Duration::from_millis(5)))).join().unwrap();
         assert_eq!(refused, Code::SemTimeout);
+        assert!(!ns.list().unwrap()[0].contended, "nobody waits any more");
     });
     assert_eq!(ns.inspect("a").unwrap().holders[0].depth, 2);
     drop(outer);

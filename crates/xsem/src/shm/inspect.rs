@@ -160,7 +160,8 @@ pub fn summary(arena: &Arena, index: u32) -> Option<Summary> {
         kind: kind_of(cell)?,
         holders: holder(arena, index, &seen, false).into_iter().collect(),
         marked: seen.word.has(MARK),
-        contended: seen.word.has(WAITERS),
+        // The flag stays until the next release; whether somebody is still there, the records say.
+        contended: seen.word.has(WAITERS) && !waiters_of(arena, index, seen.word.generation(), None).is_empty(),
         acquired: seen.token,
     })
 }
