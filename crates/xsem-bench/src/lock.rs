@@ -7,11 +7,13 @@ use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
-use xsem::{AcquireError, Exclusive, Guard, Namespace};
+use xsem::{AcquireError, Counting, Exclusive, Guard, Namespace, Permit};
 
 /// A lock between processes.
 pub enum Lock {
     Xsem(&'static Exclusive, RefCell<Option<Guard<'static>>>),
+    /// One of a pool of one.
+    Pool(&'static Counting, RefCell<Option<Permit<'static>>>),
     Futex(Shared<AtomicU32>),
     Robust(Mutex),
     Plain(Mutex),
@@ -33,8 +35,10 @@ impl Lock {
         let ns = Namespace::open(&format!("shm:{}", dir.join("ns").display())).map_err(io::Error::other)?;
         // Leaked, so that a guard can be kept beside it, as the other locks are held between two calls.
         let sem = Box::leak(Box::new(Exclusive::open_or_create(&ns, "lock").map_err(io::Error::other)?));
+        let pool = Box::leak(Box::new(Counting::open_or_create_pool(&ns, "pool", 1).map_err(io::Error::other)?));
         Ok(vec![
             Lock::Xsem(sem, RefCell::new(None)),
+            Lock::Pool(pool, RefCell::new(None)),
             Lock::Futex(Shared::map(&dir.join("futex"))?),
             Lock::Robust(Mutex::open(&dir.join("robust"))?),
             Lock::Plain(Mutex::open(&dir.join("plain"))?),
@@ -46,6 +50,7 @@ impl Lock {
     pub fn name(&self) -> &'static str {
         match self {
             Lock::Xsem(..) => "xsem Exclusive",
+            Lock::Pool(..) => "xsem Counting",
             Lock::Futex(_) => "raw futex",
             Lock::Robust(_) => "robust mutex",
             Lock::Plain(_) => "process-shared mutex",
@@ -64,6 +69,10 @@ impl Lock {
                     Err(AcquireError::Failed(e)) => panic!("{e}"),
                 };
                 *guard.borrow_mut() = Some(got);
+                0
+            }
+            Lock::Pool(pool, permit) => {
+                *permit.borrow_mut() = Some(pool.acquire().expect("a permit comes"));
                 0
             }
             Lock::Futex(word) => {
@@ -87,6 +96,10 @@ impl Lock {
         let failed = match self {
             Lock::Xsem(_, guard) => {
                 drop(guard.borrow_mut().take());
+                0
+            }
+            Lock::Pool(_, permit) => {
+                drop(permit.borrow_mut().take());
                 0
             }
             Lock::Futex(word) => {

@@ -34,7 +34,7 @@ const BENCHES: &[Bench] = &[
     ("uncontended", "acquire + release that meets nobody, beside ten peers", uncontended::run),
     ("open", "opening an existing name, and create + remove, beside sem_open", open::run),
     ("handoff", "from a release to a sleeping process that goes on", handoff::run),
-    ("contended", "throughput and the longest wait of 2, 8 and 24 processes", contended::run),
+    ("contended", "throughput and the longest wait of 1 to 64 processes", contended::run),
     ("death", "from the SIGKILL of an owner to the next owner", death::run),
     ("cli", "`xsem run NAME -- true` beside `flock FILE true`", cli::run),
 ];

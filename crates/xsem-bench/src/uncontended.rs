@@ -13,13 +13,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use xsem::{Code, Exclusive, Namespace};
+use xsem::{Code, Counting, Exclusive, Namespace};
 
 const SLICE: Duration = Duration::from_millis(1);
 const ROUNDS: usize = 300;
 
 const FLOOR: &str = "floor: CAS + CAS";
 const XSEM: &str = "xsem Exclusive";
+const POOL: &str = "xsem Counting, one of four";
 const ROBUST: &str = "robust mutex";
 const PARKING: &str = "parking_lot";
 
@@ -30,6 +31,11 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let goals = vec![
         Goal { text: "acquire + release, x robust process-shared mutex", limit: 0.80, value: pairs.ratio(XSEM, ROBUST) },
         Goal { text: "acquire + release, x parking_lot, which survives nothing", limit: 1.20, value: pairs.ratio(XSEM, PARKING) },
+        Goal {
+            text: "counting, acquire + release, x robust process-shared mutex",
+            limit: 0.90,
+            value: pairs.ratio(POOL, ROBUST),
+        },
         Goal { text: "moonshot: x robust process-shared mutex", limit: 0.45, value: pairs.ratio(XSEM, ROBUST) },
         Goal { text: "moonshot: x parking_lot", limit: 1.00, value: pairs.ratio(XSEM, PARKING) },
     ];
@@ -51,6 +57,7 @@ fn pairs(rounds: usize) -> io::Result<Table> {
     let ns = Namespace::open(&format!("shm:{}", file("ns").display())).map_err(io::Error::other)?;
     let sem = Exclusive::create(&ns, "free").map_err(io::Error::other)?;
     let nested = Exclusive::create(&ns, "mine").map_err(io::Error::other)?;
+    let pool = Counting::open_or_create_pool(&ns, "pool", 4).map_err(io::Error::other)?;
     let _outer = nested.acquire().map_err(|e| io::Error::other(e.to_string()))?;
 
     let word = Shared::<AtomicU64>::map(&file("word"))?;
@@ -73,6 +80,12 @@ fn pairs(rounds: usize) -> io::Result<Table> {
         Contestant::new(XSEM, |n| {
             for _ in 0..n {
                 let _guard = sem.acquire().expect("free");
+                section();
+            }
+        }),
+        Contestant::new(POOL, |n| {
+            for _ in 0..n {
+                let _permit = pool.acquire().expect("free");
                 section();
             }
         }),
@@ -136,7 +149,7 @@ fn refused(rounds: usize) -> io::Result<Table> {
         });
         taken.recv().map_err(io::Error::other)?;
         let mut contestants = vec![
-            Contestant::new("xsem, try_acquire", |n| {
+                Contestant::new("xsem, try_acquire", |n| {
                 for _ in 0..n {
                     let refusal = black_box(sem.try_acquire()).expect_err("taken");
                     assert_eq!(refusal.code(), Code::ExclSemAlreadyOwned);

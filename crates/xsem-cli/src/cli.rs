@@ -1,8 +1,12 @@
 //! The options of every command, and the help that a stranger reads first.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::ffi::OsString;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
+
+mod run;
+
+pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
 
 const ABOUT: &str = "Named semaphores between processes, that survive the death of their owners";
 
@@ -10,6 +14,8 @@ const EXAMPLES: &str = "\
 Examples:
   xsem run deploy -- ./deploy.sh     wait until nobody else deploys, then deploy
   xsem run -n backup -- ./backup.sh  do not wait: exit with 75, say who is at it
+  xsem run --limit 4 gpu -- ./train  four at a time; XSEM_SLOTS says which it has
+  xsem hold deploy                   in a script: it is the script's until its end
   xsem ls                            which semaphores are there, who holds them
   xsem show deploy                   everything about one of them
   xsem explain 105                   what an error means, and what to do about it
@@ -36,109 +42,53 @@ pub struct Cli {
 pub enum Command {
     /// Run a command while owning a semaphore
     Run(RunArgs),
+    /// Own a semaphore in a shell script, until the script ends or says `xsem release`
+    Hold(HoldArgs),
+    /// Give back what `xsem hold` took
+    Release(ReleaseArgs),
+    /// Wait until a semaphore can be had, without keeping it
+    Wait(WaitForArgs),
     /// List the semaphores and who holds them
     Ls(LsArgs),
     /// Show who holds one, who waits, who died, and its counters
     Show(ShowArgs),
     /// Create a semaphore (`run` does it by itself)
-    Create(NameArg),
+    Create(CreateArgs),
+    /// Give a pool or a credit another limit
+    Resize(ResizeArgs),
+    /// Add permits to a credit
+    Add(AddArgs),
+    /// Let nobody in any more, and wait until everybody is out
+    Drain(DrainArgs),
+    /// End the claim of a holder that hangs
+    Evict(EvictArgs),
     /// Remove a semaphore that nobody holds or waits for
     Rm(NameArg),
+    /// Remove all semaphores that nobody has used for a long time
+    Gc(GcArgs),
     /// Say that what a dead owner left is in order again
     Ok(NameArg),
     /// Explain an error code: 101, 0x65, ERROR_EXCL_SEM_ALREADY_OWNED
     Explain(ExplainArgs),
 }
 
-const RUN_ABOUT: &str = "\
-Waits until the exclusive semaphore NAME is ours, runs the command, gives the semaphore back, and exits with the \
-command's exit code. The semaphore is created where it does not exist.
-
-The claim covers the command: others get the semaphore when the command has ended, not earlier. If `xsem run` itself is \
-killed, the command is killed too (or lives on, with --detach-on-death), and nobody takes over before it is gone. If the \
-command is ended by a signal, the next owner is told (105), because things may be half done. What the command leaves \
-running in the background neither keeps the semaphore nor knows of it.
-
-Inside the command, `xsem run` with the same NAME shares the claim instead of waiting for itself, also through shells and \
-make; the claim ends with the last of them.";
-
-const RUN_EXAMPLES: &str = "\
-Examples:
-  xsem run deploy -- ./deploy.sh            one at a time, whoever starts it
-  xsem run -w 2m db -- ./migrate.sh         wait for two minutes at most
-  xsem run -q nightly -- ./report.sh        from cron: skip it if it still runs
-  xsem run build -- sh -c 'make && ./test'  a list or a pipeline needs a shell
-  xsem run --time-limit 10m gpu -- ./train  end it after ten minutes
-
-Exit codes:
-  the command's own, or
-  75     somebody else holds it (-n: 101, -w: 121); -E changes the number
-  76     the previous owner died, and --on-owner-death fail was given (105)
-  124    the command's time limit passed
-  125    xsem itself failed, or bad options
-  126    the command was found and could not be executed
-  127    the command was not found
-  128+N  the command was ended by signal N
-
-Signals that are sent to `xsem run` reach the command: INT, TERM, HUP, QUIT,
-TSTP, CONT, WINCH, USR1, USR2. The time limit's signals are for the command
-itself, not for what it started in the background.";
-
-/// Options of `xsem run`.
-#[derive(Debug, Args)]
-#[command(long_about = RUN_ABOUT, after_help = RUN_EXAMPLES)]
-pub struct RunArgs {
-    /// Do not wait: exit with 75 and say who holds it (101)
-    #[arg(short = 'n', long, conflicts_with = "wait")]
-    pub no_wait: bool,
-
-    /// Wait for at most TIME (`5`, `1.5`, `500ms`, `2m`), then exit with 75 (121)
-    #[arg(short = 'w', long, value_name = "TIME", value_parser = crate::time::parse)]
-    pub wait: Option<Duration>,
-
-    /// The exit code for "taken"
-    #[arg(short = 'E', long, value_name = "CODE", default_value_t = crate::exit_codes::TAKEN)]
-    pub conflict_exit_code: u8,
-
-    /// Skip the command quietly, with exit code 0, when the semaphore is taken; waits only if --wait says so
-    #[arg(short = 'q', long, conflicts_with = "conflict_exit_code")]
-    pub quiet: bool,
-
-    /// What others are shown as the reason of this claim
-    #[arg(long, value_name = "TEXT")]
-    pub label: Option<String>,
-
-    /// End the command after TIME: SIGTERM, and SIGKILL five seconds later; exit with 124
-    #[arg(long, value_name = "TIME", value_parser = crate::time::parse)]
-    pub time_limit: Option<Duration>,
-
-    /// What to do when the previous owner died and nobody has said since that things are in order
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnOwnerDeath::Run)]
-    pub on_owner_death: OnOwnerDeath,
-
-    /// If `xsem run` is killed, let the command live on; the claim ends when it ends
-    #[arg(long)]
-    pub detach_on_death: bool,
-
-    /// Say who is waited for, also when stderr is not a terminal
-    #[arg(long)]
-    pub verbose: bool,
-
-    /// The semaphore: 1 to 255 bytes of UTF-8, such as `deploy` or `ci/gpu`
-    pub name: String,
-
-    /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
-    pub command: Vec<OsString>,
-}
-
-/// The choice of `--on-owner-death`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OnOwnerDeath {
-    /// Warn, run the command, and take its exit code 0 for "in order again"
-    Run,
-    /// Do not run it; exit with 76, and the next one is told as well
-    Fail,
+impl Cli {
+    /// Reads a command line. `run` has two forms: `NAME... -- CMD...`, and, without any `--`, `NAME CMD...`.
+    ///
+    /// # Errors
+    /// As clap has them, help and version among them.
+    pub fn read<T: Into<OsString>>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
+        let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
+        let mut command = Cli::command();
+        if !words.iter().any(|w| w == OsStr::new("--")) {
+            command = command.mut_subcommand("run", |run| {
+                run.mut_arg("names", |a| a.num_args(1).action(ArgAction::Set))
+                    .mut_arg("command", |a| a.last(false).trailing_var_arg(true))
+            });
+        }
+        let matches = command.try_get_matches_from_mut(words)?;
+        Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
+    }
 }
 
 /// Options of `xsem ls`.
@@ -155,6 +105,197 @@ pub struct ShowArgs {
     /// A JSON object
     #[arg(long)]
     pub json: bool,
+
+    /// The semaphore
+    pub name: String,
+}
+
+/// Options of `xsem create`.
+#[derive(Debug, Args)]
+#[command(after_help = CREATE_AFTER)]
+pub struct CreateArgs {
+    /// A counting semaphore with N permits that are lent and come back: four GPUs, eight connections
+    #[arg(long, value_name = "N", conflicts_with_all = ["credit", "initial"])]
+    pub pool: Option<u32>,
+
+    /// A counting semaphore with at most N permits, to be added (`xsem add`) and used up (`xsem run --consume`)
+    #[arg(long, value_name = "N")]
+    pub credit: Option<u32>,
+
+    /// Permits of a credit at the start
+    #[arg(long, value_name = "N", requires = "credit", default_value_t = 0)]
+    pub initial: u32,
+
+    /// The semaphore: 1 to 255 bytes of UTF-8, such as `deploy` or `ci/gpu`
+    pub name: String,
+}
+
+const CREATE_AFTER: &str = "\
+Examples:
+  xsem create deploy                          exclusive: one owner at a time
+  xsem create --pool 4 gpu                    four permits, each with a number
+  xsem create --credit 100 --initial 3 items  three items, room for a hundred";
+
+/// Options of `xsem resize`.
+#[derive(Debug, Args)]
+pub struct ResizeArgs {
+    /// The pool or credit
+    pub name: String,
+
+    /// The new limit, 1 to 65535. A lower one takes nothing away from who has permits
+    pub limit: u32,
+}
+
+/// Options of `xsem add`.
+#[derive(Debug, Args)]
+pub struct AddArgs {
+    /// The credit
+    pub name: String,
+
+    /// How many permits
+    #[arg(default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub permits: u32,
+}
+
+/// Options of `xsem drain`.
+#[derive(Debug, Args)]
+#[command(long_about = DRAIN_ABOUT)]
+pub struct DrainArgs {
+    /// Wait for at most TIME (`5`, `500ms`, `2m`), then open it again, say who is left, and exit with 75 (121)
+    #[arg(short = 'w', long, value_name = "TIME", value_parser = crate::time::parse, conflicts_with = "reopen")]
+    pub wait: Option<Duration>,
+
+    /// Let requests in again, after a drain or while one waits
+    #[arg(long)]
+    pub reopen: bool,
+
+    /// The semaphore
+    pub name: String,
+}
+
+const DRAIN_ABOUT: &str = "\
+Refuses new requests (they get 102, exit code 75) and waits until everybody who holds the semaphore or waits for it has \
+ended. Then it stays closed, until `xsem drain --reopen NAME` or `xsem rm NAME`. If the time runs out, or the drain is \
+interrupted, it is open again.";
+
+/// Options of `xsem evict`.
+#[derive(Debug, Args)]
+#[command(long_about = EVICT_ABOUT)]
+pub struct EvictArgs {
+    /// The claim with this fencing token (`xsem show` has them)
+    #[arg(long, value_name = "T", conflicts_with = "pid")]
+    pub token: Option<u64>,
+
+    /// The claim of this process: the holder, or the command that it covers
+    #[arg(long, value_name = "P")]
+    pub pid: Option<u32>,
+
+    /// The semaphore
+    pub name: String,
+}
+
+const EVICT_ABOUT: &str = "\
+Ends a claim although its holder lives: a person's decision, for a holder that hangs. The next owner of an exclusive \
+semaphore is told (105), and the old one finds its claim lost (288) when it gives it back. What the old one does to the \
+resource until then, nothing stops but the fencing token; so end the process instead (`kill PID`), where that is possible.
+
+With one holder nothing else needs to be said; of several, one must be named.";
+
+/// Options of `xsem gc`.
+#[derive(Debug, Args)]
+pub struct GcArgs {
+    /// Remove what nobody has held for TIME (`12h`, `30d`), holds or waits for
+    #[arg(long, value_name = "TIME", value_parser = crate::time::parse, default_value = "30d")]
+    pub unused_for: Duration,
+
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Options of `xsem wait`.
+#[derive(Debug, Args)]
+#[command(long_about = WAIT_ABOUT)]
+pub struct WaitForArgs {
+    #[command(flatten)]
+    pub waiting: WaitArgs,
+
+    /// Wait for the first of them, and print its name
+    #[arg(long, conflicts_with = "all")]
+    pub any: bool,
+
+    /// Wait until all of them can be had at one instant
+    #[arg(long)]
+    pub all: bool,
+
+    /// The semaphores
+    #[arg(required = true, value_name = "NAME")]
+    pub names: Vec<String>,
+}
+
+const WAIT_ABOUT: &str = "\
+Waits for its turn and gives it back at once: exit code 0 says that the semaphore could be had at that instant, not that it \
+still can. To work under it use `xsem run` or `xsem hold`. With --any it prints the name that could be had. Names that an \
+enclosing `xsem run` or `xsem hold` has can be had.";
+
+/// Options of `xsem hold`.
+#[derive(Debug, Args)]
+#[command(long_about = HOLD_ABOUT, after_help = HOLD_AFTER)]
+pub struct HoldArgs {
+    #[command(flatten)]
+    pub waiting: WaitArgs,
+
+    #[command(flatten)]
+    pub permits: PermitArgs,
+
+    /// What others are shown as the reason of this claim
+    #[arg(long, value_name = "TEXT")]
+    pub label: Option<String>,
+
+    /// What to do when the previous owner died and nobody has said since that things are in order
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnOwnerDeath::Run)]
+    pub on_owner_death: OnOwnerDeath,
+
+    /// The process that shall own it, instead of the one that started `xsem hold`
+    #[arg(long = "for", value_name = "PID")]
+    pub owner: Option<u32>,
+
+    /// The semaphore
+    pub name: String,
+}
+
+const HOLD_ABOUT: &str = "\
+Takes the semaphore for the shell that calls it: the shell owns it until it ends, in whatever way, or says `xsem release \
+NAME`. It stands for `exec 9> file; flock 9`.
+
+A small process in the background keeps the claim and watches the shell. If the shell exits, the claim is given back; if a \
+signal ends it, the next owner is told (105). If the small process is killed, nobody gets the semaphore before the shell \
+has ended. What the shell leaves running in the background does not keep it. Commands that the shell starts may say `xsem \
+run NAME`, `xsem hold NAME` and `xsem ok NAME`: they share the claim.";
+
+const HOLD_AFTER: &str = "\
+Examples:
+  xsem hold deploy             wait; the script owns it from the next line on
+  xsem hold -n deploy || exit  do not wait
+  xsem release deploy          before the end of the script
+  slots=$(xsem hold --for $$ --permits 2 --limit 4 gpu)   prints `0,3`
+
+The owner is the process that started `xsem hold`. In $(...), in a pipeline, in
+( ... ), under `timeout` or `sudo` that is not the script: say --for $$ there.
+
+Exit codes: 0 it is held, 75 taken (101, 121, 102), 76 the previous owner died
+and --on-owner-death fail was given, 1 anything else.";
+
+/// Options of `xsem release`.
+#[derive(Debug, Args)]
+pub struct ReleaseArgs {
+    /// What is held for this process, instead of the shells that called us, the nearest first
+    #[arg(long = "for", value_name = "PID")]
+    pub owner: Option<u32>,
+
+    /// Also what is held for a shell that is not one of our callers
+    #[arg(long)]
+    pub force: bool,
 
     /// The semaphore
     pub name: String,
@@ -177,11 +318,17 @@ pub struct ExplainArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definitions_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    fn run(line: &[&str]) -> RunArgs {
+        match Cli::read(line) {
+            Ok(Cli { command: Command::Run(args), .. }) => args,
+            other => panic!("{line:?}: {other:?}"),
+        }
     }
 
     #[test]
@@ -191,9 +338,23 @@ mod tests {
             &["xsem", "run", "a", "-n", "--", "make", "-n", "--verbose"],
             &["xsem", "run", "-n", "a", "make", "-n", "--verbose"],
         ] {
-            let Command::Run(args) = Cli::try_parse_from(line).unwrap().command else { panic!("{line:?}") };
-            assert!(args.no_wait && !args.verbose, "{line:?}");
+            let args = run(line);
+            assert!(args.waiting.no_wait && !args.verbose, "{line:?}");
+            assert_eq!(args.names, ["a"], "{line:?}");
             assert_eq!(args.command, ["make", "-n", "--verbose"], "{line:?}");
+        }
+    }
+
+    #[test]
+    fn several_names_end_at_the_dashes() {
+        let args = run(&["xsem", "run", "a", "b", "-w", "5", "c", "--", "make", "--", "all"]);
+        assert_eq!(
+            (args.names, args.command),
+            (vec!["a".into(), "b".into(), "c".into()], vec!["make".into(), "--".into(), "all".into()])
+        );
+        assert_eq!(run(&["xsem", "run", "a", "b"]).names, ["a"], "without dashes there is one name");
+        for line in [&["xsem", "run", "a", "--"][..], &["xsem", "run", "--", "a"], &["xsem", "run", "a"], &["xsem", "run"]] {
+            assert!(Cli::read(line).is_err(), "{line:?}");
         }
     }
 }

@@ -6,14 +6,36 @@ use crate::failure::Failure;
 use std::io::{self, Write};
 use xsem::Code;
 
-/// The codes that have a page.
-pub const PAGES: &[(Code, &str)] = &[
-    (Code::ExclSemAlreadyOwned, include_str!("../../../docs/errors/101-EXCL_SEM_ALREADY_OWNED.md")),
-    (Code::SemIsSet, include_str!("../../../docs/errors/102-SEM_IS_SET.md")),
-    (Code::InvalidAtInterruptTime, include_str!("../../../docs/errors/104-INVALID_AT_INTERRUPT_TIME.md")),
-    (Code::SemOwnerDied, include_str!("../../../docs/errors/105-SEM_OWNER_DIED.md")),
-    (Code::SemTimeout, include_str!("../../../docs/errors/121-SEM_TIMEOUT.md")),
-];
+macro_rules! pages {
+    ($($code:ident = $file:literal,)*) => {
+        /// The codes that have a page.
+        pub const PAGES: &[(Code, &str)] =
+            &[$((Code::$code, include_str!(concat!("../../../docs/errors/", $file, ".md"))),)*];
+    };
+}
+
+pages! {
+    InvalidFunction = "1-INVALID_FUNCTION",
+    InvalidHandle = "6-INVALID_HANDLE",
+    InvalidParameter = "87-INVALID_PARAMETER",
+    Interrupt = "95-INTERRUPT",
+    TooManySemaphores = "100-TOO_MANY_SEMAPHORES",
+    ExclSemAlreadyOwned = "101-EXCL_SEM_ALREADY_OWNED",
+    SemIsSet = "102-SEM_IS_SET",
+    TooManySemRequests = "103-TOO_MANY_SEM_REQUESTS",
+    InvalidAtInterruptTime = "104-INVALID_AT_INTERRUPT_TIME",
+    SemOwnerDied = "105-SEM_OWNER_DIED",
+    SemUserLimit = "106-SEM_USER_LIMIT",
+    SemTimeout = "121-SEM_TIMEOUT",
+    InvalidName = "123-INVALID_NAME",
+    InvalidEventCount = "151-INVALID_EVENT_COUNT",
+    InvalidListFormat = "153-INVALID_LIST_FORMAT",
+    AlreadyExists = "183-ALREADY_EXISTS",
+    SemNotFound = "187-SEM_NOT_FOUND",
+    NotOwner = "288-NOT_OWNER",
+    TooManyPosts = "298-TOO_MANY_POSTS",
+    PossibleDeadlock = "1131-POSSIBLE_DEADLOCK",
+}
 
 /// Prints the page of a code, or the one line that there is where it has none yet.
 pub fn explain(args: &ExplainArgs) -> Result<u8, Failure> {
@@ -46,6 +68,32 @@ fn sentence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::PAGES;
+    use xsem::Code;
+
+    /// What has no page yet: nothing of it comes from what people do every day.
+    const WITHOUT: [Code; 4] = [Code::AccessDenied, Code::NotEnoughMemory, Code::RevisionMismatch, Code::FileCorrupt];
+
+    #[test]
+    fn every_code_has_its_page_or_is_known_to_have_none() {
+        let with: Vec<Code> = PAGES.iter().map(|(c, _)| *c).collect();
+        assert!(with.windows(2).all(|w| w[0] < w[1]), "in the order of the numbers, each once");
+        for code in Code::ALL {
+            assert_ne!(with.contains(code), WITHOUT.contains(code), "{}", code.symbol());
+        }
+    }
+
+    /// A file that is not in the list would not travel with the command.
+    #[test]
+    fn every_file_is_in_the_list() {
+        let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors");
+        let files = std::fs::read_dir(dir).expect("the pages").map(|f| f.expect("an entry").file_name());
+        let mut names: Vec<String> = files.map(|f| f.to_string_lossy().into_owned()).collect();
+        let file = |c: &Code| format!("{}-{}.md", c.number(), c.symbol().trim_start_matches("ERROR_"));
+        let mut listed: Vec<String> = PAGES.iter().map(|(c, _)| file(c)).collect();
+        names.sort();
+        listed.sort();
+        assert_eq!(names, listed);
+    }
 
     /// Every page names its code in full, and has the sections that the codes' historical pages have.
     #[test]

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use xsem::{Counters, Deaths, Holder, Obituary, Process, Report, Summary, Waiter};
+use xsem::{Capacity, Counters, Deaths, Edge, Holder, Obituary, Process, Report, Summary, Waiter, Wants, cycle_text};
 
 #[derive(Serialize)]
 struct ProcessJson {
@@ -21,6 +21,8 @@ struct HolderJson {
     held_ms: Option<u64>,
     token: u64,
     depth: u32,
+    permits: u32,
+    slots: Vec<u32>,
     covers: Option<ProcessJson>,
     shared_with: Vec<ProcessJson>,
 }
@@ -30,7 +32,31 @@ struct WaiterJson {
     process: ProcessJson,
     waiting_ms: u64,
     permits: u32,
+    /// `one`: this semaphore; `any`: the first of several; `all`: several at one instant.
+    wants: &'static str,
     has_deadline: bool,
+}
+
+#[derive(Serialize)]
+struct CapacityJson {
+    mode: &'static str,
+    limit: u32,
+    total: u32,
+    free: u32,
+}
+
+/// A cycle of waits: in words, and step by step.
+#[derive(Serialize)]
+struct DeadlockJson {
+    text: String,
+    steps: Vec<StepJson>,
+}
+
+#[derive(Serialize)]
+struct StepJson {
+    waiter: ProcessJson,
+    waits_for: String,
+    holder: ProcessJson,
 }
 
 #[derive(Serialize)]
@@ -68,6 +94,10 @@ pub struct SummaryJson {
     contended: bool,
     marked: bool,
     acquired: u64,
+    capacity: Option<CapacityJson>,
+    drained: bool,
+    ephemeral: bool,
+    unused_ms: u64,
 }
 
 /// All of `show --json`.
@@ -80,6 +110,11 @@ pub struct ReportJson {
     marked: bool,
     deaths: Option<DeathsJson>,
     counters: CountersJson,
+    capacity: Option<CapacityJson>,
+    drained: bool,
+    ephemeral: bool,
+    unused_ms: u64,
+    deadlock: Option<DeadlockJson>,
 }
 
 impl From<&Summary> for SummaryJson {
@@ -91,6 +126,10 @@ impl From<&Summary> for SummaryJson {
             contended: s.contended,
             marked: s.marked,
             acquired: s.acquired,
+            capacity: s.capacity.as_ref().map(capacity),
+            drained: s.drained,
+            ephemeral: s.ephemeral,
+            unused_ms: millis(s.unused_for),
         }
     }
 }
@@ -105,6 +144,11 @@ impl From<&Report> for ReportJson {
             marked: r.marked,
             deaths: r.deaths.as_ref().map(deaths),
             counters: counters(&r.counters),
+            capacity: r.capacity.as_ref().map(capacity),
+            drained: r.drained,
+            ephemeral: r.ephemeral,
+            unused_ms: millis(r.unused_for),
+            deadlock: deadlock(&r.deadlock),
         }
     }
 }
@@ -120,7 +164,9 @@ fn holder(h: &Holder) -> HolderJson {
         held_ms: h.held_for.map(millis),
         token: h.token,
         depth: h.depth,
-        covers: h.covers.as_ref().map(process),
+        permits: h.permits,
+        slots: h.slots.clone(),
+        covers: crate::tree::covered(h).as_ref().map(process),
         shared_with: h.shared_with.iter().map(process).collect(),
     }
 }
@@ -130,8 +176,25 @@ fn waiter(w: &Waiter) -> WaiterJson {
         process: process(&w.process),
         waiting_ms: millis(w.waiting_for),
         permits: w.permits,
+        wants: match w.wants {
+            Wants::Any => "any",
+            Wants::All => "all",
+            _ => "one",
+        },
         has_deadline: w.has_deadline,
     }
+}
+
+fn capacity(c: &Capacity) -> CapacityJson {
+    CapacityJson { mode: c.mode.as_str(), limit: c.limit, total: c.total, free: c.free }
+}
+
+fn deadlock(cycle: &[Edge]) -> Option<DeadlockJson> {
+    if cycle.is_empty() {
+        return None;
+    }
+    let step = |e: &Edge| StepJson { waiter: process(&e.waiter), waits_for: e.name.clone(), holder: process(&e.holder) };
+    Some(DeadlockJson { text: cycle_text(cycle, false), steps: cycle.iter().map(step).collect() })
 }
 
 fn obituary(o: &Obituary) -> ObituaryJson {

@@ -6,7 +6,7 @@ use crate::json::SummaryJson;
 use crate::{exit_codes, places};
 use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
-use xsem::{Namespace, Summary};
+use xsem::{Mode, Namespace, Summary, age};
 
 /// Lists the namespace. One that does not exist has nothing in it, and is not created by looking.
 pub fn ls(args: &LsArgs, url: &str) -> Result<u8, Failure> {
@@ -48,20 +48,56 @@ fn table(all: &[Summary], out: &mut impl Write) -> io::Result<()> {
     if all.is_empty() {
         return Ok(());
     }
-    let names = all.iter().map(|s| width(&s.name)).max().unwrap_or(0).clamp(4, 40);
-    writeln!(out, "{:names$}  {:9}  {:4}  {:5}  {:>8}  HELD BY", "NAME", "KIND", "MARK", "QUEUE", "CLAIMS")?;
-    for s in all {
-        let (name, pad) = (&s.name, names.saturating_sub(width(&s.name)));
-        let mark = if s.marked { "died" } else { "-" };
-        let queue = if s.contended { "yes" } else { "-" };
-        write!(out, "{name}{:pad$}  {:9}  {mark:4}  {queue:5}  {:>8}  ", "", s.kind.as_str(), s.acquired)?;
-        match s.holders.as_slice() {
-            [] => writeln!(out, "-")?,
-            [h] => writeln!(out, "{h}")?,
-            [h, more @ ..] => writeln!(out, "{h} and {} more", more.len())?,
+    let head = ["NAME", "KIND", "FREE", "MARK", "QUEUE", "CLAIMS"].map(String::from);
+    let rows: Vec<[String; 6]> = all.iter().map(columns).collect();
+    let mut widths = [0; 6];
+    for row in rows.iter().chain([&head]) {
+        for (most, text) in widths.iter_mut().zip(row) {
+            *most = width(text).clamp(*most, MOST.max(*most));
         }
     }
+    line(&head, &widths, "HELD BY", out)?;
+    for (row, s) in rows.iter().zip(all) {
+        let held = match s.holders.as_slice() {
+            [] => format!("- (unused for {})", age(s.unused_for)),
+            [h] => h.to_string(),
+            [h, more @ ..] => format!("{h} and {} more", more.len()),
+        };
+        line(row, &widths, &held, out)?;
+    }
     Ok(())
+}
+
+/// A wider column is not made for the sake of one long name.
+const MOST: usize = 40;
+
+fn columns(s: &Summary) -> [String; 6] {
+    let kind = s.capacity.map_or(s.kind.as_str(), |c| c.mode.as_str());
+    let free = match s.capacity {
+        Some(c) if c.mode == Mode::Pool => format!("{} of {}", c.free, c.limit),
+        Some(c) => format!("{} of {}", c.free, c.total),
+        None => (if s.holders.is_empty() { "yes" } else { "-" }).to_owned(),
+    };
+    let mark = match (s.marked, s.drained) {
+        (true, true) => "died,drained",
+        (true, false) => "died",
+        (false, true) => "drained",
+        (false, false) => "-",
+    };
+    let queue = if s.contended { "yes" } else { "-" };
+    [s.name.clone(), kind.to_owned(), free, mark.to_owned(), queue.to_owned(), s.acquired.to_string()]
+}
+
+fn line(columns: &[String; 6], widths: &[usize; 6], held: &str, out: &mut impl Write) -> io::Result<()> {
+    for (i, (text, most)) in columns.iter().zip(widths).enumerate() {
+        let pad = most.saturating_sub(width(text));
+        match i {
+            // The number of claims stands to the right.
+            5 => write!(out, "{:pad$}{text}  ", "")?,
+            _ => write!(out, "{text}{:pad$}  ", "")?,
+        }
+    }
+    writeln!(out, "{held}")
 }
 
 /// Columns on a terminal, near enough: names are not expected in scripts with wide characters.

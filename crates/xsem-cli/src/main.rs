@@ -2,27 +2,36 @@
 //!
 //! Each command is one file and gives an exit code or a [`Failure`]; the exit codes are all in `exit_codes`.
 
+mod background;
 mod cli;
 mod create;
+mod drain;
+mod evict;
 mod exit_codes;
 mod explain;
 mod failure;
+mod gc;
+mod hold;
 mod json;
 mod ls;
 mod ok;
+mod permits;
 mod places;
+mod release;
 mod rm;
 mod run;
 mod show;
 mod time;
+mod tree;
+mod wait;
+mod wanted;
 
-use clap::Parser;
 use cli::{Cli, Command};
 use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(e) => {
             // Help and version are no errors; they go to stdout with 0. If even printing fails, nothing can be said.
@@ -43,10 +52,18 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
     let url = &cli.namespace;
     match &cli.command {
         Command::Run(args) => run::run(args, url),
+        Command::Hold(args) => hold::hold(args, url),
+        Command::Release(args) => release::release(args, url),
+        Command::Wait(args) => wait::wait(args, url),
         Command::Ls(args) => ls::ls(args, url),
         Command::Show(args) => show::show(args, url),
         Command::Create(args) => create::create(args, url),
+        Command::Resize(args) => permits::resize(args, url),
+        Command::Add(args) => permits::add(args, url),
+        Command::Drain(args) => drain::drain(args, url),
+        Command::Evict(args) => evict::evict(args, url),
         Command::Rm(args) => rm::rm(args, url),
+        Command::Gc(args) => gc::gc(args, url),
         Command::Ok(args) => ok::ok(args, url),
         Command::Explain(args) => explain::explain(args),
     }

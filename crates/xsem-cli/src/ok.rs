@@ -2,19 +2,19 @@
 
 use crate::cli::NameArg;
 use crate::failure::Failure;
-use crate::run::claims::Claims;
+use crate::run::{claims::Claims, enclosing};
 use crate::{exit_codes, places};
 use std::io::{self, Write};
 use xsem::{AcquireError, Deaths, Exclusive};
 
 /// Clears the mark that a dead owner left. It needs the semaphore for that: 101 with the holder while somebody has it.
-/// Inside a `xsem run` of the same name it speaks for the claim that it runs under.
+/// Inside a `xsem run` or `xsem hold` of the same name it speaks for the claim that it runs under.
 pub fn ok(args: &NameArg, url: &str) -> Result<u8, Failure> {
     let name = args.name.as_str();
     let ns = places::with(name, url)?;
     let sem = Exclusive::open(&ns, name)?;
 
-    let enclosing = match Claims::from_env().token(ns.url(), name) {
+    let enclosing = match enclosing::token(&ns, &Claims::from_env(), name) {
         Some(token) => sem.join(token)?,
         None => None,
     };

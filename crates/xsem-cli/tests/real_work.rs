@@ -39,6 +39,25 @@ fn one_user_has_one_namespace_whatever_the_environment() {
 }
 
 #[test]
+fn ten_trainings_on_four_gpus_never_meet() {
+    let _watchdog = Place::new();
+    assert!(text(&example("gpus.sh").stdout).ends_with("none used twice\n"));
+}
+
+#[test]
+fn readers_never_see_a_half_written_file() {
+    let _watchdog = Place::new();
+    assert!(text(&example("readers.sh").stdout).ends_with("none of a half-written file\n"));
+}
+
+#[test]
+fn scripts_hold_and_release() {
+    let _watchdog = Place::new();
+    let said = text(&example("hold.sh").stdout);
+    assert!(said.contains("this shell's own commands share it") && said.ends_with("each script had it alone\n"), "{said}");
+}
+
+#[test]
 fn the_example_with_kills_adds_up() {
     let _watchdog = Place::new();
     let said = text(&example("kills.sh").stdout);

@@ -7,7 +7,9 @@
 //! every player that it forks is fresh.
 
 mod case;
+mod counting;
 mod options;
+pub(crate) mod permits;
 mod player;
 mod points;
 mod run;

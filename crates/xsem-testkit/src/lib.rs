@@ -2,10 +2,14 @@
 //!
 //! `docs/testing.md` says what each method finds and what it cannot find.
 
+pub mod conformance;
 pub mod harness;
+pub mod history;
+pub mod lease;
 pub mod model;
 pub mod protocol;
 pub mod random;
+pub mod rig;
 pub mod sys;
 pub mod torture;
 pub mod watchdog;

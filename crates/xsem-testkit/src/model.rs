@@ -6,144 +6,94 @@
 //! may ([`Model::next`]) and is told who did ([`Model::grant`]).
 //!
 //! Names, handles, waiters and members are the same for every kind; what a kind does with a claim is in a module of its
-//! own (`exclusive`). Counting semaphores and events join as further variants of `State`.
+//! own (`exclusive`, `counting`). Events join as a further variant of `State`.
 
+mod counting;
+mod deadlock;
 mod exclusive;
+mod life;
+mod permits;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_counting;
+#[cfg(test)]
+mod tests_life;
+mod types;
+mod waits;
 
+pub use life::Drained;
+pub use types::*;
+
+use counting::Counting;
 use exclusive::Exclusive;
 use std::collections::{BTreeMap, BTreeSet};
-use xsem::{Cause, Code};
-
-/// Who claims: a thread of a process. The numbers are the test's own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Claimant {
-    /// The process.
-    pub process: u32,
-    /// The thread in it.
-    pub thread: u32,
-}
-
-/// An open semaphore: a name, and which object of that name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handle {
-    name: String,
-    incarnation: u64,
-}
-
-impl Handle {
-    /// The name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-/// A claim as a guard keeps it: the object and the token name it beyond doubt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Claim {
-    incarnation: u64,
-    /// Counts the claims on this object.
-    pub token: u64,
-}
-
-/// What a dead owner left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Obituary {
-    /// Who.
-    pub who: Claimant,
-    /// How it is known.
-    pub cause: Cause,
-}
-
-/// The deaths behind a mark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Deaths {
-    /// The first that nobody acknowledged.
-    pub first: Obituary,
-    /// The latest.
-    pub latest: Obituary,
-    /// How many since the last acknowledgement.
-    pub count: u64,
-}
-
-/// A granted request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The claim.
-    pub claim: Claim,
-    /// A further level of a claim that the claimant had already.
-    pub nested: bool,
-    /// Present when the result is 105.
-    pub died: Option<Deaths>,
-}
-
-/// What a request that may wait comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Granted at once.
-    Granted(Grant),
-    /// It waits, until it is granted, times out, is cancelled or dies.
-    Waits,
-    /// Refused with this code, nothing changed.
-    Refused(Code),
-}
-
-/// What an inspection shows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Who holds it, how deep, with which claim.
-    pub owner: Option<(Claimant, u32, Claim)>,
-    /// Who waits, oldest first.
-    pub waiters: Vec<Claimant>,
-    /// The deaths behind the mark; `None` when it is not marked.
-    pub deaths: Option<Deaths>,
-}
-
-/// What is finite.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Names at one time (100).
-    pub semaphores: usize,
-    /// Member processes at one time (106).
-    pub members: usize,
-    /// Nesting depth (103).
-    pub depth: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Limits { semaphores: 1 << 20, members: 2040, depth: 65_535 }
-    }
-}
+use xsem::engine::Spec;
+use xsem::{Code, Kind, Mode};
 
 /// One semaphore of whatever kind.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Semaphore {
     incarnation: u64,
-    waiters: Vec<Claimant>,
     state: State,
+    /// Who drains it, and whether everybody had left.
+    drain: Option<Drain>,
+    ephemeral: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Drain {
+    by: Claimant,
+    done: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     Exclusive(Exclusive),
+    Counting(Counting),
 }
 
 impl Semaphore {
-    fn exclusive(&mut self) -> &mut Exclusive {
-        let State::Exclusive(x) = &mut self.state;
-        x
+    fn kind(&self) -> Kind {
+        match self.state {
+            State::Exclusive(_) => Kind::Exclusive,
+            State::Counting(_) => Kind::Counting,
+        }
+    }
+
+    /// 1 for another kind.
+    fn counting(&mut self) -> Result<&mut Counting> {
+        match &mut self.state {
+            State::Counting(c) => Ok(c),
+            State::Exclusive(_) => Err(Code::InvalidFunction),
+        }
+    }
+
+    /// Whether a request of this claimant would be a further level of its claim.
+    fn nests(&self, who: Claimant) -> bool {
+        matches!(&self.state, State::Exclusive(x) if x.owner().is_some_and(|(owner, ..)| owner == who))
+    }
+
+    fn is_held(&self) -> bool {
+        match &self.state {
+            State::Exclusive(x) => x.owner().is_some(),
+            State::Counting(c) => !c.holds().is_empty(),
+        }
     }
 }
 
 /// The state of a whole namespace.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Model {
     limits: Limits,
     names: BTreeMap<String, Semaphore>,
     members: BTreeSet<u32>,
+    /// Oldest first.
+    waits: Vec<Waiting>,
+    /// Who has what open: handle, process, incarnation.
+    open: BTreeMap<u64, (u32, u64)>,
     born: u64,
+    opened: u64,
 }
 
 type Result<T> = std::result::Result<T, Code>;
@@ -156,7 +106,13 @@ impl Model {
 
     /// A new exclusive semaphore. 123, 183, 100.
     pub fn create(&mut self, name: &str) -> Result<Handle> {
+        self.make(name, &Spec::exclusive())
+    }
+
+    /// A new semaphore. 123, 87, 183, 100.
+    pub fn make(&mut self, name: &str, spec: &Spec) -> Result<Handle> {
         check_name(name)?;
+        check_spec(spec)?;
         if self.names.contains_key(name) {
             return Err(Code::AlreadyExists);
         }
@@ -164,115 +120,135 @@ impl Model {
             return Err(Code::TooManySemaphores);
         }
         self.born += 1;
-        let fresh = Semaphore { incarnation: self.born, waiters: Vec::new(), state: State::Exclusive(Exclusive::default()) };
+        let state = match spec.kind {
+            Kind::Counting => State::Counting(Counting::new(spec.mode, spec.limit, spec.initial)),
+            _ => State::Exclusive(Exclusive::default()),
+        };
+        let fresh = Semaphore { incarnation: self.born, state, drain: None, ephemeral: spec.ephemeral };
         self.names.insert(name.to_owned(), fresh);
-        Ok(Handle { name: name.to_owned(), incarnation: self.born })
+        Ok(Handle { name: name.to_owned(), incarnation: self.born, id: 0 })
     }
 
-    /// A handle to an existing one. 123, 187.
+    /// A handle to an existing exclusive semaphore. 123, 187, 6.
     pub fn open(&self, name: &str) -> Result<Handle> {
+        self.open_kind(name, Kind::Exclusive)
+    }
+
+    /// A handle to an existing one of this kind. 123, 187, 6.
+    pub fn open_kind(&self, name: &str, kind: Kind) -> Result<Handle> {
         check_name(name)?;
         let s = self.names.get(name).ok_or(Code::SemNotFound)?;
-        Ok(Handle { name: name.to_owned(), incarnation: s.incarnation })
+        match s.kind() == kind {
+            true => Ok(Handle { name: name.to_owned(), incarnation: s.incarnation, id: 0 }),
+            false => Err(Code::InvalidHandle),
+        }
     }
 
-    /// Either.
+    /// Either, of an exclusive one.
     pub fn open_or_create(&mut self, name: &str) -> Result<Handle> {
-        match self.open(name) {
-            Err(Code::SemNotFound) => self.create(name),
-            other => other,
+        self.open_or_make(name, &Spec::exclusive())
+    }
+
+    /// Either. 123, 87 the numbers cannot be, or the stored ones differ, 6, 100.
+    pub fn open_or_make(&mut self, name: &str, spec: &Spec) -> Result<Handle> {
+        check_name(name)?;
+        check_spec(spec)?;
+        match self.open_kind(name, spec.kind) {
+            Err(Code::SemNotFound) => self.make(name, spec),
+            Ok(handle) => match &self.names[name].state {
+                State::Counting(c) if (c.mode(), c.limit()) != (spec.mode, spec.limit) => Err(Code::InvalidParameter),
+                _ => Ok(handle),
+            },
+            Err(code) => Err(code),
         }
+    }
+
+    /// The handle as one that this process has open: it can be closed, and keeps an ephemeral name alive.
+    pub fn opened_by(&mut self, process: u32, handle: Handle) -> Handle {
+        self.opened += 1;
+        self.open.insert(self.opened, (process, handle.incarnation));
+        Handle { id: self.opened, ..handle }
     }
 
     /// Takes the name away. 123, 187, 102.
     pub fn remove(&mut self, name: &str) -> Result<()> {
         check_name(name)?;
-        let s = self.names.get_mut(name).ok_or(Code::SemNotFound)?;
-        if s.exclusive().owner().is_some() || !s.waiters.is_empty() {
+        let s = self.names.get(name).ok_or(Code::SemNotFound)?;
+        if s.is_held() || self.waits_on(s.incarnation).next().is_some() {
             return Err(Code::SemIsSet);
         }
         self.names.remove(name);
         Ok(())
     }
 
-    /// Asks for a claim without waiting: 6, 106, 101, 103.
+    /// Asks for a claim without waiting: 6, 106, 101 or 121, 103.
     pub fn try_acquire(&mut self, who: Claimant, handle: &Handle) -> Result<Grant> {
-        self.acquire_now(who, handle, false)
+        self.try_many(who, handle, 1)
     }
 
-    /// Asks for a claim and waits for it where it is taken: 6, 106, 103.
+    /// The same for several permits; 87.
+    pub fn try_many(&mut self, who: Claimant, handle: &Handle, permits: u32) -> Result<Grant> {
+        match self.request(who, How::One, &[(handle, permits)], Until::Now) {
+            Reply::Granted(mut one) => Ok(one.remove(0).1),
+            Reply::Refused(code, _) => Err(code),
+            Reply::Waits => unreachable!("a try does not wait"),
+        }
+    }
+
+    /// Asks for a claim and waits for it without an end where it is taken: 6, 106, 103, 1131.
     pub fn acquire(&mut self, who: Claimant, handle: &Handle) -> Outcome {
-        match self.acquire_now(who, handle, true) {
-            Ok(grant) => Outcome::Granted(grant),
-            Err(Code::ExclSemAlreadyOwned) => Outcome::Waits,
-            Err(code) => Outcome::Refused(code),
+        match self.request(who, How::One, &[(handle, 1)], Until::Forever) {
+            Reply::Granted(mut one) => Outcome::Granted(one.remove(0).1),
+            Reply::Waits => Outcome::Waits,
+            Reply::Refused(code, _) => Outcome::Refused(code),
         }
     }
 
-    fn acquire_now(&mut self, who: Claimant, handle: &Handle, waits: bool) -> Result<Grant> {
-        self.find(handle)?;
-        if !self.members.contains(&who.process) {
-            if self.members.len() >= self.limits.members {
-                return Err(Code::SemUserLimit);
-            }
-            self.members.insert(who.process);
-        }
-        let depth = self.limits.depth;
-        let s = self.find(handle)?;
-        let incarnation = s.incarnation;
-        let granted = s.exclusive().acquire(who, depth);
-        if waits && granted == Err(Code::ExclSemAlreadyOwned) {
-            s.waiters.push(who);
-        }
-        granted.map(|(token, nested, died)| Grant { claim: Claim { incarnation, token }, nested, died })
-    }
-
-    /// Who may be granted the semaphore now: empty while it is owned or nobody waits.
-    pub fn next(&mut self, handle: &Handle) -> Vec<Claimant> {
-        let Ok(s) = self.find(handle) else { return Vec::new() };
-        match s.exclusive().owner() {
-            None => s.waiters.clone(),
-            Some(_) => Vec::new(),
-        }
-    }
-
-    /// The waiter `who` was seen to be granted the semaphore. `None` when the contract forbids that.
-    pub fn grant(&mut self, who: Claimant, handle: &Handle) -> Option<Grant> {
-        if !self.next(handle).contains(&who) {
-            return None;
-        }
-        self.stop_waiting(who);
-        self.try_acquire(who, handle).ok()
-    }
-
-    /// The wait of `who` ended without a grant: 121 when its time ran out, 95 when it was cancelled. It leaves nothing.
-    pub fn stop_waiting(&mut self, who: Claimant) {
-        for s in self.names.values_mut() {
-            s.waiters.retain(|w| *w != who);
-        }
-    }
-
-    /// Release by handle, as the languages without guards have it: 6, 288 free, 101 somebody else's.
+    /// Release by handle, as the languages without guards have it: 6, 288 free, 101 somebody else's. Of a counting
+    /// semaphore: the oldest claim of the claimant, or 288.
     pub fn release(&mut self, who: Claimant, handle: &Handle) -> Result<()> {
-        self.find(handle)?.exclusive().release(who)
+        let done = match &mut self.find(handle)?.state {
+            State::Exclusive(x) => x.release(who),
+            State::Counting(c) => match c.holds().iter().find(|h| h.who == who).map(|h| h.token) {
+                Some(token) => c.end(token).map(|_| ()),
+                None => Err(Code::NotOwner),
+            },
+        };
+        self.settle_drains();
+        done
     }
 
     /// Release by guard: 288 when the claim is not held any more, whoever holds the semaphore now.
     pub fn release_claim(&mut self, claim: Claim) -> Result<()> {
-        let x = self.held(claim)?;
-        let (who, ..) = x.owner().ok_or(Code::NotOwner)?;
-        x.release(who)
-    }
-
-    /// Gives all levels up, with the mark. 288.
-    pub fn abandon(&mut self, claim: Claim) -> Result<()> {
-        self.held(claim)?.lose(Cause::Abandoned);
+        match self.held(claim)? {
+            State::Exclusive(x) => {
+                let (who, ..) = x.owner().ok_or(Code::NotOwner)?;
+                x.release(who)?;
+            }
+            State::Counting(c) => {
+                c.end(claim.token)?;
+            }
+        }
+        self.settle_drains();
         Ok(())
     }
 
-    /// The state is whole again. 288.
+    /// Gives all levels up, with the mark. 288. Permits just come back.
+    pub fn abandon(&mut self, claim: Claim) -> Result<()> {
+        match self.held(claim)? {
+            State::Exclusive(x) => x.lose(xsem::Cause::Abandoned),
+            State::Counting(c) => c.lose(claim.token),
+        }
+        self.settle_drains();
+        Ok(())
+    }
+
+    /// The state is whole again. 288; 1 on another kind.
     pub fn mark_consistent(&mut self, claim: Claim) -> Result<()> {
-        self.held(claim)?.acknowledge();
+        match self.held(claim)? {
+            State::Exclusive(x) => x.acknowledge(),
+            State::Counting(_) => return Err(Code::InvalidFunction),
+        }
         Ok(())
     }
 
@@ -281,35 +257,27 @@ impl Model {
         self.held(claim).is_ok()
     }
 
-    /// A process ended, in whatever way: its claims pass on with the mark, its waits are gone.
-    pub fn process_ended(&mut self, process: u32) {
-        self.members.remove(&process);
-        self.end(Cause::ProcessEnded, |c| c.process == process);
-    }
-
-    /// A thread ended, with or without claims.
-    pub fn thread_ended(&mut self, who: Claimant) {
-        self.end(Cause::ThreadEnded, |c| c == who);
-    }
-
-    fn end(&mut self, cause: Cause, ends: impl Fn(Claimant) -> bool) {
-        for s in self.names.values_mut() {
-            s.waiters.retain(|w| !ends(*w));
-            let x = s.exclusive();
-            if x.owner().is_some_and(|(who, ..)| ends(who)) {
-                x.lose(cause);
+    /// What an inspection shows. 123, 187.
+    pub fn inspect(&self, name: &str) -> Result<View> {
+        check_name(name)?;
+        let s = self.names.get(name).ok_or(Code::SemNotFound)?;
+        let incarnation = s.incarnation;
+        let waiters = self.waits_on(incarnation).map(|w| w.who).collect();
+        let mut view = View { owner: None, holds: Vec::new(), waiters, deaths: None, died: 0, capacity: None, drained: false };
+        view.drained = s.drain.is_some();
+        match &s.state {
+            State::Exclusive(x) => {
+                view.owner = x.owner().map(|(who, depth, token)| (who, depth, Claim { incarnation, token }));
+                view.deaths = x.deaths();
+                view.died = x.died();
+            }
+            State::Counting(c) => {
+                view.holds = c.holds().iter().map(|h| (h.who, h.permits, Claim { incarnation, token: h.token })).collect();
+                view.capacity = Some(c.capacity());
+                view.died = c.died();
             }
         }
-    }
-
-    /// What an inspection shows. 123, 187.
-    pub fn inspect(&mut self, name: &str) -> Result<View> {
-        check_name(name)?;
-        let s = self.names.get_mut(name).ok_or(Code::SemNotFound)?;
-        let (incarnation, waiters) = (s.incarnation, s.waiters.clone());
-        let x = s.exclusive();
-        let owner = x.owner().map(|(who, depth, token)| (who, depth, Claim { incarnation, token }));
-        Ok(View { owner, waiters, deaths: x.deaths() })
+        Ok(view)
     }
 
     /// Every name, sorted.
@@ -318,16 +286,22 @@ impl Model {
     }
 
     fn find(&mut self, handle: &Handle) -> Result<&mut Semaphore> {
-        self.names.get_mut(&handle.name).filter(|s| s.incarnation == handle.incarnation).ok_or(Code::InvalidHandle)
+        let closed = handle.id != 0 && !self.open.contains_key(&handle.id);
+        self.names.get_mut(&handle.name).filter(|s| !closed && s.incarnation == handle.incarnation).ok_or(Code::InvalidHandle)
     }
 
-    fn held(&mut self, claim: Claim) -> Result<&mut Exclusive> {
+    fn by_incarnation(&self, incarnation: u64) -> Option<&Semaphore> {
+        self.names.values().find(|s| s.incarnation == incarnation)
+    }
+
+    /// The semaphore of a claim that is held.
+    fn held(&mut self, claim: Claim) -> Result<&mut State> {
         let s = self.names.values_mut().find(|s| s.incarnation == claim.incarnation).ok_or(Code::NotOwner)?;
-        let x = s.exclusive();
-        match x.owner() {
-            Some((_, _, token)) if token == claim.token => Ok(x),
-            _ => Err(Code::NotOwner),
-        }
+        let held = match &s.state {
+            State::Exclusive(x) => x.owner().is_some_and(|(_, _, token)| token == claim.token),
+            State::Counting(c) => c.holds().iter().any(|h| h.token == claim.token),
+        };
+        if held { Ok(&mut s.state) } else { Err(Code::NotOwner) }
     }
 }
 
@@ -337,4 +311,14 @@ fn check_name(name: &str) -> Result<()> {
         1..=255 if !name.chars().any(char::is_control) => Ok(()),
         _ => Err(Code::InvalidName),
     }
+}
+
+/// So is this.
+fn check_spec(spec: &Spec) -> Result<()> {
+    let ok = match (spec.kind, spec.mode) {
+        (Kind::Counting, Mode::Pool) => (1..=65_535).contains(&spec.limit) && spec.initial == spec.limit,
+        (Kind::Counting, _) => (1..=65_535).contains(&spec.limit) && spec.initial <= spec.limit,
+        _ => true,
+    };
+    if ok { Ok(()) } else { Err(Code::InvalidParameter) }
 }

@@ -1,96 +1,51 @@
-//! Worker processes: real claimants that do what a test says, and die when it says.
+//! Actors: real claimants that do what a test says, and end when it says. A [`Worker`] is a process of its own, a
+//! [`Local`] actor some threads of the test's process.
 
+mod crew;
+mod local;
+mod player;
+mod process;
 mod serve;
 
+pub use crew::Crew;
+pub use local::Local;
+pub use player::Player;
+pub use process::Worker;
 pub use serve::serve;
 
 use crate::protocol::{Answer, Verb};
-use crate::sys;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-/// Time enough for an answer on a loaded machine; beyond it the worker hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time enough for an answer on a loaded machine; beyond it the actor hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A worker process, seen from the test. Dropping it kills it.
-#[derive(Debug)]
-pub struct Worker {
-    child: Child,
-    commands: ChildStdin,
-    answers: Receiver<(u32, Answer)>,
-    early: Vec<(u32, Answer)>,
-}
-
-impl Worker {
-    /// Starts the program at `worker` on the namespace `url`.
-    pub fn start(worker: impl AsRef<Path>, url: &str) -> Worker {
-        let mut child = Command::new(worker.as_ref())
-            .arg(url)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the worker program starts");
-        let commands = child.stdin.take().expect("its input is a pipe");
-        let output = BufReader::new(child.stdout.take().expect("its output is a pipe"));
-        let (tell, answers) = channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                let Some((thread, answer)) = line.split_once(' ') else { panic!("`{line}` is not from a worker") };
-                let answer = answer.parse().unwrap_or_else(Answer::Broken);
-                if tell.send((thread.parse().expect("a thread's number"), answer)).is_err() {
-                    return;
-                }
-            }
-        });
-        Worker { child, commands, answers, early: Vec::new() }
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
+/// Somebody who does what verbs say, in threads that are claimants of their own.
+pub trait Actor {
     /// Tells a thread what to do, and does not wait for the answer.
-    pub fn tell(&mut self, thread: u32, verb: &Verb) {
-        writeln!(self.commands, "{thread} {verb}").expect("the worker lives");
-    }
-
+    fn tell(&mut self, thread: u32, verb: &Verb);
     /// The answer of a thread, if there is one within `time`.
-    pub fn answer_within(&mut self, thread: u32, time: Duration) -> Option<Answer> {
-        if let Some(i) = self.early.iter().position(|(t, _)| *t == thread) {
-            return Some(self.early.remove(i).1);
-        }
-        loop {
-            match self.answers.recv_timeout(time) {
-                Ok((t, answer)) if t == thread => return Some(answer),
-                Ok(other) => self.early.push(other),
-                Err(_) => return None,
-            }
-        }
-    }
+    fn answer_within(&mut self, thread: u32, time: Duration) -> Option<Answer>;
+    /// Who it is and what it does, for people.
+    fn describe(&self) -> String;
+    /// Ends it as an owner ends who dies, and waits until that is so.
+    fn die(&mut self);
 
     /// The answer of a thread.
     ///
     /// # Panics
-    /// When it hangs, with what each thread of the worker does.
-    pub fn answer(&mut self, thread: u32) -> Answer {
-        self.answer_within(thread, PATIENCE).unwrap_or_else(|| {
-            let pid = self.pid() as sys::Pid;
-            panic!("worker {pid}, thread {thread} does not answer; its threads: {}", sys::describe(pid))
-        })
+    /// When it hangs, with what the actor does.
+    fn answer(&mut self, thread: u32) -> Answer {
+        self.answer_within(thread, PATIENCE).unwrap_or_else(|| panic!("thread {thread} of {} does not answer", self.describe()))
     }
 
     /// Tells and waits for the answer.
-    pub fn ask(&mut self, thread: u32, verb: &Verb) -> Answer {
+    fn ask(&mut self, thread: u32, verb: &Verb) -> Answer {
         self.tell(thread, verb);
         self.answer(thread)
     }
 
     /// Opens or creates, which must work, and gives the handle.
-    pub fn handle(&mut self, thread: u32, verb: &Verb) -> usize {
+    fn handle(&mut self, thread: u32, verb: &Verb) -> usize {
         match self.ask(thread, verb) {
             Answer::Handle(h) => h,
             other => panic!("{verb}: {other}"),
@@ -98,34 +53,42 @@ impl Worker {
     }
 
     /// Acquires, which must be granted, and gives guard, token and whether it is 105.
-    pub fn granted(&mut self, thread: u32, verb: &Verb) -> (usize, u64, bool) {
+    fn granted(&mut self, thread: u32, verb: &Verb) -> (usize, u64, bool) {
         match self.ask(thread, verb) {
             Answer::Granted { guard, token, died } => (guard, token, died.is_some()),
             other => panic!("{verb}: {other}"),
         }
     }
 
-    /// Sends it a signal (stop, continue).
-    pub fn signal(&self, signal: i32) {
-        sys::kill(self.pid() as sys::Pid, signal);
+    /// Thread 0 does something that must be `Done`.
+    fn done(&mut self, verb: Verb) {
+        let answer = self.ask(0, &verb);
+        assert_eq!(answer, Answer::Done, "{verb}");
     }
 
-    /// Ends it with SIGKILL and waits until it is gone.
-    pub fn kill(&mut self) {
-        self.signal(libc::SIGKILL);
-        self.gone();
+    /// Thread 0 is refused something with this code, whatever entries of a list it names.
+    fn refused(&mut self, verb: Verb, code: u32) {
+        let answer = self.ask(0, &verb);
+        assert_eq!(answer.code(), Some(code), "{verb}: {answer}");
     }
 
-    /// Waits until it is gone.
-    pub fn gone(&mut self) {
-        self.child.wait().expect("it is our child");
+    /// Thread 0 acquires one thing, which must be granted, and not with 105: guard and token.
+    fn owns(&mut self, verb: Verb) -> (usize, u64) {
+        let (guard, token, died) = self.granted(0, &verb);
+        assert!(!died, "{verb}: 105");
+        (guard, token)
     }
-}
 
-impl Drop for Worker {
-    fn drop(&mut self) {
-        // `Child::kill` knows whether it was waited for already; a bare signal could hit a stranger with a reused pid.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    /// Thread 0 opens or creates something.
+    fn opens(&mut self, verb: Verb) -> usize {
+        self.handle(0, &verb)
+    }
+
+    /// Limit, total and free permits of a handle.
+    fn capacity(&mut self, handle: usize) -> Vec<u32> {
+        match self.ask(0, &Verb::Capacity(handle)) {
+            Answer::Numbers(n) => n,
+            other => panic!("capacity: {other}"),
+        }
     }
 }

@@ -26,6 +26,54 @@ impl Kind {
     }
 }
 
+/// How the permits of a counting semaphore come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Mode {
+    /// There are always as many permits as the limit says; they belong to their holders and come back.
+    Pool,
+    /// Producers add permits and consumers use them up; the limit is the most there can be.
+    Credit,
+}
+
+impl Mode {
+    /// `pool` or `credit`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mode::Pool => "pool",
+            Mode::Credit => "credit",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The permits of a counting semaphore at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Capacity {
+    /// Pool or credit.
+    pub mode: Mode,
+    /// The most permits that there may be.
+    pub limit: u32,
+    /// Permits that there are: free ones and those that are held. In a pool the limit; after it was lowered, more are
+    /// held for a while than there should be, and then `total` says how many those are.
+    pub total: u32,
+    /// Permits that nobody holds.
+    pub free: u32,
+}
+
+impl Capacity {
+    /// For engines: these numbers.
+    pub fn new(mode: Mode, limit: u32, total: u32, free: u32) -> Capacity {
+        Capacity { mode, limit, total, free }
+    }
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
@@ -76,6 +124,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// For engines: these facts.
+    pub fn new(pid: u32, uid: u32, command: impl Into<String>, state: ProcessState) -> Process {
+        Process { pid, uid, command: command.into(), state }
+    }
+
     /// The user's name, or the number when it has none. Asks the system's user database.
     pub fn user(&self) -> String {
         crate::shm::user_name(self.uid)
@@ -98,10 +151,32 @@ pub struct Holder {
     pub token: u64,
     /// Nesting depth: 1 for a plain hold.
     pub depth: u32,
+    /// Permits held (1 on an exclusive semaphore).
+    pub permits: u32,
+    /// Which of a pool's slots the claim has, if its holder has asked.
+    pub slots: Vec<u32>,
     /// The process of the wrapped command (`xsem run`), which the claim outlives its wrapper for.
     pub covers: Option<Process>,
     /// Nested `xsem run`s that share the claim; it ends with the last of them.
     pub shared_with: Vec<Process>,
+}
+
+impl Holder {
+    /// For engines: a plain hold of one permit.
+    pub fn new(process: Process, claimant: u32, token: u64) -> Holder {
+        Holder {
+            process,
+            claimant,
+            label: None,
+            held_for: None,
+            token,
+            depth: 1,
+            permits: 1,
+            slots: Vec::new(),
+            covers: None,
+            shared_with: Vec::new(),
+        }
+    }
 }
 
 impl fmt::Display for Holder {
@@ -114,6 +189,11 @@ impl fmt::Display for Holder {
         if let Some(l) = &self.label {
             write!(f, " [{l}]")?;
         }
+        match (self.permits, self.slots.is_empty()) {
+            (1, true) => {}
+            (n, true) => write!(f, ", {n} permits")?,
+            (_, false) => write!(f, ", slots {}", numbers(&self.slots))?,
+        }
         if let Some(d) = self.held_for {
             write!(f, " for {}", age(d))?;
         }
@@ -122,6 +202,25 @@ impl fmt::Display for Holder {
             s => write!(f, ", {}", s.as_str()),
         }
     }
+}
+
+/// Ascending numbers, in ranges: `0-3,7`.
+pub fn numbers(list: &[u32]) -> String {
+    let mut out = String::new();
+    let mut i = 0;
+    while i < list.len() {
+        let begin = i;
+        while i + 1 < list.len() && list[i + 1] == list[i] + 1 {
+            i += 1;
+        }
+        let comma = if out.is_empty() { "" } else { "," };
+        match i - begin {
+            0 => out += &format!("{comma}{}", list[begin]),
+            _ => out += &format!("{comma}{}-{}", list[begin], list[i]),
+        }
+        i += 1;
+    }
+    out
 }
 
 /// Somebody who waits.
@@ -138,6 +237,78 @@ pub struct Waiter {
     pub permits: u32,
     /// Whether the wait ends by itself at some time.
     pub has_deadline: bool,
+    /// Whether it waits for this semaphore only.
+    pub wants: Wants,
+}
+
+impl Waiter {
+    /// For engines: a wait for one semaphore, without a deadline.
+    pub fn new(process: Process, claimant: u32, permits: u32, waiting_for: Duration) -> Waiter {
+        Waiter { process, claimant, waiting_for, permits, has_deadline: false, wants: Wants::One }
+    }
+}
+
+/// What a wait is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Wants {
+    /// One semaphore.
+    One,
+    /// The first of several (`wait_any`).
+    Any,
+    /// Several at one instant (`acquire_all`).
+    All,
+}
+
+/// A step of a cycle of waits: who waits for what, and who holds that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Edge {
+    /// Who waits.
+    pub waiter: Process,
+    /// The claimant inside the waiting process.
+    pub waiter_claimant: u32,
+    /// The semaphore that it waits for.
+    pub name: String,
+    /// Who holds that.
+    pub holder: Process,
+    /// The claimant inside the holding process.
+    pub holder_claimant: u32,
+}
+
+impl Edge {
+    /// For engines: a step with these facts.
+    pub fn new(waiter: (Process, u32), name: impl Into<String>, holder: (Process, u32)) -> Edge {
+        Edge { waiter: waiter.0, waiter_claimant: waiter.1, name: name.into(), holder: holder.0, holder_claimant: holder.1 }
+    }
+}
+
+/// A cycle of waits as people would say it. `you`: the first step is the reader's own.
+///
+/// "you wait for `B`, held by 812 `make`, which waits for `A`, held by you"
+pub fn cycle_text(cycle: &[Edge], you: bool) -> String {
+    use fmt::Write;
+    let mut text = String::new();
+    let Some(first) = cycle.first() else { return text };
+    let is_you = |p: &Process, claimant: u32| you && (p.pid, claimant) == (first.waiter.pid, first.waiter_claimant);
+    let name = |p: &Process, claimant: u32| match (is_you(p, claimant), p.pid) {
+        (true, _) => "you".to_owned(),
+        (_, 0) => "a process that is not known any more".to_owned(),
+        // Threads of one process can be told apart only by their numbers.
+        (_, pid) if cycle.iter().any(|e| e.waiter.pid == pid && e.waiter_claimant != claimant) => {
+            format!("{pid} `{}` (thread {claimant})", p.command)
+        }
+        (_, pid) => format!("{pid} `{}`", p.command),
+    };
+    for (i, e) in cycle.iter().enumerate() {
+        let _ = match i {
+            0 if you => write!(text, "you wait for `{}`", e.name),
+            0 => write!(text, "{} waits for `{}`", name(&e.waiter, e.waiter_claimant), e.name),
+            _ => write!(text, ", which waits for `{}`", e.name),
+        };
+        let _ = write!(text, ", held by {}", name(&e.holder, e.holder_claimant));
+    }
+    text
 }
 
 /// How an owner's death is known.
@@ -260,6 +431,14 @@ pub struct Summary {
     pub contended: bool,
     /// Claims granted so far.
     pub acquired: u64,
+    /// Permits; None for other kinds than counting.
+    pub capacity: Option<Capacity>,
+    /// Whether new requests are refused (102) because it is being, or has been, drained.
+    pub drained: bool,
+    /// Whether the name goes with its last user.
+    pub ephemeral: bool,
+    /// How long ago it was last acquired, or created; zero while somebody holds it. With the resolution of the tick.
+    pub unused_for: Duration,
 }
 
 /// All that is known of one semaphore at one instant.
@@ -280,6 +459,68 @@ pub struct Report {
     pub deaths: Option<Deaths>,
     /// Counters.
     pub counters: Counters,
+    /// Permits; None for other kinds than counting.
+    pub capacity: Option<Capacity>,
+    /// Whether new requests are refused (102) because it is being, or has been, drained.
+    pub drained: bool,
+    /// Whether the name goes with its last user.
+    pub ephemeral: bool,
+    /// How long ago it was last acquired, or created; zero while somebody holds it. With the resolution of the tick.
+    pub unused_for: Duration,
+    /// The cycle of waits that the semaphore is part of, if there is one. Those who wait in it would wait for ever.
+    pub deadlock: Vec<Edge>,
+}
+
+impl Obituary {
+    /// For engines: a death that was noticed now.
+    pub fn new(process: Process, cause: Cause, token: u64) -> Obituary {
+        Obituary { process, label: None, cause, since: None, noticed: SystemTime::now(), token }
+    }
+}
+
+impl Deaths {
+    /// For engines: the first death, the latest, and how many.
+    pub fn new(first: Obituary, latest: Obituary, count: u64) -> Deaths {
+        Deaths { first, latest, count }
+    }
+}
+
+impl Summary {
+    /// For engines: a clear semaphore.
+    pub fn new(name: impl Into<String>, kind: Kind) -> Summary {
+        Summary {
+            name: name.into(),
+            kind,
+            holders: Vec::new(),
+            marked: false,
+            contended: false,
+            acquired: 0,
+            capacity: None,
+            drained: false,
+            ephemeral: false,
+            unused_for: Duration::ZERO,
+        }
+    }
+}
+
+impl Report {
+    /// For engines: a clear semaphore.
+    pub fn new(name: impl Into<String>, kind: Kind) -> Report {
+        Report {
+            name: name.into(),
+            kind,
+            holders: Vec::new(),
+            waiters: Vec::new(),
+            marked: false,
+            deaths: None,
+            counters: Counters::default(),
+            capacity: None,
+            drained: false,
+            ephemeral: false,
+            unused_for: Duration::ZERO,
+            deadlock: Vec::new(),
+        }
+    }
 }
 
 /// A duration as people say it: `350 ms`, `12 s`, `4 min 10 s`, `3 h 5 min`, `2 d 4 h`.

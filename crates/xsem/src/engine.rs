@@ -12,6 +12,17 @@
 //! 6. `release` never waits for another process. A claim that was lost (lease ended, evicted) is 288.
 //! 7. Tokens of one semaphore only grow.
 //! 8. `remove` refuses with 102 while anybody holds or waits, and changes nothing then.
+//! 9. Permits: what is granted is never more than the limit in force at the grant; held + free = total; a request for n
+//!    is granted as a whole. The permits of an ended claimant are free again, exactly once, and nobody is told (no 105).
+//! 10. Slot indices of a pool: as many as permits, different from those of every other claim, the same for as long as
+//!     the claim is held, below the limit in force at the grant where older claims do not have those.
+//! 11. `wait_any` takes exactly one; the lowest index if several can be had. `acquire_all` takes all at one instant, or
+//!     nothing that anybody could see.
+//! 12. `drain` ends when nobody holds or waits any more; from its beginning new requests get 102. If it ends otherwise
+//!     (121, 95, its process dies), requests are let in again.
+//! 13. `evict` ends a claim at once: its owner finds it lost (288), the successor of an exclusive one is told (105).
+//! 14. A wait without a deadline that could only end if its own claimant gave something up is 1131; of a cycle, the
+//!     youngest wait gets it.
 //!
 //! Nothing here assumes shared memory: an acquire may take a network's round trip, a claim may be lost while it is held
 //! ([`Object::is_held`]), and `release` is the point from which others may hope, not the instant at which they know.
@@ -19,13 +30,19 @@
 //! the same [`Request`] and gives the same [`Grant`].
 
 use crate::cancel::CancelToken;
-use crate::claim::{Cause, Deaths, Kind, Report, Summary};
+use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Summary};
 use crate::deadline::Deadline;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use std::any::Any;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+/// The most permits of a counting semaphore.
+pub const MAX_PERMITS: u32 = 65_535;
+/// The most entries in the list of a `wait_any` or `acquire_all`.
+pub const MAX_LIST: usize = 64;
 
 /// What a new semaphore shall be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,16 +50,51 @@ use std::sync::Arc;
 pub struct Spec {
     /// The kind.
     pub kind: Kind,
+    /// How permits come and go (counting).
+    pub mode: Mode,
     /// Permits at most (counting); 1 otherwise.
     pub limit: u32,
     /// Permits, or the signal, at the start.
     pub initial: u32,
+    /// Whether the name goes with the last process that has it open.
+    pub ephemeral: bool,
 }
 
 impl Spec {
     /// An exclusive semaphore.
     pub fn exclusive() -> Spec {
-        Spec { kind: Kind::Exclusive, limit: 1, initial: 1 }
+        Spec { kind: Kind::Exclusive, mode: Mode::Pool, limit: 1, initial: 1, ephemeral: false }
+    }
+
+    /// A pool of so many permits.
+    pub fn pool(limit: u32) -> Spec {
+        Spec { kind: Kind::Counting, mode: Mode::Pool, limit, initial: limit, ephemeral: false }
+    }
+
+    /// Credit of at most `limit` permits, `initial` of them at the start.
+    pub fn credit(limit: u32, initial: u32) -> Spec {
+        Spec { kind: Kind::Counting, mode: Mode::Credit, limit, initial, ephemeral: false }
+    }
+
+    /// Gone with its last user, or not.
+    pub fn ephemeral(mut self, yes: bool) -> Spec {
+        self.ephemeral = yes;
+        self
+    }
+
+    /// 87, when the numbers cannot be.
+    pub fn check(&self) -> Result<()> {
+        let wrong = |what: String, advice: &str| Err(Error::new(Code::InvalidParameter, what).advice(advice));
+        match self.kind {
+            Kind::Counting if self.limit == 0 || self.limit > MAX_PERMITS => {
+                wrong(format!("a limit of {} permits", self.limit), "a limit is 1 to 65535")
+            }
+            Kind::Counting if self.initial > self.limit => wrong(
+                format!("{} permits at the start are more than the limit of {}", self.initial, self.limit),
+                "start with at most the limit",
+            ),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -106,6 +158,15 @@ impl Claim {
     }
 }
 
+/// An entry in the list of a `wait_any` or `acquire_all`.
+#[derive(Clone, Copy, Debug)]
+pub struct Want<'a> {
+    /// The semaphore.
+    pub object: &'a dyn Object,
+    /// Permits wanted (1 for other kinds than counting).
+    pub permits: u32,
+}
+
 /// What an acquire gives.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -142,14 +203,36 @@ pub trait Engine: Send + Sync + Debug {
     fn open(&self, name: &Name, kind: Kind) -> Result<Arc<dyn Object>>;
     /// Either, never a race. 6, 87, 100.
     fn open_or_create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>>;
-    /// Takes the name away. 187, 102.
-    fn remove(&self, name: &Name) -> Result<()>;
+    /// Takes the name away. 187, 102. With `if_acquired`, only if it has had this many claims, else 102: somebody has used
+    /// it since.
+    fn remove(&self, name: &Name, if_acquired: Option<u64>) -> Result<()>;
+    /// One of the list, the lowest index of those that can be had. 151, 153, 87, and as [`Object::acquire`]; an error
+    /// that concerns one entry says which ([`Error::indices`]). `permits` of the request does not count.
+    fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)>;
+    /// All of the list at one instant, in its order. As `wait_any`; 153 for duplicates, too.
+    fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>>;
+    /// Refuses new requests (102) and waits until nobody holds it or waits for it. It stays so until `reopen`. 121 or 95
+    /// (with who is left): it is open again; also when this process dies before the end. 102: somebody drains it already.
+    fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()>;
+    /// Lets requests in again, also while a drain waits (that ends with 95). Nothing when it is open. 187.
+    fn reopen(&self, name: &Name) -> Result<()>;
+    /// Ends the claim with this token: its owner gets 288, the next owner of an exclusive one 105. 187; 288 no such claim.
+    fn evict(&self, name: &Name, token: u64) -> Result<()>;
     /// All that is known of one semaphore. 187.
     fn inspect(&self, name: &Name) -> Result<Report>;
     /// Every semaphore, in no order, one at a time, until the visitor breaks off.
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()>;
+    /// Takes ephemeral names away that have no user left, and are only still in the way; their names.
+    fn sweep(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
     /// What others shall see as this process's command. 8 when there is no room.
     fn describe(&self, command: &str) -> Result<()>;
+    /// Says that this process runs inside of the command that the claim with this token covers, so that claim does not end
+    /// before it does: for the search for deadlocks. Nothing if there is no such claim (any more). 187.
+    fn inside(&self, _name: &Name, _token: u64) -> Result<()> {
+        Ok(())
+    }
     /// Says that this process's claims cover the child `pid`: if this process dies, they end when the child has ended.
     fn cover(&self, pid: Option<u32>) -> Result<()>;
 }
@@ -170,9 +253,70 @@ pub trait Object: Send + Sync + Debug {
     fn join(&self, token: u64) -> Result<Option<Claim>>;
     /// Whether the claim is still this process's.
     fn is_held(&self, claim: &Claim) -> bool;
+    /// For engines: its own type again.
+    fn as_any(&self) -> &dyn Any;
+    /// Gives so many permits of a claim back; all of them end it. 288 more than it has; 1 on another kind.
+    fn release_part(&self, _claim: &Claim, _permits: u32) -> Result<()> {
+        Err(not_counting(self.name(), self.kind()))
+    }
+    /// The slots of a pool that the claim has, ascending. 288; 1 on another kind and on credit.
+    fn slots(&self, _claim: &Claim) -> Result<Vec<u32>> {
+        Err(not_counting(self.name(), self.kind()))
+    }
+    /// More permits (credit). 298 above the limit; 1 on a pool or another kind.
+    fn add_permits(&self, _permits: u32) -> Result<()> {
+        Err(not_counting(self.name(), self.kind()))
+    }
+    /// Ends a claim whose permits do not come back (credit). 288; 1 on a pool or another kind.
+    fn forget(&self, _claim: &Claim) -> Result<()> {
+        Err(not_counting(self.name(), self.kind()))
+    }
+    /// Another limit, at once; nothing is taken away from who has permits. 87 for 0 or above the maximum; 1 on another kind.
+    fn resize(&self, _limit: u32) -> Result<()> {
+        Err(not_counting(self.name(), self.kind()))
+    }
+    /// Limit and permits now. 6; 1 on another kind.
+    fn capacity(&self) -> Result<Capacity> {
+        Err(not_counting(self.name(), self.kind()))
+    }
+    /// Ends the use of this handle by its process. 102 while this process holds a claim through it or waits on it:
+    /// nothing changes then. A handle that is dropped does the same as far as it can, and says nothing.
+    fn close(&self) -> Result<()>;
     /// The words of the shared-memory engine's uncontended path, for the public types to use without a call.
     #[doc(hidden)]
     fn fast(&self) -> Option<crate::shm::FastPath> {
         None
     }
+}
+
+/// 1: the operation is one of counting semaphores.
+pub(crate) fn not_counting(name: &Name, kind: Kind) -> Error {
+    Error::new(Code::InvalidFunction, format!("`{name}` is of kind {kind}, which has no permits to count"))
+        .of(name.as_str())
+        .advice("this is an operation of counting semaphores")
+}
+
+/// Checks a list for `wait_any` or `acquire_all` as far as all engines agree: its length (151), duplicates if they are
+/// refused (153), permits (87). Whether all are of one namespace only the engine can say.
+pub fn check_list(list: &[Want<'_>], duplicates: bool) -> Result<()> {
+    if list.is_empty() || list.len() > MAX_LIST {
+        return Err(Error::new(Code::InvalidEventCount, format!("a list of {} semaphores", list.len()))
+            .advice(format!("name 1 to {MAX_LIST} of them")));
+    }
+    for (i, want) in list.iter().enumerate() {
+        if want.permits == 0 || want.object.kind() != Kind::Counting && want.permits != 1 {
+            return Err(Error::new(Code::InvalidParameter, format!("{} permits of `{}`", want.permits, want.object.name()))
+                .of(want.object.name().as_str())
+                .at([i])
+                .advice("ask for at least one permit, and for one only where there are no more"));
+        }
+        let twin = list[..i].iter().position(|w| w.object.name() == want.object.name());
+        if let (true, Some(first)) = (duplicates, twin) {
+            return Err(Error::new(Code::InvalidListFormat, format!("`{}` is in the list twice", want.object.name()))
+                .of(want.object.name().as_str())
+                .at([first, i])
+                .advice("name each semaphore once; for several permits of one, ask for that many"));
+        }
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Errors: a code, the facts of this occurrence, and the next step.
 
-use crate::claim::{Holder, Waiter};
+use crate::claim::{Edge, Holder, Waiter, cycle_text};
 use std::fmt;
 
 pub use crate::code::Code;
@@ -22,6 +22,8 @@ struct Facts {
     name: Option<String>,
     holders: Vec<Holder>,
     ahead: Vec<Waiter>,
+    indices: Vec<usize>,
+    cycle: Vec<Edge>,
     source: Option<std::io::Error>,
 }
 
@@ -35,6 +37,8 @@ impl Error {
             name: None,
             holders: Vec::new(),
             ahead: Vec::new(),
+            indices: Vec::new(),
+            cycle: Vec::new(),
             source: None,
         }))
     }
@@ -60,6 +64,18 @@ impl Error {
     /// Adds who waits ahead of the caller, oldest first (for 102: who waits at all).
     pub fn behind(mut self, ahead: Vec<Waiter>) -> Error {
         self.0.ahead = ahead;
+        self
+    }
+
+    /// Adds which entries of a list it concerns.
+    pub fn at(mut self, indices: impl IntoIterator<Item = usize>) -> Error {
+        self.0.indices = indices.into_iter().collect();
+        self
+    }
+
+    /// Adds the cycle of waits, beginning with the caller's.
+    pub fn closing(mut self, cycle: Vec<Edge>) -> Error {
+        self.0.cycle = cycle;
         self
     }
 
@@ -89,6 +105,16 @@ impl Error {
         &self.0.ahead
     }
 
+    /// The entries of the list that it concerns (`wait_any`, `acquire_all`).
+    pub fn indices(&self) -> &[usize] {
+        &self.0.indices
+    }
+
+    /// The cycle that waiting would have closed, beginning with the caller's step (1131).
+    pub fn cycle(&self) -> &[Edge] {
+        &self.0.cycle
+    }
+
     /// What happened, without code and advice.
     pub fn message(&self) -> &str {
         &self.0.message
@@ -109,6 +135,11 @@ impl Error {
         self.0.code == Code::SemNotFound
     }
 
+    /// 1131: the wait could never have ended.
+    pub fn is_deadlock(&self) -> bool {
+        self.0.code == Code::PossibleDeadlock
+    }
+
     /// 95: the wait was cancelled.
     pub fn is_cancelled(&self) -> bool {
         self.0.code == Code::Interrupt
@@ -119,6 +150,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let e = &*self.0;
         write!(f, "{} {}: {}", e.code.number(), e.code.symbol(), e.message)?;
+        if !e.cycle.is_empty() {
+            write!(f, ": {}", cycle_text(&e.cycle, true))?;
+        }
         for (i, h) in e.holders.iter().enumerate() {
             write!(f, "{} {h}", if i == 0 { ", held by" } else { " and" })?;
         }

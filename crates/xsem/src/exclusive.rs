@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::guard::{AcquireError, Guard, Recovery};
 use crate::name::Name;
 use crate::namespace::Namespace;
+use crate::options::Options;
 use crate::shm::{FastPath, claimant};
 use crate::wait::Wait;
 use std::fmt;
@@ -97,6 +98,15 @@ impl Exclusive {
         Ok(Exclusive::from(ns.engine().create(&Name::new(name)?, &Spec::exclusive())?))
     }
 
+    /// As [`create`](Exclusive::create), with options.
+    ///
+    /// # Errors
+    /// As [`create`](Exclusive::create).
+    pub fn create_with(ns: &Namespace, name: &str, options: Options) -> Result<Exclusive> {
+        let spec = Spec::exclusive().ephemeral(options.ephemeral);
+        Ok(Exclusive::from(ns.engine().create(&Name::new(name)?, &spec)?))
+    }
+
     /// A handle to an existing one; its state is untouched.
     ///
     /// # Errors
@@ -175,6 +185,17 @@ impl Exclusive {
     /// 6, 106; 103 when this process shares a claim already.
     pub fn join(&self, token: u64) -> Result<Option<Guard<'static>>> {
         Ok(self.object.join(token)?.map(|claim| Guard::owned(self.clone(), claim)))
+    }
+
+    /// Ends the use of this handle. The object stays.
+    ///
+    /// # Errors
+    /// 102 this process still owns it through this handle or waits on it: nothing changes, and the handle comes back.
+    pub fn close(self) -> std::result::Result<(), (Exclusive, crate::Error)> {
+        match self.object.close() {
+            Ok(()) => Ok(()),
+            Err(e) => Err((self, e)),
+        }
     }
 
     /// The claim, not the guard, comes back from the slow path: so nothing of the fast path has to lie in memory.

@@ -19,6 +19,8 @@
 //!
 //! - [`Namespace`]: where names live; list, inspect, remove.
 //! - [`Exclusive`]: one owner at a time; [`Guard`], and [`Recovery`] when the previous owner died.
+//! - [`Counting`]: permits; [`Permit`], pools with numbered slots, credit for producers and consumers.
+//! - [`Namespace::wait_any`], [`Namespace::acquire_all`]: several at once.
 //! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step.
 //!
 //! The engine needs Linux on a 64-bit machine. On kernels before 5.16 waits are timed instead of told.
@@ -31,6 +33,16 @@ pub(crate) mod sync;
 #[cfg(loom)]
 #[path = "shm"]
 mod shm {
+    #[allow(dead_code)]
+    #[path = "count.rs"]
+    mod count;
+    #[allow(dead_code)]
+    #[path = "joint.rs"]
+    mod joint;
+    #[allow(dead_code)]
+    #[path = "permits.rs"]
+    mod permits;
+    #[allow(dead_code)]
     #[path = "protocol.rs"]
     mod protocol;
     #[path = "protocol_loom.rs"]
@@ -47,6 +59,8 @@ mod claim;
 #[cfg(not(loom))]
 mod code;
 #[cfg(not(loom))]
+mod counting;
+#[cfg(not(loom))]
 mod deadline;
 #[cfg(not(loom))]
 pub mod engine;
@@ -55,11 +69,22 @@ mod error;
 #[cfg(not(loom))]
 mod exclusive;
 #[cfg(not(loom))]
+pub(crate) mod graph;
+#[cfg(not(loom))]
 mod guard;
+#[cfg(not(loom))]
+mod many;
+#[cfg(not(loom))]
+#[doc(hidden)]
+pub mod memory;
 #[cfg(not(loom))]
 mod name;
 #[cfg(not(loom))]
 mod namespace;
+#[cfg(not(loom))]
+mod options;
+#[cfg(not(loom))]
+mod permit;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod shm;
@@ -70,14 +95,19 @@ mod wait;
 mod exports {
     pub use crate::cancel::CancelToken;
     pub use crate::claim::{
-        Cause, Counters, Deaths, Holder, Kind, Obituary, Process, ProcessState, Report, Summary, Waiter, age,
+        Capacity, Cause, Counters, Deaths, Edge, Holder, Kind, Mode, Obituary, Process, ProcessState, Report, Summary, Waiter,
+        Wants, age, cycle_text, numbers,
     };
+    pub use crate::counting::Counting;
     pub use crate::deadline::Deadline;
     pub use crate::error::{Code, Error, Result};
     pub use crate::exclusive::Exclusive;
     pub use crate::guard::{AcquireError, Guard, Recovery};
+    pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};
     pub use crate::namespace::{Namespace, NamespaceBuilder};
+    pub use crate::options::Options;
+    pub use crate::permit::{OwnedPermit, Permit};
     pub use crate::wait::Wait;
 }
 #[cfg(not(loom))]

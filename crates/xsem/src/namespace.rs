@@ -3,10 +3,13 @@
 use crate::claim::{Report, Summary};
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
+use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
+use crate::wait::Wait;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// A place where names live, and one trust domain: who may open it may use everything in it.
 ///
@@ -15,6 +18,8 @@ use std::sync::Arc;
 /// | `shm:` | the default of this user: `/dev/shm/xsem-UID/default`, whatever the environment says |
 /// | `shm:NAME` | another one of this user: `/dev/shm/xsem-UID/NAME` |
 /// | `shm:/path/to/file` | a file of one's own choice |
+/// | `memory:` | only in this process, and a fresh one at each open: for tests |
+/// | `memory:NAME` | only in this process, shared by all who open it there; it stays until the process ends |
 ///
 /// It is created where it does not exist. A process that has acquired something stays a member of the namespace, with
 /// one small thread (the keeper) through which the kernel tells the others when it dies, until it ends.
@@ -48,7 +53,62 @@ impl Namespace {
     /// # Errors
     /// 187 no such name; 102 somebody holds or waits for it: nothing changes, and the error lists them.
     pub fn remove(&self, name: &str) -> Result<()> {
-        self.engine.remove(&Name::new(name)?)
+        self.engine.remove(&Name::new(name)?, None)
+    }
+
+    /// Refuses new requests (102) and waits until everybody who holds it or waits for it has ended. It stays closed to
+    /// requests until [`reopen`](Namespace::reopen), or until it is removed.
+    ///
+    /// # Errors
+    /// 121 with who is left, 95 cancelled or reopened by somebody: in both cases it is open again. 102 somebody else is
+    /// draining it, 187.
+    pub fn drain(&self, name: &str, wait: Wait<'_>) -> Result<()> {
+        self.engine.drain(&Name::new(name)?, &wait.request(crate::shm::claimant()))
+    }
+
+    /// Lets requests in again after a drain, also while that still waits.
+    ///
+    /// # Errors
+    /// 187 no such name.
+    pub fn reopen(&self, name: &str) -> Result<()> {
+        self.engine.reopen(&Name::new(name)?)
+    }
+
+    /// Ends the claim with this fencing token (`inspect` tells it), whose owner hangs: a person's decision. The next owner
+    /// of an exclusive semaphore is told (105); the old one, should it wake up, finds its claim lost (288). What it does
+    /// to the resource until then only the fencing token can stop.
+    ///
+    /// # Errors
+    /// 187 no such name, 288 no claim with this token.
+    pub fn evict(&self, name: &str, token: u64) -> Result<()> {
+        self.engine.evict(&Name::new(name)?, token)
+    }
+
+    /// Removes what nobody has used for this long: no claim, no wait. Returns the names. What is in use, or was drained,
+    /// stays; so does what `keep` says.
+    ///
+    /// # Errors
+    /// As [`for_each`](Namespace::for_each).
+    pub fn gc(&self, unused_for: Duration, mut keep: impl FnMut(&Summary) -> bool) -> Result<Vec<String>> {
+        let mut removed = self.engine.sweep()?;
+        let mut failed = None;
+        self.for_each(|s| {
+            let idle = s.holders.is_empty() && !s.contended && !s.drained && s.unused_for >= unused_for;
+            if !idle || keep(&s) {
+                return ControlFlow::Continue(());
+            }
+            match Name::new(&s.name).and_then(|name| self.engine.remove(&name, Some(s.acquired))) {
+                Ok(()) => removed.push(s.name),
+                // Somebody began to use it, or was faster.
+                Err(e) if matches!(e.code(), Code::SemIsSet | Code::SemNotFound) => {}
+                Err(e) => {
+                    failed = Some(e);
+                    return ControlFlow::Break(());
+                }
+            }
+            ControlFlow::Continue(())
+        })?;
+        failed.map_or(Ok(removed), Err)
     }
 
     /// All that is known of one semaphore now.
@@ -90,6 +150,16 @@ impl Namespace {
         self.engine.describe(command)
     }
 
+    /// Says that this process runs inside of the command that the claim with this token covers: whoever holds that waits for
+    /// this process to end, so its waits count as the holder's in the search for deadlocks (1131). `xsem run` says it when
+    /// it is nested. Nothing happens if the claim is over.
+    ///
+    /// # Errors
+    /// 187 no such name, 106 no member slot.
+    pub fn inside(&self, name: &str, token: u64) -> Result<()> {
+        self.engine.inside(&Name::new(name)?, token)
+    }
+
     /// Says that this process's claims cover the process `pid`, its child: if this process dies, nobody takes its claims
     /// over before `pid` has ended. `None` takes that back.
     ///
@@ -97,6 +167,11 @@ impl Namespace {
     /// 87 no such process, 106 no member slot.
     pub fn cover(&self, pid: Option<u32>) -> Result<()> {
         self.engine.cover(pid)
+    }
+
+    /// A namespace on an engine that is not built in (tests, networks).
+    pub fn from_engine(engine: Arc<dyn Engine>) -> Namespace {
+        Namespace { engine }
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {
@@ -135,9 +210,12 @@ impl NamespaceBuilder {
     /// # Errors
     /// As [`Namespace::open`]; 87 for a limit out of range.
     pub fn open(self, url: &str) -> Result<Namespace> {
+        if let Some(place) = url.strip_prefix("memory:") {
+            return Ok(Namespace { engine: Arc::new(MemoryEngine::open(place, &self.options)?) });
+        }
         let Some(place) = url.strip_prefix("shm:") else {
             return Err(Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
-                .advice("use `shm:` (the default), `shm:NAME` or `shm:/path/to/file`"));
+                .advice("use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone"));
         };
         Ok(Namespace { engine: Arc::new(shm::ShmEngine::open(place, &self.options)?) })
     }

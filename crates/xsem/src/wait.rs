@@ -58,6 +58,13 @@ impl<'a> Wait<'a> {
         self
     }
 
+    /// The same for several permits.
+    pub(crate) fn request_for(&self, claimant: u32, permits: u32) -> Request<'a> {
+        let mut r = self.request(claimant);
+        r.permits = permits;
+        r
+    }
+
     pub(crate) fn request(&self, claimant: u32) -> Request<'a> {
         let mut r = Request::new(claimant, self.until);
         r.cancel = self.cancel;

@@ -29,14 +29,28 @@ const ENDING: [i32; 6] = [libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGQU
 static TOKEN: OnceLock<CancelToken> = OnceLock::new();
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
+/// Does `work`, which may wait with this token. A signal that would have ended us cancels the token instead, and ends us
+/// when the work is done and what it gave is dropped, after `before_death`. Otherwise the signals are held back from then on.
+pub fn cancel_on_signal<T>(work: impl FnOnce(&CancelToken) -> T, before_death: impl FnOnce()) -> (T, Inherited) {
+    let ending = EndingSignals::catch();
+    let outcome = work(ending.token());
+    let inherited = hold_back();
+    if let Some(signal) = ending.finish() {
+        drop(outcome);
+        before_death();
+        die_of(signal);
+    }
+    (outcome, inherited)
+}
+
 /// From `catch` to `finish`, the first signal that would have ended us cancels the token instead.
-pub struct EndingSignals {
+struct EndingSignals {
     replaced: Vec<i32>,
 }
 
 impl EndingSignals {
     /// Installs the handler for those that are not ignored (`nohup`) or taken otherwise.
-    pub fn catch() -> EndingSignals {
+    fn catch() -> EndingSignals {
         TOKEN.get_or_init(CancelToken::new);
         let replaced = ENDING.into_iter().filter(|&s| is_default(s)).collect::<Vec<_>>();
         for &s in &replaced {
@@ -46,12 +60,12 @@ impl EndingSignals {
     }
 
     /// What the wait shall be given.
-    pub fn token(&self) -> &CancelToken {
+    fn token(&self) -> &CancelToken {
         TOKEN.get_or_init(CancelToken::new)
     }
 
     /// Ends the catching, and says whether a signal came. Call it with the signals blocked, so that none falls between.
-    pub fn finish(self) -> Option<i32> {
+    fn finish(self) -> Option<i32> {
         for &s in &self.replaced {
             set_handler(s, libc::SIG_DFL);
         }
@@ -68,7 +82,7 @@ extern "C" fn on_ending(signal: i32) {
 }
 
 /// Ends this process by `signal`, so that the parent sees what it would have seen without a handler.
-pub fn die_of(signal: i32) -> ! {
+fn die_of(signal: i32) -> ! {
     set_handler(signal, libc::SIG_DFL);
     // SAFETY: both calls take plain values; `set_of` gives an initialised set.
     unsafe {
@@ -86,7 +100,7 @@ pub struct Inherited {
 }
 
 /// Blocks what is to be taken one by one, and makes sure that the command's end can be waited for.
-pub fn hold_back() -> Inherited {
+fn hold_back() -> Inherited {
     let mut mask = MaybeUninit::uninit();
     // SAFETY: the set is initialised, and `mask` is written by the call, which cannot fail with these arguments.
     let mask = unsafe {

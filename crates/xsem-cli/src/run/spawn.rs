@@ -33,10 +33,10 @@ pub struct Running {
 }
 
 impl Plan {
-    /// A command with our environment, in which `extra` is set.
-    pub fn new(command: &[OsString], extra: (&str, String), detach: bool) -> Plan {
+    /// A command with our environment, in which the `extra` variables are set.
+    pub fn new(command: &[OsString], extra: &[(&str, String)], detach: bool) -> Plan {
         let mut envp: Vec<CString> = std::env::vars_os()
-            .filter(|(key, _)| key != extra.0)
+            .filter(|(key, _)| !extra.iter().any(|(k, _)| key == k))
             .map(|(key, value)| {
                 let mut line = key.into_vec();
                 line.push(b'=');
@@ -44,7 +44,7 @@ impl Plan {
                 c_string(line)
             })
             .collect();
-        envp.push(c_string(format!("{}={}", extra.0, extra.1).into_bytes()));
+        envp.extend(extra.iter().map(|(key, value)| c_string(format!("{key}={value}").into_bytes())));
         Plan { argv: command.iter().map(|w| c_string(w.clone().into_vec())).collect(), envp, detach }
     }
 

@@ -1,7 +1,6 @@
 //! The line that says who is waited for: alive on a terminal, as apt has it.
 
 use std::io::{self, IsTerminal, Write};
-use std::process;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -16,19 +15,60 @@ pub fn on_terminal() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
 }
 
+/// Others are counted, not listed: it is one line.
+const LISTED: usize = 3;
+
+/// What to say about a wait for these semaphores by the process `me`; None when nobody has any of them.
+pub fn look(ns: &Namespace, names: &[String], me: u32) -> Option<String> {
+    let reports: Vec<Report> = names.iter().filter_map(|n| ns.inspect(n).ok()).collect();
+    reports.iter().any(|r| !r.holders.is_empty()).then(|| text(&reports, me))
+}
+
 /// "waiting for `deploy`: held by 812 `make -j8` (alice) for 12 s, 2 ahead of you".
-pub fn text(report: &Report) -> String {
-    let held = match report.holders.as_slice() {
-        [] => "it is being passed on".to_owned(),
-        holders => format!("held by {}", holders.iter().map(ToString::to_string).collect::<Vec<_>>().join(" and ")),
-    };
-    let me = process::id();
+pub fn text(reports: &[Report], me: u32) -> String {
+    let names: Vec<String> = reports.iter().map(|r| format!("`{}`", r.name)).collect();
+    let several = reports.len() > 1;
+    let mut out = format!("waiting for {}: ", names.join(" and "));
+    // Of several, those that somebody has are what we wait for.
+    let held: Vec<&Report> = reports.iter().filter(|r| !several || !r.holders.is_empty()).collect();
+    if held.is_empty() {
+        out += "they are being passed on";
+    }
+    for (i, r) in held.iter().enumerate() {
+        if i > 0 {
+            out += "; ";
+        }
+        if several {
+            out += &format!("`{}` ", r.name);
+        }
+        out += &one(r, me);
+    }
+    out
+}
+
+fn one(report: &Report, me: u32) -> String {
+    let mut out = String::new();
+    if let Some(c) = report.capacity {
+        out += &format!("{} of {} free, ", c.free, c.limit);
+    }
+    match report.holders.as_slice() {
+        [] => out += "it is being passed on",
+        holders => {
+            let listed: Vec<String> = holders.iter().take(LISTED).map(ToString::to_string).collect();
+            out += &format!("held by {}", listed.join(" and "));
+            if holders.len() > LISTED {
+                out += &format!(" and {} more", holders.len() - LISTED);
+            }
+        }
+    }
     let ahead = match report.waiters.iter().position(|w| w.process.pid == me) {
         Some(place) => place,
         None => report.waiters.len(),
     };
-    let ahead = if ahead == 0 { String::new() } else { format!(", {ahead} ahead of you") };
-    format!("waiting for `{}`: {held}{ahead}", report.name)
+    if ahead > 0 {
+        out += &format!(", {ahead} ahead of you");
+    }
+    out
 }
 
 /// A thread that redraws the line every second; dropping it erases the line and waits for the thread.
@@ -38,15 +78,17 @@ pub struct LiveLine {
 }
 
 impl LiveLine {
-    /// Starts it. Where there is no thread to be had there is no line either: the wait matters more.
-    pub fn start(ns: &Namespace, name: &str) -> LiveLine {
+    /// Starts it, for a wait of the process `me`. Where there is no thread to be had there is no line either: the wait
+    /// matters more.
+    pub fn start(ns: &Namespace, names: Vec<String>, me: u32) -> LiveLine {
         let (stop, stopped) = mpsc::channel::<()>();
-        let (ns, name) = (ns.clone(), name.to_owned());
+        let ns = ns.clone();
         let draw = move || {
             let mut pause = FIRST;
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
-                if let Ok(report) = ns.inspect(&name) {
-                    show(&text(&report));
+                let reports: Vec<Report> = names.iter().filter_map(|n| ns.inspect(n).ok()).collect();
+                if !reports.is_empty() {
+                    show(&text(&reports, me));
                 }
                 pause = EVERY;
             }
@@ -80,4 +122,30 @@ fn columns() -> usize {
     // SAFETY: TIOCGWINSZ writes one `winsize`, which `size` is; the descriptor may be anything.
     let ok = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &mut size) } == 0;
     if ok && size.ws_col > 0 { usize::from(size.ws_col) } else { 80 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::text;
+    use std::time::Duration;
+    use xsem::{Capacity, Holder, Kind, Mode, Process, ProcessState, Report, Waiter};
+
+    fn process(pid: u32) -> Process {
+        Process::new(pid, 0, format!("job {pid}"), ProcessState::Alive)
+    }
+
+    #[test]
+    fn the_line_for_one_and_for_several() {
+        let mut gpu = Report::new("gpu", Kind::Counting);
+        gpu.capacity = Some(Capacity::new(Mode::Pool, 5, 5, 0));
+        gpu.holders = (1..=5).map(|pid| Holder::new(process(pid), 1, pid.into())).collect();
+        gpu.waiters = [8, 9].map(|pid| Waiter::new(process(pid), 1, 1, Duration::ZERO)).into();
+        let alone = text(&[gpu.clone()], 9);
+        assert!(alone.starts_with("waiting for `gpu`: 0 of 5 free, held by 1 `job 1`"), "{alone}");
+        assert!(alone.ends_with(" and 2 more, 1 ahead of you") && !alone.contains("job 4"), "{alone}");
+        let free = Report::new("db", Kind::Exclusive);
+        let both = text(&[free.clone(), gpu], 8);
+        assert!(both.starts_with("waiting for `db` and `gpu`: `gpu` 0 of 5 free, held by "), "{both}");
+        assert_eq!(text(&[free], 8), "waiting for `db`: it is being passed on");
+    }
 }

@@ -92,6 +92,25 @@ impl Place {
         self.show(name)?["holders"].as_array()?.first().cloned()
     }
 
+    /// All holders.
+    pub fn holders(&self, name: &str) -> Vec<Value> {
+        self.show(name).and_then(|s| s["holders"].as_array().cloned()).unwrap_or_default()
+    }
+
+    /// A script of a plain shell that finds `xsem` and the namespace in `$X` (split at spaces), killed with this thread.
+    pub fn script(&self, text: &str) -> Command {
+        let mut c = clean(Command::new("sh"));
+        c.args(["-c", text]).env("X", format!("{XSEM} --namespace {}", self.url())).current_dir(self.dir()).stdin(Stdio::null());
+        c
+    }
+
+    /// Runs a script to its end, which must be a good one, and gives what it printed.
+    pub fn sh(&self, text: &str) -> String {
+        let out = self.script(text).output().expect("sh can be run");
+        assert!(out.status.success(), "{text}: {}\n{}{}", out.status, self::text(&out.stdout), self::text(&out.stderr));
+        self::text(&out.stdout)
+    }
+
     /// The process of the holder's command.
     pub fn covered(&self, name: &str) -> u32 {
         pid_of(&self.holder(name).expect("somebody holds it")["covers"])
@@ -106,7 +125,10 @@ impl Place {
 /// The environment that tests want: nothing of an enclosing run, no colours, killed with this thread, signals as a login
 /// shell has them (a shell without job control starts its background jobs with SIGINT and SIGQUIT ignored).
 pub fn clean(mut c: Command) -> Command {
-    c.env_remove("XSEM_CLAIMS").env_remove("XSEM_NAMESPACE").env("NO_COLOR", "1");
+    for inherited in ["XSEM_CLAIMS", "XSEM_SLOTS", "XSEM_TOKENS", "XSEM_NAMESPACE"] {
+        c.env_remove(inherited);
+    }
+    c.env("NO_COLOR", "1");
     // SAFETY: signal and prctl are async-signal-safe.
     unsafe {
         c.pre_exec(|| {

@@ -1,7 +1,7 @@
 //! One case, seen from its driver: players, waiting with a watchdog, the order of events.
 
 use super::Mode;
-use super::player::{Player, line};
+use super::player::{Player, SEM, line};
 use super::points::Measure;
 use super::scenarios::Scenario;
 use super::stage::{Flag, Stage, Value};
@@ -153,6 +153,14 @@ impl<'a> Case<'a> {
         self.players.borrow_mut().retain(|(p, _)| *p != pid);
     }
 
+    /// Stops a player, all of its threads.
+    pub(crate) fn freeze(&self, pid: Pid) {
+        sys::kill(pid, libc::SIGSTOP);
+        while sys::threads(pid).iter().any(|&t| sys::state(pid, t) != Some('T')) {
+            sys::nap(20);
+        }
+    }
+
     /// Whether a player was not killed yet.
     pub(crate) fn lives(&self, pid: Pid) -> bool {
         self.players.borrow().iter().any(|(p, _)| *p == pid)
@@ -205,11 +213,16 @@ impl<'a> Case<'a> {
     /// While the victim stands still: waits until the others reach `f`, and is content, too, when the namespace says that
     /// the victim owns the semaphore. True: they reached it.
     pub(crate) fn others_reach(&self, what: &str, f: Flag) -> bool {
+        self.others_reach_unless(what, f, || self.victim_holds(SEM))
+    }
+
+    /// As `others_reach`, where something else may be what they rightly wait for.
+    pub(crate) fn others_reach_unless(&self, what: &str, f: Flag, withheld: impl Fn() -> bool) -> bool {
         let begin = Instant::now();
         let mut look = Duration::from_micros(500);
         while !self.stage.is_set(f) {
             if begin.elapsed() > look {
-                if self.holder() == self.victim.get() && !self.stage.is_set(f) {
+                if withheld() && !self.stage.is_set(f) {
                     return false;
                 }
                 look = begin.elapsed() * 4;
@@ -222,13 +235,19 @@ impl<'a> Case<'a> {
         true
     }
 
-    /// Who owns the semaphore, as the namespace says; 0: nobody.
-    pub(crate) fn holder(&self) -> Pid {
-        self.run_player("observer", |p| {
-            let report = p.must("inspect", p.ns().inspect(super::player::SEM));
-            p.stage.put(Value::Holder, report.holders.first().map_or(0, |h| h.process.pid.into()));
-        });
-        self.stage.get(Value::Holder) as Pid
+    /// Whether the victim is among the holders, as the namespace says.
+    pub(crate) fn victim_holds(&self, name: &str) -> bool {
+        let victim = self.victim.get();
+        self.ask(|p| {
+            let report = p.must("inspect", p.ns().inspect(name));
+            u64::from(report.holders.iter().any(|h| h.process.pid as Pid == victim))
+        }) == 1
+    }
+
+    /// What somebody finds who comes to look.
+    pub(crate) fn ask(&self, f: impl FnOnce(&Player<'_>) -> u64) -> u64 {
+        self.run_player("observer", |p| p.stage.put(Value::Answer, f(p)));
+        self.stage.get(Value::Answer)
     }
 
     pub(crate) fn violation(&self, text: impl Display) {

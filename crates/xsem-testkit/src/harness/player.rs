@@ -60,7 +60,7 @@ impl<'a> Player<'a> {
     }
 
     /// For what the next owner finds: `clean` or `died`, for the table.
-    fn outcome(&self, died: bool) {
+    pub(crate) fn outcome(&self, died: bool) {
         line(self.report, "outcome", if died { "died" } else { "clean" });
     }
 
@@ -122,9 +122,7 @@ impl<'a> Player<'a> {
             }
             Err(AcquireError::Failed(e)) => return Err(e),
         };
-        if let Err(other) = self.stage.enter(sys::own_pid()) {
-            self.violation(format_args!("two owners: {} and {other}", sys::own_pid()));
-        }
+        self.enters(0);
         let (token, last) = (held.guard.token(), self.stage.get(Value::Token));
         if token <= last {
             self.violation(format_args!("the fencing token went from {last} to {token}"));
@@ -145,11 +143,23 @@ impl<'a> Player<'a> {
         held
     }
 
-    /// Gives it back, which must work.
-    pub(crate) fn release(&self, held: Held<'_>) {
-        if let Err(other) = self.stage.leave(sys::own_pid()) {
+    /// Tells the witness that this player owns the `i`-th exclusive semaphore.
+    pub(crate) fn enters(&self, i: usize) {
+        if let Err(other) = self.stage.enter(i, sys::own_pid()) {
+            self.violation(format_args!("two owners: {} and {other}", sys::own_pid()));
+        }
+    }
+
+    /// Tells the witness that it is about to give that up.
+    pub(crate) fn leaves(&self, i: usize) {
+        if let Err(other) = self.stage.leave(i, sys::own_pid()) {
             self.violation(format_args!("two owners: {other} owned while {} did", sys::own_pid()));
         }
+    }
+
+    /// Gives it back, which must work.
+    pub(crate) fn release(&self, held: Held<'_>) {
+        self.leaves(0);
         self.must("release", held.guard.release());
     }
 

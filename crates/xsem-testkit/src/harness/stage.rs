@@ -1,6 +1,7 @@
 //! The page that driver and players share: signals between them, and a witness of who owns.
 
-use crate::sys::{Pid, Shared};
+use super::permits::{Things, who};
+use crate::sys::{self, Pid, Shared};
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 /// Points that the players of a case reach, or are told to pass.
@@ -34,6 +35,14 @@ pub(crate) enum Flag {
     Go,
     /// Members that registered together may end.
     Disband,
+    /// The victim is ready for its part, while somebody else is the owner.
+    Owning2,
+    /// A bystander has what it is to have.
+    Beside,
+    /// The bystander may give it back.
+    Leave2,
+    /// The bystander has given it back.
+    Left2,
     _Count,
 }
 
@@ -46,8 +55,6 @@ pub(crate) enum Value {
     UseCode,
     /// The code of the peer's operation.
     PeerCode,
-    /// The pid of the owner as the namespace shows it.
-    Holder,
     /// The fencing token of the last owner.
     Token,
     /// How many registered.
@@ -56,6 +63,12 @@ pub(crate) enum Value {
     Victim,
     /// The pid of the owner who dies in this case, besides the victim.
     Dead,
+    /// Permits of the pool, for the witness.
+    Limit,
+    /// What an observer found.
+    Answer,
+    /// The pid of the holder that is evicted in this case.
+    Evicted,
     _Count,
 }
 
@@ -64,8 +77,10 @@ pub(crate) enum Value {
 pub(crate) struct Stage {
     flags: [AtomicU32; Flag::_Count as usize],
     values: [AtomicU64; Value::_Count as usize],
-    owner: AtomicI32,
+    owners: [AtomicI32; 2],
     killed: [AtomicI32; 4],
+    permits: Things,
+    slots: Things,
 }
 
 // SAFETY: it consists of atomic integers only, for which zero is a value.
@@ -100,21 +115,51 @@ impl Stage {
         let _ = self.killed.iter().find(free);
     }
 
-    /// `me` believes that it owns. The other who believes so, too, if there is one.
-    pub(crate) fn enter(&self, me: Pid) -> Result<(), Pid> {
+    fn is_killed(&self, pid: Pid) -> bool {
+        self.killed.iter().any(|k| k.load(SeqCst) == pid)
+    }
+
+    /// `me` believes that it owns the `i`-th exclusive semaphore. The other one who believes so, too, if there is one.
+    pub(crate) fn enter(&self, i: usize, me: Pid) -> Result<(), Pid> {
         let mut seen = 0;
         loop {
-            match self.owner.compare_exchange(seen, me, SeqCst, SeqCst) {
+            match self.owners[i].compare_exchange(seen, me, SeqCst, SeqCst) {
                 Ok(_) => return Ok(()),
-                Err(other) if other == 0 || self.killed.iter().any(|k| k.load(SeqCst) == other) => seen = other,
+                Err(other) if other == 0 || self.is_killed(other) => seen = other,
                 Err(other) => return Err(other),
             }
         }
     }
 
     /// `me` is about to give it up.
-    pub(crate) fn leave(&self, me: Pid) -> Result<(), Pid> {
-        self.owner.compare_exchange(me, 0, SeqCst, SeqCst).map(drop)
+    pub(crate) fn leave(&self, i: usize, me: Pid) -> Result<(), Pid> {
+        self.owners[i].compare_exchange(me, 0, SeqCst, SeqCst).map(drop)
+    }
+
+    /// Whether what a process holds does not count any more. The permits of one that is to be killed count until it is
+    /// certainly dead; those of one that is to be evicted do not, since it lives on.
+    fn is_over(&self, pid: Pid) -> bool {
+        sys::is_ending(pid) || self.get(Value::Evicted) == pid as u64
+    }
+
+    /// `me` believes to hold `n` more permits of the pool. The holders, if that is more than there are.
+    pub(crate) fn enter_permits(&self, n: u32, me: Pid) -> Result<(), Vec<Pid>> {
+        self.permits.take(self.get(Value::Limit) as usize, n as usize, who(me, 0), |pid| self.is_over(pid))
+    }
+
+    /// `me` is about to give `n` of them back. False: it does not have them.
+    pub(crate) fn leave_permits(&self, n: u32, me: Pid) -> bool {
+        self.permits.give(n as usize, who(me, 0))
+    }
+
+    /// `me` believes to have these slots; those that somebody else believes to have.
+    pub(crate) fn enter_slots(&self, slots: &[u32], me: Pid) -> Vec<(u32, Pid)> {
+        self.slots.claim(slots, who(me, 0), |pid| self.is_over(pid))
+    }
+
+    /// `me` is about to give these slots back.
+    pub(crate) fn leave_slots(&self, slots: &[u32], me: Pid) {
+        self.slots.disclaim(slots, who(me, 0));
     }
 }
 
@@ -126,11 +171,11 @@ mod tests {
     #[test]
     fn the_witness_sees_two_owners_and_forgives_the_dead() {
         let s = SharedBox::<Stage>::new().unwrap();
-        assert_eq!(s.enter(7), Ok(()));
-        assert_eq!(s.enter(8), Err(7));
+        assert_eq!(s.enter(0, 7), Ok(()));
+        assert_eq!(s.enter(0, 8), Err(7));
         s.will_be_killed(7);
-        assert_eq!(s.enter(8), Ok(()));
-        assert_eq!(s.leave(7), Err(8));
-        assert_eq!(s.leave(8), Ok(()));
+        assert_eq!(s.enter(0, 8), Ok(()));
+        assert_eq!(s.leave(0, 7), Err(8));
+        assert_eq!(s.leave(0, 8), Ok(()));
     }
 }

@@ -1,6 +1,7 @@
 //! The model against the sentences of the contract.
 
 use super::*;
+use xsem::Cause;
 
 const A: Claimant = Claimant { process: 1, thread: 0 };
 const A2: Claimant = Claimant { process: 1, thread: 1 };
@@ -135,5 +136,8 @@ fn a_death_without_a_claim_marks_nothing() {
     m.process_ended(B.process);
     m.release_claim(g.claim).unwrap();
     m.thread_ended(A);
-    assert_eq!(m.inspect("s").unwrap(), View { owner: None, waiters: vec![], deaths: None });
+    assert_eq!(
+        m.inspect("s").unwrap(),
+        View { owner: None, holds: vec![], waiters: vec![], deaths: None, died: 0, capacity: None, drained: false }
+    );
 }

@@ -2,6 +2,7 @@
 
 use super::file::{self, Found, Options};
 use super::keeper;
+use super::layout::Joint;
 use super::map::Map;
 use super::members::{Members, Who, shorten};
 use super::word::Owner;
@@ -28,6 +29,14 @@ pub struct Arena {
     path: PathBuf,
     me: *const Me,
     command: Mutex<Option<String>>,
+    /// One joint request at a time; for which member the past of its slot was settled.
+    joint: Mutex<Option<Owner>>,
+}
+
+/// The right to make this process's joint request.
+pub struct JointLock {
+    pub joint: &'static Joint,
+    _lock: std::sync::MutexGuard<'static, Option<Owner>>,
 }
 
 // SAFETY: `me` points to a mapping that is never unmapped and only accessed through atomics.
@@ -79,6 +88,7 @@ impl Arena {
             dev_ino: o.dev_ino,
             path: path.to_owned(),
             command: Mutex::new(None),
+            joint: Mutex::new(None),
         }));
         open.push(arena);
         Ok(Some(arena))
@@ -156,6 +166,17 @@ impl Arena {
             self.members.describe(&self.map, me, &text);
         }
         *mine = Some(text);
+    }
+
+    /// The right to make a joint request. `settle` ends the last one of whoever had the slot before.
+    pub fn joint(&'static self, me: Owner, settle: impl FnOnce(&Joint)) -> Result<JointLock> {
+        let mut lock = lock(&self.joint);
+        let joint = self.map.ensure_joint(me.slot())?;
+        if *lock != Some(me) {
+            settle(joint);
+            *lock = Some(me);
+        }
+        Ok(JointLock { joint, _lock: lock })
     }
 
     /// Whether the file still has its name: one that was unlinked or replaced under its users takes no new claims.

@@ -12,7 +12,8 @@ use crate::sync::{AtomicU32, Ordering::*};
 /// The longest blob.
 pub const MAX: usize = 1024;
 
-fn head(cell: u32, next: u32) -> u64 {
+/// The head of a block of a cell.
+pub fn head(cell: u32, next: u32) -> u64 {
     (cell as u64 + 1) << 32 | next as u64
 }
 
@@ -82,11 +83,16 @@ pub fn equals(map: &Map, cell: u32, first: u32, bytes: &[u8]) -> Option<bool> {
 /// Frees a blob. Only for whoever took the reference away, or is about to, alone: from the end of the chain, so that one
 /// who dies in the middle leaves a shorter chain to be freed again.
 pub fn free(map: &Map, cell: u32, first: u32) {
+    free_chain(map, cell, first, MAX / BLOCK_TEXT + 1);
+}
+
+/// The same for a chain of more blocks than a blob has.
+pub fn free_chain(map: &Map, cell: u32, first: u32, longest: usize) {
     let mut chain = Vec::new();
     let mut at = first;
     while let Some(block) = at.checked_sub(1).and_then(|i| map.block(i)) {
         let h = block.head.load(Acquire);
-        if (h >> 32) as u32 != cell + 1 || chain.len() > MAX / BLOCK_TEXT + 1 {
+        if (h >> 32) as u32 != cell + 1 || chain.len() > longest {
             break;
         }
         chain.push((at - 1, block, h));
@@ -97,6 +103,13 @@ pub fn free(map: &Map, cell: u32, first: u32) {
             give_hint(&map.header().cursors.block_hints, i);
         }
     }
+}
+
+/// A zeroed block for a cell; + 1.
+pub fn empty_block(map: &Map, cell: u32) -> Result<u32> {
+    let (i, block) = take(map, cell, 0)?;
+    block.text.iter().for_each(|w| w.store(0, Relaxed));
+    Ok(i + 1)
 }
 
 fn take(map: &Map, cell: u32, next: u32) -> Result<(u32, &Block)> {

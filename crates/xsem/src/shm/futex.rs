@@ -8,6 +8,7 @@ const FUTEX_WAKE: i32 = 1;
 const FUTEX_WAKE_OP: i32 = 5;
 const PRIVATE: i32 = 128;
 const OP_SET: u32 = 0;
+const OP_ANDN: u32 = 3;
 const OP_CMP_EQ: u32 = 0;
 const FUTEX2_SIZE_U32: u32 = 2;
 const FUTEX2_PRIVATE: u32 = 128;
@@ -130,6 +131,20 @@ pub fn set_low_and_wake_all(word: &StdU64, value: u32) {
         // A filter that refuses FUTEX_WAKE_OP: two steps. Sleepers' periodic second look covers a stop in between.
         // SAFETY: as above; the low half is a valid AtomicU32 in memory that is only accessed atomically.
         unsafe { &*p }.store(value, Ordering::Release);
+        wake_all(p);
+    }
+}
+
+/// Clears bits of the low half of `word` and wakes all its sleepers, in one system call. `bits` is below 2048.
+pub fn clear_low_and_wake_all(word: &StdU64, bits: u32) {
+    debug_assert!(bits < 2048);
+    let op = OP_ANDN << 28 | OP_CMP_EQ << 24 | bits << 12 | 0xfff;
+    let p = low(word);
+    // SAFETY: as in `set_low_and_wake_all`, with the kernel's atomic and-not.
+    let r = unsafe { libc::syscall(libc::SYS_futex, p, FUTEX_WAKE_OP, i32::MAX, 0usize, p, op) };
+    if r < 0 {
+        // SAFETY: as there.
+        unsafe { &*p }.fetch_and(!bits, Ordering::AcqRel);
         wake_all(p);
     }
 }

@@ -1,26 +1,85 @@
 //! Looking without touching: holders, waiters, reports, the audit.
 
 use super::arena::Arena;
+use super::count::Bounds;
+use super::deadlock;
+use super::drain;
 use super::layout::Cell;
+use super::ledger::Book;
 use super::members::{Life, is_alive};
 use super::names;
 use super::obituary;
+use super::object::ShmExclusive;
+use super::slots;
 use super::waiters::{self, target};
 use super::word::{INHERITED, JOINED, MARK, Owner, State, WAITERS, Word};
-use crate::claim::{Counters, Holder, Kind, Report, Summary, Waiter};
+use crate::claim::{Capacity, Counters, Holder, Kind, Mode, Report, Summary, Waiter, Wants};
 use crate::deadline::now;
+use crate::engine::Spec;
 use crate::sync::Ordering::*;
 use std::time::Duration;
 
 /// The kinds as the file numbers them.
 pub const EXCLUSIVE: u32 = 1;
+const COUNTING: u32 = 2;
+const EVENT: u32 = 3;
+/// Flags beside the kind.
+const CREDIT: u32 = 1 << 8;
+const EPHEMERAL: u32 = 1 << 9;
+
+const SUCCESSOR: u32 = 1 << 10;
+
+/// Says of a cell that is being built that no name leads to it, but another cell.
+pub fn make_successor(cell: &Cell) {
+    cell.kind.store(EXCLUSIVE | SUCCESSOR, Relaxed);
+}
+
+/// Whether another cell leads to it, and not a name.
+pub fn is_successor(cell: &Cell) -> bool {
+    cell.kind.load(Relaxed) & SUCCESSOR != 0
+}
+
+/// What `Cell::kind` says of a semaphore that shall be so.
+pub fn kind_bits(spec: &Spec) -> u32 {
+    let kind = match spec.kind {
+        Kind::Exclusive => EXCLUSIVE,
+        Kind::Counting => COUNTING,
+        Kind::Event => EVENT,
+    };
+    kind | if spec.mode == Mode::Credit { CREDIT } else { 0 } | if spec.ephemeral { EPHEMERAL } else { 0 }
+}
+
+/// Whether permits are added and used up.
+pub fn is_credit(cell: &Cell) -> bool {
+    cell.kind.load(Relaxed) & CREDIT != 0
+}
+
+/// Whether the name goes with its last user.
+pub fn is_ephemeral(cell: &Cell) -> bool {
+    cell.kind.load(Relaxed) & EPHEMERAL != 0
+}
+
+/// Limit and permits now.
+pub fn capacity(book: &Book) -> Capacity {
+    let mode = if is_credit(book.cell) { Mode::Credit } else { Mode::Pool };
+    let words = book.words();
+    loop {
+        let word = book.settled();
+        let bounds = Bounds::read(words.count.bounds.load(Acquire));
+        if words.count.load() == word {
+            // What a release has not yet woken anybody for counts already: it is on its way.
+            let total = if word.free() < 0 { bounds.total + word.free().unsigned_abs() } else { bounds.total };
+            return Capacity::new(mode, bounds.limit, total, word.free().max(0) as u32);
+        }
+    }
+}
 
 /// The kind of a cell.
 pub fn kind_of(cell: &Cell) -> Option<Kind> {
     match cell.kind.load(Relaxed) & 0xff {
         EXCLUSIVE => Some(Kind::Exclusive),
-        2 => Some(Kind::Counting),
-        3 => Some(Kind::Event),
+        COUNTING => Some(Kind::Counting),
+        EVENT => Some(Kind::Event),
         _ => None,
     }
 }
@@ -35,10 +94,14 @@ struct Seen {
     depth: u32,
 }
 
-fn look(cell: &Cell) -> Seen {
+fn look(arena: &Arena, cell: &Cell) -> Seen {
     let mut tries = 0;
     loop {
         let word = Word(cell.word.load(Acquire));
+        if let State::Tentative(_) = word.state() {
+            names::settle(arena, cell, word);
+            continue;
+        }
         let claim = cell.claim.load(Acquire);
         let (token, since, depth) = (cell.token.load(Relaxed), cell.since.load(Relaxed), cell.depth.load(Relaxed));
         crate::sync::fence(Acquire);
@@ -80,6 +143,8 @@ fn holder(arena: &Arena, index: u32, seen: &Seen, with_sharers: bool) -> Option<
         held_for: seen.since.map(since),
         token: seen.token,
         depth: seen.depth.saturating_add(1),
+        permits: 1,
+        slots: Vec::new(),
         covers: m.covered(&arena.map, owner),
         shared_with: sharers.into_iter().map(|o| m.process(&arena.map, o)).collect(),
         process,
@@ -87,8 +152,45 @@ fn holder(arena: &Arena, index: u32, seen: &Seen, with_sharers: bool) -> Option<
 }
 
 /// Who holds a semaphore now.
-pub fn holders(arena: &Arena, index: u32) -> Vec<Holder> {
-    arena.map.cell(index).and_then(|c| holder(arena, index, &look(c), true)).into_iter().collect()
+pub fn holders(arena: &'static Arena, index: u32) -> Vec<Holder> {
+    let Some(cell) = arena.map.cell(index) else { return Vec::new() };
+    match kind_of(cell) {
+        Some(Kind::Counting) => {
+            let generation = super::ledger::generation_of(cell);
+            holders_of_permits(&Book { arena, cell, index, generation })
+        }
+        _ => holder(arena, index, &look(arena, cell), true).into_iter().collect(),
+    }
+}
+
+/// Who holds permits, the oldest claim first.
+fn holders_of_permits(book: &Book) -> Vec<Holder> {
+    let (map, m) = (&book.arena.map, &book.arena.members);
+    book.settled();
+    let mut slots = slots::all(book);
+    let mut found: Vec<(u64, Holder)> = book
+        .holds()
+        .filter_map(|(i, e, op)| {
+            let owner = super::ledger::owner_of(e)?;
+            let (token, began) = (e.token.load(Acquire), e.since.load(Relaxed));
+            let h = Holder {
+                claimant: e.who.load(Relaxed) as u32,
+                label: book.label(e),
+                // Before it is written down the entry shows nothing of its last claim.
+                held_for: (token != 0).then(|| since(began)),
+                token,
+                depth: 1,
+                permits: op.permits() + op.rest(),
+                slots: slots.remove(&slots::name(i, token)).unwrap_or_default(),
+                covers: m.covered(map, owner),
+                shared_with: Vec::new(),
+                process: m.process(map, owner),
+            };
+            Some((token, h))
+        })
+        .collect();
+    found.sort_by_key(|(token, _)| *token);
+    found.into_iter().map(|(_, h)| h).collect()
 }
 
 /// Who waits for a semaphore, oldest first, with the time of its beginning; without the record `except`.
@@ -115,6 +217,11 @@ pub fn waiters_of(arena: &Arena, index: u32, generation: u32, except: Option<u32
                         waiting_for: since(began),
                         permits: w.permits.load(Relaxed),
                         has_deadline: w.flags.load(Relaxed) & 1 != 0,
+                        wants: match w.flags.load(Relaxed) {
+                            f if f & waiters::ANY != 0 => Wants::Any,
+                            f if f & waiters::ALL != 0 => Wants::All,
+                            _ => Wants::One,
+                        },
                     },
                 ));
             }
@@ -124,50 +231,89 @@ pub fn waiters_of(arena: &Arena, index: u32, generation: u32, except: Option<u32
     found
 }
 
+/// How long ago it was last used.
+fn unused_for(cell: &Cell, holders: &[Holder]) -> Duration {
+    if holders.is_empty() { since(cell.since.load(Relaxed)) } else { Duration::ZERO }
+}
+
 /// All about one semaphore.
-pub fn report(arena: &Arena, index: u32, name: &str) -> Option<Report> {
-    let cell = arena.map.cell(index)?;
-    let seen = look(cell);
+pub fn report(sem: &ShmExclusive) -> Option<Report> {
+    let (arena, index, cell) = (sem.arena, sem.index, sem.cell());
     let cold = arena.map.cold(index);
     let read = |f: fn(&super::layout::Cold) -> &crate::sync::AtomicU64| cold.map_or(0, |c| f(c).load(Relaxed));
     let (deaths, total) = obituary::read(arena, index);
+    let kind = kind_of(cell)?;
+    if kind == Kind::Counting {
+        // What the dead held is free at once.
+        sem.book().reclaim();
+    }
+    let holders = holders(arena, index);
+    let marked = kind == Kind::Exclusive && look(arena, cell).word.has(MARK);
     Some(Report {
-        name: name.to_owned(),
-        kind: kind_of(cell)?,
-        holders: holder(arena, index, &seen, true).into_iter().collect(),
-        waiters: waiters_of(arena, index, seen.word.generation(), None).into_iter().map(|(_, w)| w).collect(),
-        marked: seen.word.has(MARK),
-        deaths: deaths.filter(|_| seen.word.has(MARK)),
+        waiters: waiters_of(arena, index, sem.generation, None).into_iter().map(|(_, w)| w).collect(),
+        marked,
+        // Nobody acknowledges the deaths of those who held permits: the latest are told for who wants to know.
+        deaths: deaths.filter(|_| marked || kind == Kind::Counting),
         counters: Counters {
-            acquired: seen.token,
+            acquired: cell.token.load(Relaxed),
             contended: read(|c| &c.contended),
             timed_out: read(|c| &c.timed_out),
             deaths: total,
             longest_contended_hold: Duration::from_nanos(read(|c| &c.longest)),
         },
+        capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
+        drained: drain::is_closed(sem),
+        ephemeral: is_ephemeral(cell),
+        unused_for: unused_for(cell, &holders),
+        deadlock: deadlock::through(arena, index, sem.generation),
+        holders,
+        ..Report::new(sem.name().as_str(), kind)
     })
 }
 
-/// A line of a listing; None for a cell without a semaphore.
-pub fn summary(arena: &Arena, index: u32) -> Option<Summary> {
+/// A line of a listing; None for a cell without a semaphore, or one that another has led to already.
+pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
     let cell = arena.map.cell(index)?;
-    let seen = look(cell);
-    if !matches!(seen.word.state(), State::Free | State::Owned(_)) {
+    let home = look(arena, cell).word;
+    // Where somebody was evicted, it goes on elsewhere under the name of its first cell.
+    if !matches!(home.state(), State::Free | State::Owned(_) | State::Moved) || is_successor(cell) {
         return None;
     }
+    let name = names::name_of(arena, index, home.generation())?;
+    let sem = ShmExclusive::new(arena, index, home.generation(), crate::name::Name::new(&name).ok()?).ok()?.resolved();
+    if super::users::is_abandoned(&sem) {
+        return None;
+    }
+    let (index, cell) = (sem.index, sem.cell());
+    let kind = kind_of(cell)?;
+    let waiting = || !waiters_of(arena, index, sem.generation, None).is_empty();
+    let (marked, flagged) = match kind {
+        Kind::Counting => (false, sem.book().settled().has(super::count::WAITERS)),
+        _ => {
+            let word = look(arena, cell).word;
+            (word.has(MARK), word.has(WAITERS))
+        }
+    };
+    let holders = match kind {
+        Kind::Counting => holders(arena, index),
+        _ => holder(arena, index, &look(arena, cell), false).into_iter().collect(),
+    };
     Some(Summary {
-        name: names::name_of(arena, index, seen.word.generation())?,
-        kind: kind_of(cell)?,
-        holders: holder(arena, index, &seen, false).into_iter().collect(),
-        marked: seen.word.has(MARK),
+        marked,
         // The flag stays until the next release; whether somebody is still there, the records say.
-        contended: seen.word.has(WAITERS) && !waiters_of(arena, index, seen.word.generation(), None).is_empty(),
-        acquired: seen.token,
+        contended: flagged && waiting(),
+        acquired: cell.token.load(Relaxed),
+        capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
+        drained: drain::is_closed(&sem),
+        ephemeral: is_ephemeral(cell),
+        unused_for: unused_for(cell, &holders),
+        holders,
+        ..Summary::new(name, kind)
     })
 }
 
 /// Every violated invariant of the file, a line each. Meant for a moment at which nobody changes names.
-pub fn audit(arena: &Arena) -> Vec<String> {
+pub fn audit(arena: &'static Arena) -> Vec<String> {
     let map = &arena.map;
     let mut bad = Vec::new();
     let mut linked = vec![false; map.cells() as usize];
@@ -179,7 +325,11 @@ pub fn audit(arena: &Arena) -> Vec<String> {
             bad.push(format!("the chain of bucket {b} leads nowhere or runs in a circle"));
             continue;
         };
-        for (i, word, next) in chain {
+        for (i, mut word, next) in chain {
+            if let (State::Tentative(_), Some(cell)) = (word.state(), map.cell(i)) {
+                names::settle(arena, cell, word);
+                word = Word(cell.word.load(Acquire));
+            }
             // Cells that were added since are not judged.
             let Some(seen) = linked.get_mut(i as usize) else { continue };
             if std::mem::replace(seen, true) {
@@ -208,10 +358,12 @@ pub fn audit(arena: &Arena) -> Vec<String> {
                     Some(n) if names::hash_of(&n) != cell.hash.load(Relaxed) => {
                         bad.push(format!("cell {i}: wrong hash of `{n}`"))
                     }
-                    Some(n) if !seen_names.insert(n.clone()) => bad.push(format!("the name `{n}` is there twice")),
+                    Some(n) if !is_successor(cell) && !seen_names.insert(n.clone()) => {
+                        bad.push(format!("the name `{n}` is there twice"))
+                    }
                     Some(_) => {}
                 }
-                if !linked {
+                if !linked && !is_successor(cell) {
                     bad.push(format!("cell {i}: {word:?}, but it is not linked"));
                 }
                 if kind_of(cell).is_none() {
@@ -222,7 +374,10 @@ pub fn audit(arena: &Arena) -> Vec<String> {
                 }
             }
             State::Damaged => bad.push(format!("cell {i}: {word:?}")),
-            State::Empty | State::Creating(_) | State::Removed => {}
+            State::Empty | State::Creating(_) | State::Removed | State::Moved | State::Tentative(_) => {}
+        }
+        if matches!(word.state(), State::Free) && kind_of(cell) == Some(Kind::Counting) {
+            audit_permits(&Book { arena, cell, index: i, generation: word.generation() }, &mut bad);
         }
         if let State::Owned(o) | State::Creating(o) = word.state()
             && o.slot() >= map.slots()
@@ -244,4 +399,23 @@ pub fn audit(arena: &Arena) -> Vec<String> {
         }
     }
     bad
+}
+
+/// Held and free permits are as many as there are, and no slot is beyond what there can be.
+fn audit_permits(book: &Book, bad: &mut Vec<String>) {
+    for attempt in 0..100 {
+        let word = book.settled();
+        let held: u32 = book.holds().map(|(_, _, op)| op.permits() + op.rest()).sum();
+        let bounds = Bounds::read(book.words().count.bounds.load(Acquire));
+        if book.words().count.load() != word && attempt < 99 {
+            continue;
+        }
+        if held as i64 + word.free() as i64 != bounds.total as i64 {
+            bad.push(format!("cell {}: {held} held and {} free are not {} in all", book.index, word.free(), bounds.total));
+        }
+        if bounds.total > bounds.limit {
+            bad.push(format!("cell {}: {} permits, and the limit is {}", book.index, bounds.total, bounds.limit));
+        }
+        return;
+    }
 }

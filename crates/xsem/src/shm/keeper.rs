@@ -7,6 +7,7 @@
 use super::arena::Arena;
 use super::futex::{OWNER_DIED, TID_MASK};
 use super::layout::{ROW_WORDS, UNIT};
+use super::ledger;
 use super::members::{generation, main_word};
 use super::names;
 use super::object::ShmExclusive;
@@ -183,6 +184,17 @@ fn sweep(arena: &'static Arena, slot: u32, now: u32) {
             }
             State::Creating(o) if o.slot() == slot => names::recover_as(arena, i, w, Owner::new(slot, now)),
             _ => {}
+        }
+    }
+    let entries = if cells == 0 { 0 } else { arena.map.entries() };
+    for i in 0..entries {
+        let Some(e) = arena.map.entry(i) else { continue };
+        let target = e.target.load(Acquire);
+        let (Some(past), Some(index)) = (ledger::owner_of(e), (target as u32).checked_sub(1)) else { continue };
+        if past.slot() == slot
+            && let Some(sem) = ShmExclusive::unnamed(arena, index, (target >> 32) as u32)
+        {
+            sem.book().end_of_dead(i, e, past);
         }
     }
     s.swept.store(round, Release);

@@ -5,7 +5,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// "XSEM" and bytes that text-mode transfers break.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"XSEM\r\n\x1a\n");
 /// Changes with every change of a byte's meaning.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// Room is taken from the file system in units of this size, and a bit says which are there.
 pub const UNIT: u64 = 16 * 1024;
 /// Words of a member's row: its main word, and one for each slot that may wait for its death. The kernel walks at most
@@ -19,7 +19,9 @@ pub const MAX_SEMAPHORES: u32 = 16_000_000;
 pub const MORGUE: u32 = 1024;
 /// Bytes of text that a block carries.
 pub const BLOCK_TEXT: usize = 40;
-/// Recently freed cells and blocks; only hints, the words decide.
+/// Most claims on counting semaphores at one time; a count word has this many numbers for them.
+pub const MAX_ENTRIES: u32 = (1 << 20) - 1;
+/// Recently freed cells, blocks and entries; only hints, the words decide.
 pub const HINTS: usize = 64;
 
 /// The first page. Everything above `cursors` is written once, before the file gets its name.
@@ -63,22 +65,25 @@ pub struct Cursors {
     pub morgue: AtomicU32,
     pub scan_cells: AtomicU32,
     pub scan_blocks: AtomicU32,
-    _pad: [u32; 9],
+    pub entries: AtomicU32,
+    pub scan_entries: AtomicU32,
+    _pad: [u32; 7],
     pub cell_hints: [AtomicU32; HINTS],
     pub block_hints: [AtomicU32; HINTS],
+    pub entry_hints: [AtomicU32; HINTS],
 }
 
 /// A semaphore. One cache line: everything that the uncontended path touches.
 #[repr(C, align(64))]
 pub struct Cell {
-    /// See `word.rs`.
+    /// See `word.rs`. Of a counting semaphore it only says whether the name is there.
     pub word: AtomicU64,
-    /// `owner << 32 | claimant`, written by the owner after it acquired and cleared before it releases; so when its
-    /// owner half equals the word's, it belongs to this very claim.
+    /// Exclusive: `owner << 32 | claimant`, written by the owner after it acquired and cleared before it releases; so when
+    /// its owner half equals the word's, it belongs to this very claim. Counting: the count word, see `count.rs`.
     pub claim: AtomicU64,
-    /// Claims so far: the fencing token of the latest. Only the owner writes.
+    /// Claims so far: the fencing token of the latest. Of an exclusive semaphore only the owner writes it.
     pub token: AtomicU64,
-    /// Monotonic time of the latest claim.
+    /// Monotonic time of the latest claim; before the first, of the creation.
     pub since: AtomicU64,
     /// The waiter with the reservation: its index + 1, or 0.
     pub oldest: AtomicU64,
@@ -88,9 +93,9 @@ pub struct Cell {
     pub name: AtomicU32,
     /// Hash of the name.
     pub hash: AtomicU32,
-    /// Nesting beyond the first level. Only the owner writes.
+    /// Exclusive: nesting beyond the first level. Only the owner writes.
     pub depth: AtomicU32,
-    /// The kind and the flags of the object.
+    /// The kind and the flags of the object; constant.
     pub kind: AtomicU32,
 }
 
@@ -104,8 +109,12 @@ pub struct Cold {
     pub contended: AtomicU64,
     pub timed_out: AtomicU64,
     pub longest: AtomicU64,
-    pub last_used: AtomicU64,
-    _reserved: [u64; 2],
+    /// Who drains it, and how far that is. See `drain.rs`.
+    pub drain: AtomicU64,
+    /// First entry of the ledger + 1 in the low half; first block of the slots + 1 in the high half.
+    pub ledger: AtomicU64,
+    /// Counting: limit and total, see `count.rs`. Exclusive: where it moved to, see `evict.rs`.
+    pub bounds: AtomicU64,
 }
 
 /// A piece of text or of a record.
@@ -115,6 +124,45 @@ pub struct Block {
     pub head: AtomicU64,
     pub text: [AtomicU64; BLOCK_TEXT / 8],
 }
+
+/// A claim on a counting semaphore, or its preparation; or the use of an ephemeral name. See `count.rs`.
+#[repr(C, align(64))]
+pub struct Entry {
+    /// What it is doing.
+    pub op: AtomicU64,
+    /// What the operation carries: new bounds, or the number of the joint request that it belongs to.
+    pub arg: AtomicU64,
+    /// `owner << 32 | claimant`; 0: vacant. Who takes it writes the owner by compare-and-swap.
+    pub who: AtomicU64,
+    /// The semaphore, as in wait records; 0: in no ledger.
+    pub target: AtomicU64,
+    /// The fencing token of the claim; 0 until it has one.
+    pub token: AtomicU64,
+    /// Monotonic time of the claim.
+    pub since: AtomicU64,
+    /// First block of the label + 1.
+    pub label: AtomicU32,
+    /// Next entry of the same ledger + 1.
+    pub next: AtomicU32,
+    /// Whether the claim has asked for slots.
+    pub slots: AtomicU32,
+    _reserved: u32,
+}
+
+/// A joint request (`acquire_all`) of a member, one at a time. See `joint.rs`.
+#[repr(C, align(64))]
+pub struct Joint {
+    /// `number << 32 | state`.
+    pub state: AtomicU64,
+    /// How many of the targets count.
+    pub len: AtomicU64,
+    _pad: [u64; 6],
+    /// The cells, as wait records name them.
+    pub targets: [AtomicU64; JOINT],
+}
+
+/// Most semaphores in a joint request.
+pub const JOINT: usize = 64;
 
 /// A member process: who it is. Whether it lives is in its row.
 #[repr(C, align(64))]
@@ -137,6 +185,8 @@ pub struct Slot {
     pub join_told: AtomicU32,
     /// For which round of the short generations the claims of this slot's past were searched, + 1.
     pub swept: AtomicU64,
+    /// `member's own bits << 32 | bits of the member inside of whose command it runs`, which waits for it to end.
+    pub inside: AtomicU64,
 }
 
 /// A process beyond doubt: boot (the epoch), pid namespace, pid and start time; and what people want to know.
@@ -172,13 +222,18 @@ pub struct Waiter {
     /// Monotonic time of its beginning: the order of the queue.
     pub since: AtomicU64,
     pub permits: AtomicU32,
-    /// 1: it has a deadline.
+    /// 1: it has a deadline; 2, 4: it waits for any, for all of several.
     pub flags: AtomicU32,
     /// Next record of the same member + 1.
     pub next: AtomicU32,
     /// 1 while a thread of the member uses it.
     pub busy: AtomicU32,
-    _reserved: [u64; 3],
+    /// The first record of the same wait + 1: they stand for one claimant.
+    pub group: AtomicU32,
+    _pad: u32,
+    /// When it last looked at the semaphore while it was the oldest.
+    pub seen: AtomicU64,
+    _reserved: u64,
 }
 
 const _: () = {
@@ -187,7 +242,7 @@ const _: () = {
     assert!(offset_of!(Header, epoch) == 512);
     assert!(offset_of!(Header, epochs) == 576);
     assert!(offset_of!(Header, cursors) == 832);
-    assert!(size_of::<Header>() == 832 + 64 + 2 * 4 * HINTS);
+    assert!(size_of::<Header>() == 832 + 64 + 3 * 4 * HINTS);
     assert!(size_of::<Header>() as u64 <= UNIT);
     assert!(size_of::<Cell>() == 64 && offset_of!(Cell, word) == 0 && offset_of!(Cell, next) == 40);
     assert!(size_of::<Cold>() == 64);
@@ -196,6 +251,8 @@ const _: () = {
     assert!(size_of::<Slot>() == 256 && offset_of!(Slot, waiters) == 176 && offset_of!(Slot, join_cell) == 200);
     assert!(size_of::<Dead>() == 192);
     assert!(size_of::<Waiter>() == 64);
+    assert!(size_of::<Entry>() == 64);
+    assert!(size_of::<Joint>() == 64 + 8 * JOINT);
     // A semaphore with a usual name: cell, one block, its share of the buckets.
     assert!(size_of::<Cell>() + size_of::<Block>() + 8 / 4 <= 128);
     assert!(MAX_MEMBERS < ROW_WORDS as u32 && MAX_MEMBERS <= super::word::SLOTS);
@@ -220,8 +277,11 @@ pub struct Geometry {
     pub cells_at: u64,
     pub cold_at: u64,
     pub blocks_at: u64,
-    /// Kept for the holders of counting semaphores.
+    /// Claims on counting semaphores.
     pub ledger_at: u64,
+    pub entries: u32,
+    /// Joint requests, one for each member.
+    pub joints_at: u64,
     pub len: u64,
 }
 
@@ -239,7 +299,7 @@ impl Geometry {
         };
         let s = max_semaphores as u64;
         // The bitmap covers the whole file; an upper bound of the file's length is enough to size it.
-        let bound = 64 * UNIT + s * (64 + 64 + 96 + 64 + 8) + 65_536 * 48 + (max_members as u64) * (256 + UNIT) + (64 << 20);
+        let bound = 64 * UNIT + s * (64 + 64 + 96 + 64 + 8) + 65_536 * 48 + (max_members as u64) * (1024 + UNIT) + (96 << 20);
         let present_at = table(bound / UNIT / 64 + 1, 8);
         let slots_at = table(max_members as u64, 256);
         let rows_at = table(max_members as u64, ROW_WORDS as u64 * 8);
@@ -250,7 +310,9 @@ impl Geometry {
         let cells_at = table(s, 64);
         let cold_at = table(s, 64);
         let blocks_at = table(blocks as u64, 48);
-        let ledger_at = table(s, 64);
+        let entries = (max_semaphores.max(65_536) as u64 + 65_536).min(MAX_ENTRIES as u64) as u32;
+        let ledger_at = table(entries as u64, 64);
+        let joints_at = table(max_members as u64, size_of::<Joint>() as u64);
         assert!(at <= bound, "the presence bitmap is too small");
         Geometry {
             max_semaphores,
@@ -269,6 +331,8 @@ impl Geometry {
             cold_at,
             blocks_at,
             ledger_at,
+            entries,
+            joints_at,
             len: at,
         }
     }
@@ -306,6 +370,7 @@ mod tests {
                     g.cold_at,
                     g.blocks_at,
                     g.ledger_at,
+                    g.joints_at,
                     g.len,
                 ];
                 assert!(at.windows(2).all(|w| w[0] < w[1] && w[0] % UNIT == 0));

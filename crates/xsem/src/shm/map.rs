@@ -1,6 +1,6 @@
 //! The mapped file: the only place that turns offsets into references. Every index is checked against its table.
 
-use super::layout::{Block, Cell, Cold, Dead, Geometry, Header, ROW_WORDS, Slot, UNIT, Waiter};
+use super::layout::{Block, Cell, Cold, Dead, Entry, Geometry, Header, Joint, ROW_WORDS, Slot, UNIT, Waiter};
 use super::sys;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
@@ -78,6 +78,40 @@ impl Map {
         // SAFETY: below the cursor, hence inside the table and taken.
         (i < self.high(&self.header().cursors.waiters, self.geo.waiters))
             .then(|| unsafe { self.at(self.geo.waiters_at + i as u64 * 64) })
+    }
+
+    /// An entry of the ledger that is in use.
+    #[inline]
+    pub fn entry(&self, i: u32) -> Option<&Entry> {
+        // SAFETY: below the cursor, hence inside the table and taken.
+        (i < self.entries()).then(|| unsafe { self.at(self.geo.ledger_at + i as u64 * 64) })
+    }
+
+    /// Entries of the ledger in use.
+    #[inline]
+    pub fn entries(&self) -> u32 {
+        self.high(&self.header().cursors.entries, self.geo.entries)
+    }
+
+    /// The joint request of a slot, if its room has been taken: else there never was one.
+    pub fn joint(&self, slot: u32) -> Option<&Joint> {
+        let at = self.joint_at(slot);
+        // SAFETY: inside the table, and taken: both ends are looked at, since one may lie in the next unit.
+        (slot < self.geo.max_members && self.is_present(at) && self.is_present(at + size_of::<Joint>() as u64 - 1))
+            .then(|| unsafe { self.at(at) })
+    }
+
+    /// The joint request of a slot, taking its room.
+    pub fn ensure_joint(&self, slot: u32) -> Result<&Joint> {
+        debug_assert!(slot < self.geo.max_members);
+        let at = self.joint_at(slot);
+        self.ensure(at, size_of::<Joint>() as u64)?;
+        // SAFETY: inside the table, and taken just now.
+        Ok(unsafe { self.at(at) })
+    }
+
+    fn joint_at(&self, slot: u32) -> u64 {
+        self.geo.joints_at + slot as u64 * size_of::<Joint>() as u64
     }
 
     /// A member slot that is in use.

@@ -312,6 +312,7 @@ impl Members {
         s.cover_pid.store(0, Relaxed);
         s.cover_start.store(0, Relaxed);
         s.join_cell.store(0, SeqCst);
+        s.inside.store(0, Relaxed);
         store(&s.identity, who, now());
         s.stamp.store(generation as u64 | 1 << 32, Release);
     }

@@ -10,6 +10,14 @@
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
 //! | `protocol` | how a semaphore changes hands |
+//! | `count`, `permits` | the words of a counting semaphore, and how permits change hands |
+//! | `ledger`, `slots` | who holds which permits |
+//! | `counting` | an open counting semaphore |
+//! | `joint`, `many` | several semaphores at one instant, or the first of them |
+//! | `sleep`, `watchers` | sleeping on words and lives |
+//! | `deadlock` | the wait-for graph |
+//! | `drain`, `evict`, `removal` | refusing requests, ending claims, taking names away |
+//! | `world` | the protocols' surroundings in shared memory |
 //! | `sharing` | one claim for nested `xsem run`s |
 //! | `waiters` | wait records |
 //! | `names`, `blob` | the name index; text in blocks |
@@ -21,22 +29,37 @@
 
 mod arena;
 mod blob;
+mod count;
+mod counting;
+mod deadlock;
+mod drain;
+mod evict;
 mod file;
 pub(crate) mod futex;
 mod inspect;
+mod joint;
 mod keeper;
 mod layout;
+mod ledger;
+mod many;
 mod map;
 mod members;
 mod names;
 mod obituary;
 mod object;
+mod permits;
 mod protocol;
+mod removal;
 mod sharing;
+mod sleep;
+mod slots;
 mod sys;
 mod thread;
+mod users;
 mod waiters;
+mod watchers;
 mod word;
+mod world;
 
 pub use file::Options;
 pub use object::FastPath;
@@ -44,16 +67,17 @@ pub(crate) use sys::user_name;
 pub use thread::claimant;
 
 use crate::claim::{Kind, Report, Summary};
-use crate::engine::{Engine, Object, Spec};
+use crate::engine::{Engine, Grant, Object, Request, Spec, Want};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
+use counting::ShmCounting;
 use object::ShmExclusive;
 use protocol::{Limit, Outcome};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use word::{State, Word};
+use word::State;
 
 /// A namespace in shared memory.
 #[derive(Debug)]
@@ -73,12 +97,46 @@ impl ShmEngine {
         }
     }
 
-    fn object(&self, name: &Name, index: u32, generation: u32) -> Result<Arc<dyn Object>> {
-        Ok(Arc::new(ShmExclusive::new(self.arena, index, generation, name.clone())?))
+    /// A handle; None: the name was ephemeral, and has just gone.
+    fn object(&self, name: &Name, index: u32, generation: u32) -> Result<Option<Arc<dyn Object>>> {
+        let mut base = ShmExclusive::new(self.arena, index, generation, name.clone())?;
+        if inspect::is_ephemeral(base.cell()) {
+            let me = self.arena.register()?;
+            match users::enter(&base, me)? {
+                Some(entry) => base.user = Some((me, entry)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(match base.is_exclusive() {
+            true => Arc::new(base),
+            false => Arc::new(ShmCounting::new(base)),
+        }))
+    }
+
+    /// What is behind a name now.
+    fn behind(&self, name: &Name) -> Result<ShmExclusive> {
+        let (index, generation) = self.find(name)?;
+        Ok(ShmExclusive::new(self.arena, index, generation, name.clone())?.resolved())
+    }
+
+    /// 87, where one exists that was made otherwise.
+    fn same_limit(&self, name: &Name, spec: &Spec, index: u32) -> Result<()> {
+        let Some(cell) = self.arena.map.cell(index).filter(|_| spec.kind == Kind::Counting) else { return Ok(()) };
+        let generation = ledger::generation_of(cell);
+        let there = inspect::capacity(&ledger::Book { arena: self.arena, cell, index, generation });
+        if (there.mode, there.limit) == (spec.mode, spec.limit) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Code::InvalidParameter,
+            format!("`{name}` is a {} of {}, not a {} of {}", there.mode, there.limit, spec.mode, spec.limit),
+        )
+        .of(name.as_str())
+        .advice("ask for what it is, use another name, or change its limit (`xsem resize`)"))
     }
 
     /// A cell of this kind, or 6.
-    fn of_kind(&self, name: &Name, kind: Kind, (index, generation): (u32, u32)) -> Result<Arc<dyn Object>> {
+    fn of_kind(&self, name: &Name, kind: Kind, (index, generation): (u32, u32)) -> Result<Option<Arc<dyn Object>>> {
         let found = self.arena.map.cell(index).and_then(inspect::kind_of);
         match found {
             Some(k) if k == kind => self.object(name, index, generation),
@@ -93,15 +151,39 @@ impl ShmEngine {
     }
 
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
-        if spec.kind != Kind::Exclusive {
-            return Err(Error::new(Code::InvalidParameter, format!("this engine has no {} semaphores yet", spec.kind)));
+        spec.check()?;
+        if spec.kind == Kind::Event {
+            return Err(Error::new(Code::InvalidParameter, "this engine has no events yet"));
         }
         let me = self.arena.register()?;
-        names::create(self.arena, me, name, inspect::EXCLUSIVE)
+        self.clear_away(name)?;
+        names::create(self.arena, me, name, spec)
+    }
+
+    /// The cell of a name. An ephemeral one without users is none.
+    fn look_up(&self, name: &Name) -> Result<Option<(u32, u32)>> {
+        let Some((index, generation)) = names::find(self.arena, name)? else { return Ok(None) };
+        if self.arena.map.cell(index).is_some_and(inspect::is_ephemeral) {
+            let sem = ShmExclusive::new(self.arena, index, generation, name.clone())?;
+            if users::is_abandoned(&sem) {
+                return Ok(None);
+            }
+        }
+        Ok(Some((index, generation)))
+    }
+
+    /// Takes an ephemeral name away that has no users.
+    fn clear_away(&self, name: &Name) -> Result<()> {
+        let Some((index, generation)) = names::find(self.arena, name)? else { return Ok(()) };
+        if self.arena.map.cell(index).is_some_and(inspect::is_ephemeral) {
+            let me = self.arena.register()?;
+            users::take_away(&ShmExclusive::new(self.arena, index, generation, name.clone())?, me)?;
+        }
+        Ok(())
     }
 
     fn find(&self, name: &Name) -> Result<(u32, u32)> {
-        names::find(self.arena, name)?.ok_or_else(|| {
+        self.look_up(name)?.ok_or_else(|| {
             Error::new(Code::SemNotFound, format!("there is no semaphore `{name}` in {}", self.url))
                 .of(name.as_str())
                 .advice("`xsem ls` lists those that there are; `xsem create` and `xsem run` make one")
@@ -124,69 +206,126 @@ impl Engine for ShmEngine {
     }
 
     fn create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>> {
-        match self.make(name, spec)? {
-            names::Created::New(index, generation) => self.object(name, index, generation),
-            names::Created::Exists(..) => Err(Error::new(Code::AlreadyExists, format!("`{name}` exists already"))
-                .of(name.as_str())
-                .advice("open it, or use open_or_create")),
+        loop {
+            match self.make(name, spec)? {
+                names::Created::New(index, generation) => {
+                    // None: ephemeral, and gone before we had it open.
+                    if let Some(object) = self.object(name, index, generation)? {
+                        return Ok(object);
+                    }
+                }
+                names::Created::Exists(..) => {
+                    return Err(Error::new(Code::AlreadyExists, format!("`{name}` exists already"))
+                        .of(name.as_str())
+                        .advice("open it, or use open_or_create"));
+                }
+            }
         }
     }
 
     fn open(&self, name: &Name, kind: Kind) -> Result<Arc<dyn Object>> {
-        let found = self.find(name)?;
-        self.of_kind(name, kind, found)
+        loop {
+            let found = self.find(name)?;
+            if let Some(object) = self.of_kind(name, kind, found)? {
+                return Ok(object);
+            }
+        }
     }
 
     fn open_or_create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>> {
-        if let Some(found) = names::find(self.arena, name)? {
-            return self.of_kind(name, spec.kind, found);
-        }
-        match self.make(name, spec)? {
-            names::Created::New(index, generation) => self.object(name, index, generation),
-            names::Created::Exists(index, generation) => self.of_kind(name, spec.kind, (index, generation)),
+        loop {
+            let found = match self.look_up(name)? {
+                Some(found) => found,
+                None => match self.make(name, spec)? {
+                    names::Created::New(index, generation) | names::Created::Exists(index, generation) => (index, generation),
+                },
+            };
+            if let Some(object) = self.of_kind(name, spec.kind, found)? {
+                self.same_limit(name, spec, found.0)?;
+                return Ok(object);
+            }
         }
     }
 
-    fn remove(&self, name: &Name) -> Result<()> {
+    fn sweep(&self) -> Result<Vec<String>> {
+        let mut gone = Vec::new();
+        for i in 0..self.arena.map.cells() {
+            let Some(cell) = self.arena.map.cell(i).filter(|c| inspect::is_ephemeral(c)) else { continue };
+            let Some(sem) = ShmExclusive::unnamed(self.arena, i, ledger::generation_of(cell)) else { continue };
+            if users::is_abandoned(&sem) && users::take_away(&sem, self.arena.register()?)? {
+                gone.push(sem.name().to_string());
+            }
+        }
+        Ok(gone)
+    }
+
+    fn remove(&self, name: &Name, if_acquired: Option<u64>) -> Result<()> {
         let me = self.arena.register()?;
         loop {
-            let (index, generation) = self.find(name)?;
-            let cell = self.arena.map.cell(index).ok_or_else(|| Error::new(Code::FileCorrupt, "a name leads nowhere"))?;
-            let word = Word(cell.word.load(Acquire));
-            if word.generation() != generation {
-                continue;
+            let (home, home_generation) = self.find(name)?;
+            let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
+            let used = || if_acquired.is_some_and(|n| n != sem.cell().token.load(Acquire));
+            if used() || !inspect::waiters_of(self.arena, sem.index, sem.generation, None).is_empty() {
+                return Err(self.in_use(name, sem.index, sem.generation));
             }
-            if !inspect::waiters_of(self.arena, index, generation, None).is_empty() {
-                return Err(self.in_use(name, index, generation));
+            if !sem.is_exclusive() && !removal::close(&sem) {
+                return Err(self.in_use(name, sem.index, sem.generation));
+            }
+            let word = sem.load();
+            if word.generation() != sem.generation {
+                continue;
             }
             let word = match word.state() {
                 State::Free => word,
                 // A dead owner's claim is over; it is taken over first, which waits for its last write.
                 State::Owned(o) if !self.arena.members.life(&self.arena.map, o).eq(&members::Life::Alive) => {
-                    let sem = ShmExclusive::new(self.arena, index, generation, name.clone())?;
                     match sem.try_for(me, Limit::Now)? {
                         // Free again, with the mark; then as any other.
                         Outcome::Owned => {
                             sem.end(me, false);
                             continue;
                         }
-                        Outcome::Stale => continue,
-                        _ => return Err(self.in_use(name, index, generation)),
+                        Outcome::Stale | Outcome::Moved => continue,
+                        _ => return Err(self.in_use(name, sem.index, sem.generation)),
                     }
                 }
-                State::Owned(_) => return Err(self.in_use(name, index, generation)),
+                State::Owned(_) => return Err(self.in_use(name, sem.index, sem.generation)),
                 _ => continue,
             };
             // Waiters that appear from here on find the semaphore gone, as if they had come later.
-            if names::remove(self.arena, index, word)? {
+            if removal::take(&sem, word)? {
+                removal::finish(self.arena, home)?;
                 return Ok(());
             }
         }
     }
 
+    fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
+        many::wait_any(self.arena, list, request)
+    }
+
+    fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
+        many::acquire_all(self.arena, list, request)
+    }
+
+    fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
+        let me = self.arena.register()?;
+        drain::drain(&self.behind(name)?, me, request)
+    }
+
+    fn reopen(&self, name: &Name) -> Result<()> {
+        let me = self.arena.register()?;
+        drain::reopen(&self.behind(name)?, me);
+        Ok(())
+    }
+
+    fn evict(&self, name: &Name, token: u64) -> Result<()> {
+        let me = self.arena.register()?;
+        evict::evict(&self.behind(name)?, me, token)
+    }
+
     fn inspect(&self, name: &Name) -> Result<Report> {
-        let (index, _) = self.find(name)?;
-        inspect::report(self.arena, index, name.as_str()).ok_or_else(|| {
+        inspect::report(&self.behind(name)?).ok_or_else(|| {
             Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged")).of(name.as_str())
         })
     }
@@ -204,6 +343,21 @@ impl Engine for ShmEngine {
 
     fn describe(&self, command: &str) -> Result<()> {
         self.arena.describe(command);
+        Ok(())
+    }
+
+    fn inside(&self, name: &Name, token: u64) -> Result<()> {
+        let sem = self.behind(name)?;
+        let owner = match sem.is_exclusive() {
+            true => sem.load().owner().filter(|_| sem.cell().token.load(Acquire) == token),
+            false => {
+                sem.book().holds().find(|(_, e, _)| e.token.load(Acquire) == token).and_then(|(_, e, _)| ledger::owner_of(e))
+            }
+        };
+        if let Some(owner) = owner {
+            let me = self.arena.register()?;
+            deadlock::inside(self.arena, me, owner);
+        }
         Ok(())
     }
 
@@ -255,6 +409,6 @@ pub mod testing {
 
     /// Switches the periodic safety re-check of this process's waits off, or on again.
     pub fn set_recheck(on: bool) {
-        super::object::RECHECK.store(on, Ordering::Relaxed);
+        super::sleep::RECHECK.store(on, Ordering::Relaxed);
     }
 }

@@ -13,13 +13,23 @@
 
 use super::arena::Arena;
 use super::blob;
+use super::count::{Bounds, Count};
+use super::evict;
+use super::inspect::{kind_bits, kind_of};
+use super::joint;
 use super::layout::{Cell, hash};
+use super::ledger;
 use super::word::{Owner, State, Word};
+use crate::claim::Kind;
+use crate::deadline::now_coarse;
+use crate::engine::Spec;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 
 const MARK: u64 = 1 << 32;
+/// How often one looks whether a joint request has come to its end before one makes it fail.
+const PATIENCE: u32 = 200;
 
 fn link(generation: u32, next: u32) -> u64 {
     (generation as u64 & 0x7fff_ffff) << 33 | next as u64
@@ -69,7 +79,11 @@ fn damaged(what: &str) -> Error {
 
 /// Walks the chain of a bucket, finishing what others began; from the beginning whenever the chain changes underneath.
 /// Also gives the bucket's value at the beginning of the walk that came through.
-fn walk<T>(arena: &Arena, bucket: &AtomicU64, mut visit: impl FnMut(u32, &Cell, Word) -> Visit<T>) -> Result<(Option<T>, u64)> {
+fn walk<T>(
+    arena: &'static Arena,
+    bucket: &AtomicU64,
+    mut visit: impl FnMut(u32, &Cell, Word) -> Visit<T>,
+) -> Result<(Option<T>, u64)> {
     let map = &arena.map;
     let limit = map.geo.max_semaphores as u64 * 2 + 16;
     for attempt in 0u64.. {
@@ -97,6 +111,10 @@ fn walk<T>(arena: &Arena, bucket: &AtomicU64, mut visit: impl FnMut(u32, &Cell, 
             };
             let next = cell.next.load(Acquire);
             let word = Word(cell.word.load(Acquire));
+            if let State::Tentative(_) = word.state() {
+                settle(arena, cell, word);
+                break true;
+            }
             // What was just read belongs to the linked life of the cell only if the link still stands.
             if place.from.load(Acquire) != place.seen || !is_of(next, word.generation()) {
                 break true;
@@ -115,7 +133,12 @@ fn walk<T>(arena: &Arena, bucket: &AtomicU64, mut visit: impl FnMut(u32, &Cell, 
                     place.seen = past;
                     retire(arena, i, word);
                 }
-                State::Creating(_) | State::Free | State::Owned(_) => {
+                State::Moved if evict::is_gone(arena, i) => {
+                    // It was removed where it had gone to; now the name goes.
+                    let _ = cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed);
+                    break true;
+                }
+                State::Creating(_) | State::Free | State::Owned(_) | State::Moved => {
                     if let State::Creating(_) = word.state() {
                         // It is linked, so it is complete. Fails when somebody else has said so.
                         let _ = cell.word.compare_exchange(word.0, Word::new(word.generation(), 0).0, AcqRel, Relaxed);
@@ -133,7 +156,7 @@ fn walk<T>(arena: &Arena, bucket: &AtomicU64, mut visit: impl FnMut(u32, &Cell, 
                         break true;
                     }
                 }
-                State::Empty => break true,
+                State::Empty | State::Tentative(_) => break true,
                 State::Damaged => return Err(damaged("the word of a semaphore has a value that no operation makes")),
             }
         };
@@ -145,10 +168,35 @@ fn walk<T>(arena: &Arena, bucket: &AtomicU64, mut visit: impl FnMut(u32, &Cell, 
     unreachable!("the loop above only ends by returning")
 }
 
+/// Settles the word of a cell that was seen in the hands of a joint request: waits an instant for its end, if its member
+/// lives, and makes it fail then.
+pub fn settle(arena: &Arena, cell: &Cell, seen: Word) {
+    let State::Tentative(owner) = seen.state() else { return };
+    let generation = (cell.next.load(Acquire) >> 33) as u32;
+    let Some(joint) = arena.map.joint(owner.slot()) else {
+        // Damaged: there never was such a request.
+        let _ = cell.word.compare_exchange(seen.0, Word::new(generation, 0).0, AcqRel, Relaxed);
+        return;
+    };
+    be_patient(arena, Some(owner), &joint.state, seen.generation());
+    joint::settle_word(&cell.word, seen, generation, &joint.state);
+}
+
+/// Gives another member's joint request an instant to come to its end.
+pub fn be_patient(arena: &Arena, owner: Option<Owner>, state: &AtomicU64, number: u32) {
+    let Some(owner) = owner.filter(|o| Some(*o) != arena.me()) else { return };
+    for _ in 0..PATIENCE {
+        if !joint::is_open(state, number) || arena.members.life(&arena.map, owner) != super::members::Life::Alive {
+            return;
+        }
+        std::hint::spin_loop();
+    }
+}
+
 /// Makes an unlinked REMOVED cell EMPTY. Exactly one of those that try succeeds in taking it.
-fn retire(arena: &Arena, i: u32, word: Word) {
+fn retire(arena: &'static Arena, i: u32, word: Word) {
     let (Some(cell), Some(me)) = (arena.map.cell(i), arena.me()) else { return };
-    if claim_cell(cell, word, me) {
+    if !evict::is_quarantined(arena, i) && claim_cell(cell, word, me) {
         clear(arena, i, cell);
         put_back(arena, i, cell);
     }
@@ -156,42 +204,48 @@ fn retire(arena: &Arena, i: u32, word: Word) {
 
 /// Takes an EMPTY or unlinked cell for building; its generation moves on.
 fn claim_cell(cell: &Cell, word: Word, me: Owner) -> bool {
-    let generation = word.generation().wrapping_add(1).max(1);
+    // 31 bits, as in the link.
+    let generation = (word.generation().wrapping_add(1) & 0x7fff_ffff).max(1);
     cell.word.compare_exchange(word.0, Word::creating(generation, me).0, AcqRel, Relaxed).is_ok()
 }
 
 /// Frees what a cell has; only for who has taken it.
-fn clear(arena: &Arena, i: u32, cell: &Cell) {
+fn clear(arena: &'static Arena, i: u32, cell: &Cell) {
     let map = &arena.map;
     // First the blocks, then the reference: a death in between frees nothing twice, because a block knows its cell.
     blob::free(map, i, cell.name.load(Acquire));
     cell.name.store(0, Release);
+    if kind_of(cell) == Some(Kind::Counting) {
+        // From here on the word names no entry, so the entries may go to other ledgers.
+        cell.claim.store(Count::first(cell.claim.load(Acquire), 0).0, Release);
+    }
     if let Some(cold) = map.cold(i) {
         for reference in [&cold.label, &cold.obituary] {
             // Taken first: an obituary that comes late must not find what is freed here.
             blob::free(map, i, reference.swap(0, AcqRel) as u32);
         }
-        for w in [&cold.contended, &cold.timed_out, &cold.longest, &cold.last_used] {
+        ledger::clear(arena, i);
+        for w in [&cold.contended, &cold.timed_out, &cold.longest, &cold.drain] {
             w.store(0, Relaxed);
         }
     }
 }
 
 /// Gives a taken cell back.
-fn put_back(arena: &Arena, i: u32, cell: &Cell) {
+fn put_back(arena: &'static Arena, i: u32, cell: &Cell) {
     let generation = Word(cell.word.load(Acquire)).generation();
     cell.word.store(Word::empty(generation).0, Release);
     blob::give_hint(&arena.map.header().cursors.cell_hints, i);
 }
 
 /// Finds a name: its cell and generation.
-pub fn find(arena: &Arena, name: &Name) -> Result<Option<(u32, u32)>> {
+pub fn find(arena: &'static Arena, name: &Name) -> Result<Option<(u32, u32)>> {
     let h = hash_of(name.as_str());
     let Some(bucket) = arena.map.bucket(h) else { return Ok(None) };
     Ok(find_in(arena, bucket, h, name)?.0)
 }
 
-fn find_in(arena: &Arena, bucket: &AtomicU64, h: u32, name: &Name) -> Result<(Option<(u32, u32)>, u64)> {
+fn find_in(arena: &'static Arena, bucket: &AtomicU64, h: u32, name: &Name) -> Result<(Option<(u32, u32)>, u64)> {
     walk(arena, bucket, |i, cell, word| {
         let same = cell.hash.load(Relaxed) == h
             && blob::equals(&arena.map, i, cell.name.load(Acquire), name.as_str().as_bytes()) == Some(true);
@@ -204,7 +258,7 @@ pub fn name_of(arena: &Arena, i: u32, generation: u32) -> Option<String> {
     let cell = arena.map.cell(i)?;
     let bytes = blob::get(&arena.map, i, cell.name.load(Acquire))?;
     let text = String::from_utf8(bytes).ok()?;
-    (Word(cell.word.load(Acquire)).generation() == generation).then_some(text)
+    (ledger::generation_of(cell) == generation).then_some(text)
 }
 
 /// The result of [`create`].
@@ -216,7 +270,7 @@ pub enum Created {
 }
 
 /// Makes a semaphore of this name, unless there is one. This process is a member.
-pub fn create(arena: &Arena, me: Owner, name: &Name, kind: u32) -> Result<Created> {
+pub fn create(arena: &'static Arena, me: Owner, name: &Name, spec: &Spec) -> Result<Created> {
     let map = &arena.map;
     let h = hash_of(name.as_str());
     let bucket = map.ensure_bucket(h)?;
@@ -231,7 +285,7 @@ pub fn create(arena: &Arena, me: Owner, name: &Name, kind: u32) -> Result<Create
         }
         let (i, cell, generation) = match built {
             Some(b) => b,
-            None => match build(arena, me, h, name, kind) {
+            None => match build(arena, me, h, name, spec) {
                 Ok(b) => *built.insert(b),
                 Err(e) => break Err(e),
             },
@@ -252,17 +306,32 @@ pub fn create(arena: &Arena, me: Owner, name: &Name, kind: u32) -> Result<Create
     done
 }
 
-fn build<'a>(arena: &'a Arena, me: Owner, h: u32, name: &Name, kind: u32) -> Result<(u32, &'a Cell, u32)> {
+pub fn build(arena: &'static Arena, me: Owner, h: u32, name: &Name, spec: &Spec) -> Result<(u32, &'static Cell, u32)> {
     let (i, cell) = take_cell(arena, me)?;
     let generation = Word(cell.word.load(Acquire)).generation();
-    for w in [&cell.claim, &cell.token, &cell.since, &cell.oldest] {
+    for w in [&cell.token, &cell.oldest] {
         w.store(0, Relaxed);
     }
+    cell.since.store(now_coarse(), Relaxed);
+    let kind = kind_bits(spec);
     cell.next.store(link(generation, 0), Relaxed);
     cell.depth.store(0, Relaxed);
     cell.kind.store(kind, Relaxed);
     cell.hash.store(h, Relaxed);
-    match blob::put(&arena.map, i, name.as_str().as_bytes()) {
+    let before = cell.claim.load(Relaxed);
+    let made = match spec.kind {
+        Kind::Counting => arena.map.ensure_cold(i).map(|cold| {
+            cold.bounds.store(Bounds::first(cold.bounds.load(Relaxed), spec.limit, spec.initial).bits(), Relaxed);
+            cell.claim.store(Count::first(before, spec.initial).0, Relaxed);
+        }),
+        _ => {
+            cell.claim.store(0, Relaxed);
+            // Where an evicted owner's semaphore went: nowhere.
+            arena.map.cold(i).into_iter().for_each(|cold| cold.bounds.store(0, Relaxed));
+            Ok(())
+        }
+    };
+    match made.and_then(|()| blob::put(&arena.map, i, name.as_str().as_bytes())) {
         Ok(first) => {
             cell.name.store(first, Release);
             Ok((i, cell, generation))
@@ -274,7 +343,7 @@ fn build<'a>(arena: &'a Arena, me: Owner, h: u32, name: &Name, kind: u32) -> Res
     }
 }
 
-fn take_cell(arena: &Arena, me: Owner) -> Result<(u32, &Cell)> {
+fn take_cell(arena: &'static Arena, me: Owner) -> Result<(u32, &'static Cell)> {
     let map = &arena.map;
     let c = &map.header().cursors;
     let try_take = |i: u32| {
@@ -312,7 +381,7 @@ fn take_cell(arena: &Arena, me: Owner) -> Result<(u32, &Cell)> {
 }
 
 /// Brings a cell that a dead process left half built or half removed to rest. This process is a member.
-pub fn recover(arena: &Arena, i: u32, word: Word) {
+pub fn recover(arena: &'static Arena, i: u32, word: Word) {
     let Some(me) = arena.me() else { return };
     let left = word.state() == State::Removed || arena.members.creator_is_gone(&arena.map, word.state());
     if left {
@@ -321,8 +390,11 @@ pub fn recover(arena: &Arena, i: u32, word: Word) {
 }
 
 /// The same for what is known to be left over, by a member that may not have told its process yet.
-pub fn recover_as(arena: &Arena, i: u32, word: Word, me: Owner) {
+pub fn recover_as(arena: &'static Arena, i: u32, word: Word, me: Owner) {
     let Some(cell) = arena.map.cell(i) else { return };
+    if evict::is_quarantined(arena, i) {
+        return;
+    }
     // A walk over its chain finishes it if it is linked; if it is not met there, nobody can ever meet it.
     let mut linked = false;
     if let Some(bucket) = arena.map.bucket(cell.hash.load(Relaxed)) {
@@ -340,17 +412,33 @@ pub fn recover_as(arena: &Arena, i: u32, word: Word, me: Owner) {
     }
 }
 
+/// Takes a cell apart that no name leads to (any more), and whose word is still this.
+pub fn dismantle(arena: &'static Arena, i: u32, word: Word) {
+    let (Some(cell), Some(me)) = (arena.map.cell(i), arena.me()) else { return };
+    if !evict::is_quarantined(arena, i) && claim_cell(cell, word, me) {
+        clear(arena, i, cell);
+        put_back(arena, i, cell);
+    }
+}
+
 /// Takes the name of a cell away that was FREE with nobody waiting; `word` is what was seen. False: it changed.
-pub fn remove(arena: &Arena, i: u32, word: Word) -> Result<bool> {
+pub fn remove(arena: &'static Arena, i: u32, word: Word) -> Result<bool> {
     let Some(cell) = arena.map.cell(i) else { return Ok(false) };
     if cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed).is_err() {
         return Ok(false);
     }
     super::futex::wake_all(super::futex::low(&cell.word));
-    if let Some(bucket) = arena.map.bucket(cell.hash.load(Relaxed)) {
+    unlink(arena, i)?;
+    Ok(true)
+}
+
+/// Unlinks what is REMOVED in the chain of a cell's name.
+pub fn unlink(arena: &'static Arena, i: u32) -> Result<()> {
+    let hash = arena.map.cell(i).map_or(0, |c| c.hash.load(Relaxed));
+    if let Some(bucket) = arena.map.bucket(hash) {
         walk(arena, bucket, |_, _, _| -> Visit<()> { Visit::Continue })?;
     }
-    Ok(true)
+    Ok(())
 }
 
 /// The buckets that have been used, for the audit: index and value.

@@ -8,9 +8,10 @@
 use super::arena::Arena;
 use super::blob;
 use super::members::{Who, shorten};
-use super::word::{Owner, Word};
+use super::word::Owner;
 use crate::claim::{Cause, Deaths, Obituary, Process, ProcessState};
 use crate::deadline::{now, realtime};
+use crate::error::Result;
 use crate::sync::Ordering::*;
 use std::time::{Duration, SystemTime};
 
@@ -148,21 +149,37 @@ fn load(arena: &Arena, cell: u32) -> (u64, Option<Record>) {
     }
 }
 
-/// States that the claim of `owner`, seen with this token on the cell, has ended by a death. The owner is dead and past
-/// its gate, or is the caller.
+/// What is known of a claim.
+pub struct Facts {
+    /// Its token, and another one under which its death may have been told: that of an owner which died while it was giving
+    /// the claim up with a mark.
+    pub tokens: (u64, u64),
+    /// Monotonic time of its beginning, or 0.
+    pub since: u64,
+    pub label: Option<String>,
+}
+
+impl Facts {
+    /// Those of the claim with this token on an exclusive semaphore.
+    pub fn of_owner(arena: &Arena, cell: u32, tokens: (u64, u64)) -> Facts {
+        Facts { tokens, since: arena.map.cell(cell).map_or(0, |c| c.since.load(Relaxed)), label: label(arena, cell, tokens.0) }
+    }
+}
+
+/// States that a claim of `owner` on the cell has ended by a death. The owner is dead and past its gate, or is the caller.
 ///
 /// `stands` says whether the fact is still to be told, and is asked after the record was read: a claim that stands then
-/// has either been told in that record, or not at all; if somebody tells it in between, the swap fails. `also` is another
-/// token under which it may have been told: that of an owner which died while it was giving the claim up with a mark.
+/// has either been told in that record, or not at all; if somebody tells it in between, the swap fails.
 pub fn publish(
     arena: &Arena,
     (cell, generation): (u32, u32),
     owner: Owner,
-    (token, also): (u64, u64),
+    facts: Facts,
     cause: Cause,
     stands: impl Fn() -> bool,
 ) {
     let map = &arena.map;
+    let Facts { tokens: (token, also), since, label } = facts;
     let Ok(cold) = map.ensure_cold(cell) else {
         tracing::warn!("no room for an obituary: the mark stays, the details are lost");
         return;
@@ -172,7 +189,6 @@ pub fn publish(
         Some((_, true)) if cause == Cause::ProcessEnded => Cause::MachineRestarted,
         _ => cause,
     };
-    let since = map.cell(cell).map_or(0, |c| c.since.load(Relaxed));
     let since =
         if cause == Cause::MachineRestarted || since == 0 { 0 } else { realtime().saturating_sub(now().saturating_sub(since)) };
     let (who, _) = who.unwrap_or((Who { pid: 0, uid: 0, start: 0, pid_ns: 0, command: String::new() }, false));
@@ -184,7 +200,7 @@ pub fn publish(
         uid: who.uid,
         since,
         noticed: realtime(),
-        label: label(arena, cell, token).unwrap_or_default(),
+        label: label.unwrap_or_default(),
         command: shorten(&who.command, 130),
     };
     loop {
@@ -207,7 +223,7 @@ pub fn publish(
             tracing::warn!("no room for an obituary: the mark stays, the details are lost");
             return;
         };
-        let alive = map.cell(cell).is_some_and(|c| Word(c.word.load(Acquire)).generation() == generation);
+        let alive = map.cell(cell).is_some_and(|c| super::ledger::generation_of(c) == generation);
         let new = (deaths(reference) + 1).min(0x7fff_ffff) << 32 | first as u64;
         if alive && cold.obituary.compare_exchange(reference, new, AcqRel, Relaxed).is_ok() {
             blob::free(map, cell, reference as u32);
@@ -218,6 +234,18 @@ pub fn publish(
             return;
         }
     }
+}
+
+/// Gives the deaths of one cell to another that is just being built, where the semaphore goes on.
+pub fn carry(arena: &Arena, from: u32, to: u32) -> Result<()> {
+    let (reference, record) = load(arena, from);
+    let cold = arena.map.ensure_cold(to)?;
+    let first = match record {
+        Some(r) => blob::put(&arena.map, to, &r.write())?,
+        None => 0,
+    };
+    cold.obituary.store(reference & !(u32::MAX as u64) | first as u64, Release);
+    Ok(())
 }
 
 /// The unacknowledged deaths, and how many there were in all.

@@ -1,31 +1,31 @@
 //! An open exclusive semaphore in shared memory.
 
 use super::arena::{Arena, Me};
-use super::futex::{self, Watch, Woke};
+use super::counting::ShmCounting;
+use super::evict;
+use super::futex;
 use super::inspect;
 use super::layout::Cell;
-use super::members::Life;
+use super::ledger::Book;
 use super::names;
 use super::obituary;
-use super::protocol::{self, Gate, Limit, Outcome, Takeover, Waiting, Words, World};
+use super::protocol::{self, Limit, Outcome, Words};
 use super::sharing;
 use super::thread;
+use super::users;
 use super::waiters::{Record, target};
-use super::word::{INHERITED, JOINED, MARK, Owner, RESERVED, WAITERS, Word};
+use super::word::{DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
+use super::world::ShmWorld;
 use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
 use crate::engine::{Claim, Ending, Grant, Object, Request, Until};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
-use std::cell::Cell as StdCell;
-use std::sync::atomic::AtomicBool;
+use std::sync::OnceLock;
 
 /// Deepest nesting of one claim.
 const MAX_DEPTH: u32 = 65_535;
-
-/// A second look once a second covers what no single fault can bring about. Tests switch it off.
-pub static RECHECK: AtomicBool = AtomicBool::new(true);
 
 /// What the uncontended path needs: one compare-and-swap each way, and plain stores in one cache line.
 #[derive(Clone, Copy)]
@@ -69,12 +69,28 @@ impl FastPath {
     }
 }
 
+/// Rule 10: the file was unlinked or replaced.
+pub fn file_is_gone(sem: &ShmExclusive) -> Error {
+    Error::new(Code::InvalidHandle, "the namespace file was removed or replaced under its users")
+        .of(sem.name().as_str())
+        .advice("open the namespace again")
+}
+
+/// How long a request may take.
+pub fn limit(request: &Request<'_>) -> Limit {
+    match request.until {
+        Until::Now => Limit::Now,
+        Until::Deadline(d) => Limit::At(d.0),
+        Until::Forever => Limit::Never,
+    }
+}
+
 /// What `Cell::claim` says while a claimant of a member owns it.
 ///
 /// It also answers "is it mine already?": a thread finds its own key there only if it wrote it itself and has not cleared
 /// it since; everybody else writes another key, and whoever releases clears it first.
 #[inline]
-fn key(me: u32, claimant: u32) -> u64 {
+pub fn key(me: u32, claimant: u32) -> u64 {
     (me as u64) << 32 | claimant as u64
 }
 
@@ -95,13 +111,28 @@ pub struct ShmExclusive {
     pub generation: u32,
     cell: &'static Cell,
     name: Name,
+    /// Where it goes on since its owner was evicted.
+    successor: OnceLock<Option<Box<ShmExclusive>>>,
+    /// The entry that says that this process has the (ephemeral) name open, and who that process was.
+    pub user: Option<(Owner, u32)>,
+}
+
+impl Drop for ShmExclusive {
+    /// The end of a use; the last one takes the name with it. In a forked child it was its parent's use.
+    fn drop(&mut self) {
+        let Some((me, i)) = self.user.filter(|(me, _)| self.arena.me() == Some(*me)) else { return };
+        users::leave(&self.book(), i);
+        if let Err(e) = users::take_away(self, me) {
+            tracing::debug!(name = %self.name, error = %e, "an ephemeral name could not be taken away");
+        }
+    }
 }
 
 impl ShmExclusive {
     /// For a cell that was found or made.
     pub fn new(arena: &'static Arena, index: u32, generation: u32, name: Name) -> Result<ShmExclusive> {
         match arena.map.cell(index) {
-            Some(cell) => Ok(ShmExclusive { cell, arena, index, generation, name }),
+            Some(cell) => Ok(ShmExclusive { cell, arena, index, generation, name, successor: OnceLock::new(), user: None }),
             None => Err(Error::new(Code::FileCorrupt, "the namespace file is damaged: a semaphore lies outside of its table")),
         }
     }
@@ -110,6 +141,51 @@ impl ShmExclusive {
     pub fn unnamed(arena: &'static Arena, index: u32, generation: u32) -> Option<ShmExclusive> {
         let name = names::name_of(arena, index, generation)?;
         ShmExclusive::new(arena, index, generation, Name::new(&name).ok()?).ok()
+    }
+
+    /// Itself, or where it goes on since its owner was evicted.
+    pub fn current(&self) -> &ShmExclusive {
+        let mut at = self;
+        while at.is_moved() {
+            let next = at.successor.get_or_init(|| at.follow().map(Box::new));
+            match next {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        at
+    }
+
+    /// As [`current`](ShmExclusive::current), by value.
+    pub fn resolved(mut self) -> ShmExclusive {
+        while self.is_moved() {
+            match self.follow() {
+                Some(next) => self = next,
+                None => break,
+            }
+        }
+        self
+    }
+
+    fn is_moved(&self) -> bool {
+        let w = Word(self.cell.word.load(Acquire));
+        w.state() == State::Moved && w.generation() == self.generation
+    }
+
+    fn follow(&self) -> Option<ShmExclusive> {
+        let (index, generation) = evict::successor(self.arena, self.index)?;
+        ShmExclusive::new(self.arena, index, generation, self.name.clone()).ok()
+    }
+
+    /// The word that its waiters sleep on.
+    pub fn futex(&self) -> &'static AtomicU64 {
+        if self.is_exclusive() { &self.cell.word } else { &self.cell.claim }
+    }
+
+    /// Whether this claimant owns it.
+    pub fn is_mine(&self, me: Owner, claimant: u32) -> bool {
+        let token = self.cell().token.load(Relaxed);
+        self.owns(me, &Claim::new(token, key(me.bits(), claimant)))
     }
 
     /// Ends a claim of a slot's past, which is dead and long past its gate.
@@ -122,8 +198,8 @@ impl ShmExclusive {
             let token = self.cell().token.load(Acquire);
             self.bury_owner(past);
             let next = match sharing::heir(self, token, past) {
-                Some(heir) => w.owned_by(heir, WAITERS | RESERVED).with(MARK | JOINED | INHERITED),
-                None => w.freed(RESERVED).with(MARK),
+                Some(heir) => w.owned_by(heir, WAITERS | RESERVED | DRAINED).with(MARK | JOINED | INHERITED),
+                None => w.freed(RESERVED | DRAINED).with(MARK),
             };
             if self.cell().word.compare_exchange(w.0, next.0, AcqRel, Relaxed).is_ok() {
                 return futex::wake_all(futex::low(&self.cell().word));
@@ -136,7 +212,8 @@ impl ShmExclusive {
         self.cell
     }
 
-    fn words(&self) -> Words<'_> {
+    /// The atomics that the protocol moves.
+    pub fn words(&self) -> Words<'static> {
         let cell = self.cell();
         Words { word: &cell.word, oldest: &cell.oldest, generation: self.generation }
     }
@@ -146,24 +223,43 @@ impl ShmExclusive {
         target(self.index, self.generation)
     }
 
-    /// The word now.
+    /// The word now. If a joint request has it, that is settled first.
     pub fn load(&self) -> Word {
-        Word(self.cell().word.load(Acquire))
+        loop {
+            let word = Word(self.cell().word.load(Acquire));
+            match word.state() {
+                State::Tentative(_) => names::settle(self.arena, self.cell(), word),
+                _ => return word,
+            }
+        }
     }
 
-    fn stale(&self) -> Error {
+    /// Its ledger.
+    pub fn book(&self) -> Book {
+        Book { arena: self.arena, cell: self.cell, index: self.index, generation: self.generation }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// What the caller is told who meets a semaphore that is gone.
+    pub fn stale(&self) -> Error {
         Error::new(Code::InvalidHandle, format!("`{}` was removed; this handle is stale", self.name))
             .of(self.name.as_str())
             .advice("open it again")
     }
 
-    fn not_owner(&self) -> Error {
+    /// 288.
+    pub fn not_owner(&self) -> Error {
         Error::new(Code::NotOwner, format!("this claim on `{}` is not held by the caller (any more)", self.name))
             .of(self.name.as_str())
             .advice("a forked child owns nothing; a claim may have been given up or ended from outside: see `xsem show`")
     }
 
-    fn taken(&self, code: Code, record: Option<&Record<'_>>, since: u64) -> Error {
+    /// 101 or 121, with who holds it and who is ahead.
+    pub fn taken(&self, code: Code, record: Option<&Record<'_>>, since: u64) -> Error {
         let (mine, n) = (record.map(|r| r.index), &self.name);
         let ahead = inspect::waiters_of(self.arena, self.index, self.generation, mine);
         let ahead: Vec<_> = ahead.into_iter().filter(|(t, _)| *t <= since).map(|(_, w)| w).collect();
@@ -184,8 +280,56 @@ impl ShmExclusive {
         })
     }
 
+    /// Writes a claim down that has just been made.
+    pub fn granted(&self, me: Owner, request: &Request<'_>) -> Grant {
+        let cell = self.cell();
+        // A dead owner may have left its nesting.
+        cell.depth.store(0, Relaxed);
+        thread::take_one();
+        let claim = book(cell, key(me.bits(), request.claimant));
+        if let Some(label) = request.label {
+            obituary::set_label(self.arena, self.index, claim.token, label);
+        }
+        let died = self.load().has(MARK).then(|| {
+            let (deaths, _) = obituary::read(self.arena, self.index);
+            tracing::warn!(name = %self.name, token = claim.token, "acquired; the previous owner died");
+            deaths
+        });
+        Grant::new(claim, died)
+    }
+
+    /// Why a request was not granted.
+    pub fn refused(&self, outcome: Outcome, world: &ShmWorld<'_>) -> Error {
+        let (record, n) = (world.record.as_ref(), &self.name);
+        match outcome {
+            Outcome::Taken if self.is_exclusive() => self.taken(Code::ExclSemAlreadyOwned, None, u64::MAX),
+            Outcome::Taken => self.taken(Code::SemTimeout, None, u64::MAX),
+            Outcome::TimedOut => {
+                if let Ok(cold) = self.arena.map.ensure_cold(self.index) {
+                    cold.timed_out.fetch_add(1, Relaxed);
+                }
+                self.taken(Code::SemTimeout, record, if record.is_some() { world.since } else { u64::MAX })
+            }
+            Outcome::Cancelled => Error::new(Code::Interrupt, format!("the wait for `{n}` was cancelled")).of(n.as_str()),
+            Outcome::Drained => Error::new(Code::SemIsSet, format!("`{n}` takes no new requests: it is drained"))
+                .of(n.as_str())
+                .held_by(inspect::holders(self.arena, self.index))
+                .advice(format!("`xsem drain --reopen {n}` lets requests in again")),
+            Outcome::Deadlock => Error::new(Code::PossibleDeadlock, format!("waiting for `{n}` would never end"))
+                .of(n.as_str())
+                .closing(world.cycle.take())
+                .advice("give up what the others wait for, or take all of it at once (`acquire_all`, `xsem run A B`)"),
+            Outcome::Owned | Outcome::Free | Outcome::Stale | Outcome::Moved => self.stale(),
+        }
+    }
+
+    /// Whether it is an exclusive one; else it counts.
+    pub fn is_exclusive(&self) -> bool {
+        self.cell().kind.load(Relaxed) & 0xff == inspect::EXCLUSIVE
+    }
+
     /// Nests, if the claimant owns it already.
-    fn nest(&self, me: Owner, claimant: u32) -> Result<Option<Grant>> {
+    pub fn nest(&self, me: Owner, claimant: u32) -> Result<Option<Grant>> {
         let (cell, key) = (self.cell(), key(me.bits(), claimant));
         let token = cell.token.load(Relaxed);
         if !self.owns(me, &Claim::new(token, key)) {
@@ -212,11 +356,12 @@ impl ShmExclusive {
 
     /// Publishes the obituary of a claim on it, as long as it `stands`.
     pub fn bury(&self, dead: Owner, token: u64, cause: Cause, stands: impl Fn() -> bool) {
-        obituary::publish(self.arena, (self.index, self.generation), dead, (token, token), cause, stands);
+        let facts = obituary::Facts::of_owner(self.arena, self.index, (token, token));
+        obituary::publish(self.arena, (self.index, self.generation), dead, facts, cause, stands);
     }
 
     /// Publishes the obituary of a dead owner, as long as nobody has taken over from it.
-    fn bury_owner(&self, dead: Owner) {
+    pub fn bury_owner(&self, dead: Owner) {
         let cell = self.cell();
         let token = cell.token.load(Acquire);
         // A claim that its owner had no time to write down counts under the token that it would have got. It may also be
@@ -224,7 +369,8 @@ impl ShmExclusive {
         let booked = (cell.claim.load(Acquire) >> 32) as u32 == dead.bits() || self.load().has(INHERITED);
         let tokens = (token.wrapping_add(!booked as u64), token);
         let stands = || self.load().owner() == Some(dead);
-        obituary::publish(self.arena, (self.index, self.generation), dead, tokens, Cause::ProcessEnded, stands);
+        let facts = obituary::Facts::of_owner(self.arena, self.index, tokens);
+        obituary::publish(self.arena, (self.index, self.generation), dead, facts, Cause::ProcessEnded, stands);
     }
 
     /// One request for `me` without a claimant, which is not booked: for those who remove it next.
@@ -237,11 +383,17 @@ impl ShmExclusive {
         let Some(cell) = arena.map.cell(index) else {
             return;
         };
+        let generation = Word(cell.word.load(Acquire)).generation();
+        if inspect::kind_of(cell) == Some(Kind::Counting) {
+            if let Some(base) = ShmExclusive::unnamed(arena, index, generation) {
+                ShmCounting::end_of_thread(&base, me, claimant);
+            }
+            return;
+        }
         let key = key(me.bits(), claimant);
         if cell.claim.load(Relaxed) != key {
             return;
         }
-        let generation = Word(cell.word.load(Acquire)).generation();
         if let Some(sem) = ShmExclusive::unnamed(arena, index, generation) {
             let claim = Claim::new(cell.token.load(Relaxed), key);
             // 288 when the claim had been ended from outside: then nothing is left to do.
@@ -249,7 +401,8 @@ impl ShmExclusive {
         }
     }
 
-    fn owns(&self, me: Owner, claim: &Claim) -> bool {
+    /// Whether `me` owns it by this claim.
+    pub fn owns(&self, me: Owner, claim: &Claim) -> bool {
         let w = self.load();
         w.generation() == self.generation
             && w.owner() == Some(me)
@@ -269,58 +422,40 @@ impl Object for ShmExclusive {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
         let me = self.arena.register()?;
-        let cell = self.cell();
-        if let Some(nested) = self.nest(me, request.claimant)? {
-            return Ok(nested);
-        }
-        if !self.arena.is_current() {
-            return Err(Error::new(Code::InvalidHandle, "the namespace file was removed or replaced under its users")
-                .of(self.name.as_str())
-                .advice("open the namespace again"));
-        }
-        let limit = match request.until {
-            Until::Now => Limit::Now,
-            Until::Deadline(d) => Limit::At(d.0),
-            Until::Forever => Limit::Never,
-        };
-        let mut world = ShmWorld::new(self, me, Some(request));
-        let outcome = protocol::acquire(&mut world, &self.words(), me, limit)?;
-        let (record, since) = (world.record.as_ref(), world.since);
-        match outcome {
-            Outcome::Owned => {}
-            Outcome::Stale => return Err(self.stale()),
-            Outcome::Taken => return Err(self.taken(Code::ExclSemAlreadyOwned, None, u64::MAX)),
-            Outcome::TimedOut => {
-                if let Ok(cold) = self.arena.map.ensure_cold(self.index) {
-                    cold.timed_out.fetch_add(1, Relaxed);
-                }
-                return Err(self.taken(Code::SemTimeout, record, if record.is_some() { since } else { u64::MAX }));
+        let mut since = 0;
+        loop {
+            let sem = self.current();
+            if let Some(nested) = sem.nest(me, request.claimant)? {
+                return Ok(nested);
             }
-            Outcome::Cancelled => {
-                return Err(
-                    Error::new(Code::Interrupt, format!("the wait for `{}` was cancelled", self.name)).of(self.name.as_str())
-                );
+            if !self.arena.is_current() {
+                return Err(file_is_gone(self));
             }
+            let mut world = ShmWorld::new(sem, me, Some(request));
+            world.since = since;
+            let outcome = protocol::acquire(&mut world, &sem.words(), me, limit(request))?;
+            if outcome == Outcome::Moved {
+                // It goes on elsewhere; the wait began where it began.
+                since = world.since;
+                continue;
+            }
+            if outcome != Outcome::Owned {
+                return Err(sem.refused(outcome, &world));
+            }
+            let grant = sem.granted(me, request);
+            if world.record.is_some() {
+                let waited = now().saturating_sub(world.since);
+                tracing::debug!(name = %self.name, token = grant.claim.token, waited_ns = waited, "acquired after a wait");
+            }
+            return Ok(grant);
         }
-        // A dead owner may have left its nesting.
-        cell.depth.store(0, Relaxed);
-        thread::take_one();
-        let claim = book(cell, key(me.bits(), request.claimant));
-        if let Some(label) = request.label {
-            obituary::set_label(self.arena, self.index, claim.token, label);
-        }
-        if record.is_some() {
-            tracing::debug!(name = %self.name, token = claim.token, waited_ns = now().saturating_sub(since), "acquired after a wait");
-        }
-        let died = self.load().has(MARK).then(|| {
-            let (deaths, _) = obituary::read(self.arena, self.index);
-            tracing::warn!(name = %self.name, token = claim.token, "acquired; the previous owner died");
-            deaths
-        });
-        Ok(Grant::new(claim, died))
     }
 
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
+        let next = self.current();
+        if !std::ptr::eq(next, self) {
+            return next.release(claim, ending);
+        }
         let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32) else {
             return Err(self.not_owner());
         };
@@ -350,6 +485,10 @@ impl Object for ShmExclusive {
     }
 
     fn mark_consistent(&self, claim: &Claim) -> Result<()> {
+        let next = self.current();
+        if !std::ptr::eq(next, self) {
+            return next.mark_consistent(claim);
+        }
         if !self.is_held(claim) {
             return Err(self.not_owner());
         }
@@ -368,10 +507,14 @@ impl Object for ShmExclusive {
 
     fn join(&self, token: u64) -> Result<Option<Claim>> {
         let me = self.arena.register()?;
-        Ok(sharing::join(self, me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()))))
+        Ok(sharing::join(self.current(), me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()))))
     }
 
     fn is_held(&self, claim: &Claim) -> bool {
+        let next = self.current();
+        if !std::ptr::eq(next, self) {
+            return next.is_held(claim);
+        }
         self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32).is_some_and(|me| {
             self.owns(me, claim)
                 || self.arena.members.shares(&self.arena.map, me, self.target(), claim.token)
@@ -379,6 +522,14 @@ impl Object for ShmExclusive {
                     && self.load().generation() == self.generation
                     && self.cell().token.load(Relaxed) == claim.token
         })
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
+    fn close(&self) -> Result<()> {
+        users::check_close(self.current())
     }
 
     fn fast(&self) -> Option<FastPath> {
@@ -389,130 +540,5 @@ impl Object for ShmExclusive {
 impl std::fmt::Debug for ShmExclusive {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("ShmExclusive").field("name", &self.name).field("word", &self.load()).finish_non_exhaustive()
-    }
-}
-
-/// The protocol's surroundings in shared memory.
-struct ShmWorld<'a> {
-    sem: &'a ShmExclusive,
-    me: Owner,
-    request: Option<&'a Request<'a>>,
-    record: Option<Record<'a>>,
-    since: u64,
-    gave_up: StdCell<bool>,
-}
-
-impl<'a> ShmWorld<'a> {
-    fn new(sem: &'a ShmExclusive, me: Owner, request: Option<&'a Request<'a>>) -> Self {
-        ShmWorld { sem, me, request, record: None, since: 0, gave_up: StdCell::new(false) }
-    }
-}
-
-impl World for ShmWorld<'_> {
-    type Error = Error;
-
-    fn now(&self) -> u64 {
-        now()
-    }
-
-    fn is_alive(&self, owner: Owner) -> bool {
-        owner == self.me || self.sem.arena.members.life(&self.sem.arena.map, owner) == Life::Alive
-    }
-
-    fn record(&mut self) -> Result<(u64, u64)> {
-        let arena = &self.sem.arena;
-        let record = Record::take(&arena.map, self.me)?;
-        self.since = now();
-        if let Some(r) = self.request {
-            let has_deadline = matches!(r.until, Until::Deadline(_));
-            record.publish(self.me, r.claimant, self.sem.target(), self.since, r.permits, has_deadline);
-        }
-        let reference = record.index as u64 + 1;
-        self.record = Some(record);
-        if let Ok(cold) = arena.map.ensure_cold(self.sem.index) {
-            cold.contended.fetch_add(1, Relaxed);
-        }
-        tracing::debug!(name = %self.sem.name, "waits");
-        Ok((reference, self.since))
-    }
-
-    fn waiting(&self, reference: u64) -> Option<Waiting> {
-        let w = self.sem.arena.map.waiter((reference as u32).checked_sub(1)?)?;
-        let owner = Owner::from_bits((w.who.load(Acquire) >> 32) as u32)?;
-        let since = w.since.load(Relaxed);
-        (w.target.load(Acquire) == self.sem.target() && self.is_alive(owner)).then_some(Waiting { since, owner })
-    }
-
-    fn sleep(&self, word: &AtomicU64, expect: u32, watch: Option<Owner>, until: Option<u64>) {
-        let (arena, watched) = (&self.sem.arena, watch.filter(|o| *o != self.me));
-        let mut words = [Watch::shared(futex::low(word), expect); 3];
-        let mut n = 1;
-        if let Some(owner) = watched {
-            let Some(w) = arena.members.watch(&arena.map, owner, self.me) else {
-                return;
-            };
-            words[n] = w;
-            n += 1;
-        }
-        if let Some(token) = self.request.and_then(|r| r.cancel) {
-            words[n] = Watch::private(&*token.0, 0);
-            n += 1;
-        }
-        let recheck = RECHECK.load(Relaxed).then(|| now() + 1_000_000_000);
-        let until = [until, recheck].into_iter().flatten().min();
-        if futex::sleep(&words[..n], until) == Woke::Signal
-            && let Some(f) = self.request.and_then(|r| r.interrupted)
-            && f.give_up()
-        {
-            self.gave_up.set(true);
-        }
-        if let Some(owner) = watched {
-            arena.members.relay(&arena.map, owner, self.me);
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.gave_up.get() || self.request.and_then(|r| r.cancel).is_some_and(|c| c.is_cancelled())
-    }
-
-    fn gate(&self, dead: Owner) -> Gate {
-        let arena = &self.sem.arena;
-        match arena.members.life(&arena.map, dead) {
-            Life::Alive => Gate::Writing,
-            Life::Dead => arena.members.gate(&arena.map, dead.slot()),
-            Life::Gone => Gate::Open,
-        }
-    }
-
-    fn takeover(&self, dead: Owner) -> Takeover {
-        let sem = self.sem;
-        // Sharers' deaths first: telling them may move the word, and then all of this comes again; the dead owner's own
-        // obituary is then the latest, and is not counted twice.
-        let heir = sharing::heir(sem, sem.cell().token.load(Acquire), dead);
-        sem.bury_owner(dead);
-        match heir {
-            Some(heir) => Takeover::PassTo(heir),
-            None => Takeover::Take,
-        }
-    }
-
-    fn wait_for_gate(&self, dead: Owner, attempt: u32) {
-        self.sem.arena.members.wait_for_gate(&self.sem.arena.map, dead.slot(), attempt);
-    }
-
-    fn joiner(&self) -> Option<Owner> {
-        sharing::heir(self.sem, self.sem.cell().token.load(Acquire), self.me)
-    }
-
-    fn unbook(&self) {
-        self.sem.cell().claim.store(0, Relaxed);
-    }
-
-    fn wake_all(&self, word: &AtomicU64) {
-        futex::wake_all(futex::low(word));
-    }
-
-    fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32) {
-        futex::set_low_and_wake_all(word, low);
     }
 }

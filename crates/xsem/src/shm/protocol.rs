@@ -11,8 +11,10 @@
 //! Everyone sleeps on the semaphore's own word, and on the word through which the kernel tells the owner's death. A
 //! release sets the word and wakes all in one system call, so no stop or death of the releaser comes between; and a woken
 //! waiter that dies or is stopped owes nobody a wake-up, because all were woken.
+//!
+//! A request at one semaphore is a [`Turn`] of [`look`]s; who waits for several of them takes the turns in parallel.
 
-use super::word::{CLOSING, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
+use super::word::{CLOSING, DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// How long newcomers may overtake a waiter, in nanoseconds.
@@ -20,7 +22,7 @@ pub const BOUND: u64 = 1_000_000;
 /// How long a free semaphore is kept for the oldest waiter, in nanoseconds.
 pub const LAPSE: u64 = 10_000_000;
 
-const SPINS: u32 = if cfg!(loom) { 0 } else { 60 };
+pub const SPINS: u32 = if cfg!(loom) { 0 } else { 60 };
 
 /// The atomics of a semaphore that the protocol moves.
 pub struct Words<'a> {
@@ -36,6 +38,9 @@ pub struct Words<'a> {
 pub struct Waiting {
     pub since: u64,
     pub owner: Owner,
+    pub permits: u32,
+    /// When it last looked at the semaphore while it was the oldest.
+    pub seen: u64,
 }
 
 /// Whether what a dead member left may be touched.
@@ -76,6 +81,52 @@ pub enum Outcome {
     Cancelled,
     /// The semaphore that was meant is gone.
     Stale,
+    /// The semaphore that was meant goes on in another cell.
+    Moved,
+    /// New requests are refused.
+    Drained,
+    /// Waiting would never end.
+    Deadlock,
+    /// It could be had; only for who only looks.
+    Free,
+}
+
+/// What one look at a semaphore came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    End(Outcome),
+    /// Sleep while the futex word has this value, at most until `until`, and watch those lives.
+    Sleep {
+        expect: u32,
+        watch: Watching,
+        until: Option<u64>,
+    },
+    /// A dead owner may still be writing.
+    Gate {
+        dead: Owner,
+        attempt: u32,
+    },
+}
+
+/// Whether a wait could never end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stuck {
+    No,
+    /// Others moved while that was looked up: again soon.
+    Unclear,
+    Yes,
+}
+
+/// How soon, in nanoseconds.
+pub const SOON: u64 = 2_000_000;
+
+/// Whose deaths would change something for a sleeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watching {
+    Nobody,
+    One(Owner),
+    /// Everybody who holds permits, or is about to; and the oldest waiter if it is that for which permits are kept.
+    Holders(Option<Owner>),
 }
 
 /// Everything that the protocol needs beside the words.
@@ -87,8 +138,20 @@ pub trait World {
     fn record(&mut self) -> Result<(u64, u64), Self::Error>;
     /// The waiter behind a reference, if it lives and waits for this semaphore.
     fn waiting(&self, reference: u64) -> Option<Waiting>;
-    /// Sleeps while the low half is `expect`, at most until `until`; ends when `watch` dies. May end early.
-    fn sleep(&self, word: &AtomicU64, expect: u32, watch: Option<Owner>, until: Option<u64>);
+    /// The caller, who is the oldest, has looked.
+    fn touch(&self) {}
+    /// Sleeps while the low half is `expect`, at most until `until`; ends when one that is watched dies. May end early.
+    fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>);
+    /// Whether the caller's wait, which is published, could never end.
+    fn is_deadlocked(&self) -> Stuck {
+        Stuck::No
+    }
+    /// Whether the flag that says "drained" stands: who set it lives, or has come to its end.
+    fn is_drained(&self) -> bool {
+        true
+    }
+    /// Settles a word that is in the hands of a joint request.
+    fn settle_joint(&self, word: &AtomicU64, seen: Word);
     fn is_cancelled(&self) -> bool;
     /// Whether a dead owner's claim may be touched.
     fn gate(&self, dead: Owner) -> Gate;
@@ -113,105 +176,144 @@ impl Words<'_> {
     fn swap(&self, from: Word, to: Word) -> bool {
         self.word.compare_exchange(from.0, to.0, AcqRel, Relaxed).is_ok()
     }
-
-    /// Takes a reference out of `oldest`, if it is still there.
-    fn vacate(&self, reference: u64) {
-        let _ = self.oldest.compare_exchange(reference, 0, AcqRel, Relaxed);
-    }
 }
 
 /// Acquires for `me`, a claimant that does not own it yet.
 pub fn acquire<W: World>(w: &mut W, words: &Words<'_>, me: Owner, limit: Limit) -> Result<Outcome, W::Error> {
-    let mut mine = None;
-    let done = acquire_inner(w, words, me, limit, &mut mine);
-    if let Some((reference, _)) = mine {
-        let was_oldest = words.oldest.load(Relaxed) == reference;
-        words.vacate(reference);
-        if was_oldest && !matches!(done, Ok(Outcome::Owned)) {
-            // Others may be standing back from a free semaphore for the sake of a waiter that leaves.
-            w.wake_all(words.word);
+    let mut turn = Turn::new(SPINS);
+    let done = loop {
+        match look(&mut turn, w, words, me, limit) {
+            Ok(Look::End(outcome)) => break Ok(outcome),
+            Ok(Look::Sleep { expect, watch, until }) => w.sleep(words.word, expect, watch, until),
+            Ok(Look::Gate { dead, attempt }) => w.wait_for_gate(dead, attempt),
+            Err(e) => break Err(e),
         }
-    }
+    };
+    turn.leave(w, words.word, words.oldest, matches!(done, Ok(Outcome::Owned)));
     done
 }
 
-fn acquire_inner<W: World>(
-    w: &mut W,
-    words: &Words<'_>,
-    me: Owner,
-    limit: Limit,
-    mine: &mut Option<(u64, u64)>,
-) -> Result<Outcome, W::Error> {
-    let mut spins = SPINS;
-    let mut attempt = 0;
-    let mut lapse = None;
+/// One request at one semaphore, from look to look.
+#[derive(Debug)]
+pub struct Turn {
+    /// The caller's wait record: reference and beginning.
+    pub mine: Option<(u64, u64)>,
+    /// Takes nothing, only finds out what to sleep on.
+    pub only_looks: bool,
+    /// Enters itself as the oldest when it is.
+    pub reserves: bool,
+    spins: u32,
+    attempt: u32,
+    lapse: Option<Lapse>,
+}
+
+/// For whom the caller stands back, and until when.
+#[derive(Clone, Copy, Debug)]
+struct Lapse {
+    reference: u64,
+    until: u64,
+    /// When the caller woke it to see whether it stirs.
+    pinged: Option<u64>,
+}
+
+impl Turn {
+    /// At its beginning; spins so often before it sleeps.
+    pub fn new(spins: u32) -> Turn {
+        Turn { mine: None, only_looks: false, reserves: true, spins, attempt: 0, lapse: None }
+    }
+
+    /// The end of the request here.
+    pub fn leave<W: World>(&self, w: &W, word: &AtomicU64, oldest: &AtomicU64, owned: bool) {
+        let Some((reference, _)) = self.mine else { return };
+        let was_oldest = oldest.load(Relaxed) == reference;
+        vacate(oldest, reference);
+        if was_oldest && !owned {
+            // Others may be standing back from a free semaphore for the sake of a waiter that leaves.
+            w.wake_all(word);
+        }
+    }
+}
+
+/// One look: owned, refused, or what to sleep on.
+pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, limit: Limit) -> Result<Look, W::Error> {
     loop {
         let word = words.load();
+        if let State::Tentative(_) = word.state() {
+            w.settle_joint(words.word, word);
+            continue;
+        }
         if word.generation() != words.generation {
-            return Ok(Outcome::Stale);
+            return Ok(Look::End(Outcome::Stale));
+        }
+        if word.has(DRAINED) && turn.mine.is_none() && w.is_drained() {
+            return Ok(Look::End(Outcome::Drained));
         }
         let (flags, watch, standing_back) = match word.state() {
             State::Free => {
-                let Some((kept_for, oldest, until)) = stand_back(w, words, *mine, &mut lapse) else {
-                    if words.swap(word, word.owned_by(me, WAITERS | MARK)) {
-                        return Ok(Outcome::Owned);
+                let Some((kept_for, oldest, until)) = stand_back(w, words.word, words.oldest, turn, |_| true) else {
+                    if turn.only_looks {
+                        return Ok(Look::End(Outcome::Free));
+                    }
+                    if words.swap(word, word.owned_by(me, WAITERS | MARK | DRAINED)) {
+                        return Ok(Look::End(Outcome::Owned));
                     }
                     continue;
                 };
                 if limit == Limit::Now {
-                    return Ok(Outcome::Taken);
+                    return Ok(Look::End(Outcome::Taken));
                 }
-                (WAITERS | RESERVED, Some(oldest), Some((kept_for, until)))
+                (WAITERS | RESERVED, Watching::One(oldest), Some((kept_for, until)))
             }
+            State::Owned(owner) if !w.is_alive(owner) && turn.only_looks => return Ok(Look::End(Outcome::Free)),
             State::Owned(owner) if !w.is_alive(owner) => {
                 let covered = match take_over(w, words, word, owner, me) {
-                    Taking::Mine => return Ok(Outcome::Owned),
+                    Taking::Mine => return Ok(Look::End(Outcome::Owned)),
                     Taking::Again => match over(w, limit) {
-                        Some(over) => return Ok(over),
+                        Some(over) => return Ok(Look::End(over)),
                         None => continue,
                     },
                     Taking::NotYet { covered } => covered,
                 };
-                if limit == Limit::Now && (covered || attempt > 21) {
-                    return Ok(Outcome::Taken);
+                if limit == Limit::Now && (covered || turn.attempt > 21) {
+                    return Ok(Look::End(Outcome::Taken));
                 }
                 if let Some(over) = over(w, limit) {
-                    return Ok(over);
+                    return Ok(Look::End(over));
                 }
-                w.wait_for_gate(owner, attempt);
-                attempt += 1;
-                continue;
+                if covered {
+                    // That may take long: who looks shall see the caller wait.
+                    queue(turn, w, words.oldest)?;
+                }
+                let attempt = turn.attempt;
+                turn.attempt += 1;
+                return Ok(Look::Gate { dead: owner, attempt });
             }
             State::Owned(owner) => {
-                lapse = None;
-                attempt = 0;
+                turn.lapse = None;
+                turn.attempt = 0;
                 if limit == Limit::Now {
-                    return Ok(Outcome::Taken);
+                    return Ok(Look::End(Outcome::Taken));
                 }
-                if spins > 0 {
-                    spins -= 1;
+                if turn.spins > 0 {
+                    turn.spins -= 1;
                     std::hint::spin_loop();
                     continue;
                 }
-                (WAITERS, (owner != me).then_some(owner), None)
+                (WAITERS, if owner == me { Watching::Nobody } else { Watching::One(owner) }, None)
             }
             State::Creating(_) => {
                 // Linked, or nobody could have asked for it: it is complete.
                 words.swap(word, Word::new(word.generation(), 0));
                 continue;
             }
-            State::Empty | State::Removed | State::Damaged => return Ok(Outcome::Stale),
+            State::Moved => return Ok(Look::End(Outcome::Moved)),
+            State::Tentative(_) | State::Empty | State::Removed | State::Damaged => return Ok(Look::End(Outcome::Stale)),
         };
         if let Some(over) = over(w, limit) {
-            return Ok(over);
+            return Ok(Look::End(over));
         }
-        let (reference, since) = match *mine {
-            Some(m) => m,
-            None => *mine.insert(w.record()?),
-        };
-        let aged = w.now().saturating_sub(since) >= BOUND;
-        let flags = if aged && enter(w, words, reference, since) { flags | RESERVED } else { flags };
-        let armed = word.with(flags);
+        let (aged, oldest, since) = queue(turn, w, words.oldest)?;
+        let armed = word.with(if oldest { flags | RESERVED } else { flags });
         if armed != word && !words.swap(word, armed) {
             continue;
         }
@@ -222,61 +324,106 @@ fn acquire_inner<W: World>(
             // the flags, the oldest's release, its leaving and its death all do.
             continue;
         }
-        let deadline = if let Limit::At(t) = limit { Some(t) } else { None };
-        let bound = (!aged).then_some(since + BOUND);
-        let lapse_at = standing_back.map(|(_, until)| until);
-        let until = [deadline, bound, lapse_at].into_iter().flatten().min();
-        w.sleep(words.word, armed.low(), watch, until);
-        spins = SPINS;
+        turn.spins = SPINS;
+        let mut again = standing_back.map(|(_, until)| until);
+        match if aged && limit == Limit::Never { w.is_deadlocked() } else { Stuck::No } {
+            Stuck::No => {}
+            Stuck::Unclear => again = [again, Some(w.now() + SOON)].into_iter().flatten().min(),
+            Stuck::Yes => return Ok(Look::End(Outcome::Deadlock)),
+        }
+        let until = wake_up(limit, aged, since, again);
+        return Ok(Look::Sleep { expect: armed.low(), watch, until });
     }
 }
 
+/// Sees to it that the caller has a record, and that it is entered as the oldest if it is aged and nobody is older. Whether
+/// it is aged, whether it is the oldest, since when it waits.
+pub fn queue<W: World>(turn: &mut Turn, w: &mut W, oldest: &AtomicU64) -> Result<(bool, bool, u64), W::Error> {
+    let (reference, since) = match turn.mine {
+        Some(m) => m,
+        None => *turn.mine.insert(w.record()?),
+    };
+    let aged = w.now().saturating_sub(since) >= BOUND;
+    let is_oldest = aged && turn.reserves && enter(w, oldest, reference, since);
+    if is_oldest {
+        w.touch();
+    }
+    Ok((aged, is_oldest, since))
+}
+
+/// When a sleeper has something to do at the latest.
+pub fn wake_up(limit: Limit, aged: bool, since: u64, lapse_at: Option<u64>) -> Option<u64> {
+    let deadline = if let Limit::At(t) = limit { Some(t) } else { None };
+    let bound = (!aged).then_some(since + BOUND);
+    [deadline, bound, lapse_at].into_iter().flatten().min()
+}
+
 /// Whether the request has to end here.
-fn over<W: World>(w: &W, limit: Limit) -> Option<Outcome> {
+pub fn over<W: World>(w: &W, limit: Limit) -> Option<Outcome> {
     if w.is_cancelled() {
         return Some(Outcome::Cancelled);
     }
     matches!(limit, Limit::At(t) if w.now() >= t).then_some(Outcome::TimedOut)
 }
 
-/// Whether a free word is kept for somebody else: for which reference, who that is, and until when at most.
-fn stand_back<W: World>(
+/// Whether what is free is kept for somebody else: for which reference, who that is, and until when at most. `fits` says
+/// whether the oldest could have what it wants now; if not, it is kept as long as the oldest stirs when it is woken.
+pub fn stand_back<W: World>(
     w: &W,
-    words: &Words<'_>,
-    mine: Option<(u64, u64)>,
-    lapse: &mut Option<(u64, u64)>,
+    word: &AtomicU64,
+    oldest: &AtomicU64,
+    turn: &mut Turn,
+    fits: impl Fn(&Waiting) -> bool,
 ) -> Option<(u64, Owner, u64)> {
-    let oldest = words.oldest.load(Acquire);
-    if oldest == 0 || mine.is_some_and(|(m, _)| m == oldest) {
+    let reference = oldest.load(Acquire);
+    if reference == 0 || turn.mine.is_some_and(|(m, _)| m == reference) {
         return None;
     }
-    let Some(waiting) = w.waiting(oldest) else {
-        words.vacate(oldest);
+    let Some(waiting) = w.waiting(reference) else {
+        vacate(oldest, reference);
         return None;
     };
     let now = w.now();
-    let until = match *lapse {
-        Some((of, until)) if of == oldest => until,
-        _ => lapse.insert((oldest, now + LAPSE)).1,
-    };
-    if now >= until {
-        words.vacate(oldest);
-        return None;
+    let fresh = Lapse { reference, until: now + LAPSE, pinged: None };
+    let mut lapse = turn.lapse.filter(|l| l.reference == reference).unwrap_or(fresh);
+    if now >= lapse.until {
+        match lapse.pinged {
+            _ if fits(&waiting) => {
+                vacate(oldest, reference);
+                return None;
+            }
+            Some(at) if waiting.seen < at => {
+                vacate(oldest, reference);
+                return None;
+            }
+            // Not stopped. It is asked again, later and later.
+            Some(at) => lapse = Lapse { until: now + (now - at).clamp(LAPSE, 10 * LAPSE), pinged: None, ..lapse },
+            None => {
+                lapse = Lapse { until: now + LAPSE, pinged: Some(now), ..lapse };
+                w.wake_all(word);
+            }
+        }
     }
-    Some((oldest, waiting.owner, until))
+    turn.lapse = Some(lapse);
+    Some((reference, waiting.owner, lapse.until))
+}
+
+/// Takes a reference out of `oldest`, if it is still there.
+fn vacate(oldest: &AtomicU64, reference: u64) {
+    let _ = oldest.compare_exchange(reference, 0, AcqRel, Relaxed);
 }
 
 /// Enters the caller as the oldest, unless somebody older is. True: it is the caller.
-fn enter<W: World>(w: &W, words: &Words<'_>, reference: u64, since: u64) -> bool {
+fn enter<W: World>(w: &W, oldest: &AtomicU64, reference: u64, since: u64) -> bool {
     loop {
-        let there = words.oldest.load(Acquire);
+        let there = oldest.load(Acquire);
         if there == reference {
             return true;
         }
         if there != 0 && w.waiting(there).is_some_and(|o| o.since <= since) {
             return false;
         }
-        if words.oldest.compare_exchange(there, reference, AcqRel, Relaxed).is_ok() {
+        if oldest.compare_exchange(there, reference, AcqRel, Relaxed).is_ok() {
             return true;
         }
     }
@@ -309,10 +456,10 @@ fn take_over<W: World>(w: &W, words: &Words<'_>, word: Word, dead: Owner, me: Ow
         word
     };
     match w.takeover(dead) {
-        Takeover::Take if words.swap(word, word.owned_by(me, WAITERS).with(MARK)) => Taking::Mine,
+        Takeover::Take if words.swap(word, word.owned_by(me, WAITERS | DRAINED).with(MARK)) => Taking::Mine,
         Takeover::Take => Taking::Again,
         Takeover::PassTo(heir) => {
-            if words.swap(word, word.owned_by(heir, WAITERS | RESERVED).with(MARK | JOINED | INHERITED)) {
+            if words.swap(word, word.owned_by(heir, WAITERS | RESERVED | DRAINED).with(MARK | JOINED | INHERITED)) {
                 w.wake_all(words.word);
             }
             Taking::Again
@@ -334,7 +481,7 @@ pub fn release<W: World>(w: &W, words: &Words<'_>, me: Owner, mark: bool) -> boo
             continue;
         }
         if look_for_joiners && let Some(heir) = w.joiner() {
-            if words.swap(word, word.owned_by(heir, WAITERS | MARK | RESERVED).with(JOINED | INHERITED | mark)) {
+            if words.swap(word, word.owned_by(heir, WAITERS | MARK | RESERVED | DRAINED).with(JOINED | INHERITED | mark)) {
                 // The sleepers watch the caller's life; now it is the heir's that matters.
                 w.wake_all(words.word);
                 return true;
@@ -343,7 +490,7 @@ pub fn release<W: World>(w: &W, words: &Words<'_>, me: Owner, mark: bool) -> boo
         }
         w.unbook();
         let reserved = if words.oldest.load(Acquire) != 0 { RESERVED } else { 0 };
-        let free = word.freed(MARK).with(mark | reserved);
+        let free = word.freed(MARK | DRAINED).with(mark | reserved);
         if !word.has(WAITERS) {
             if words.swap(word, free) {
                 return true;

@@ -4,7 +4,10 @@
 //! the word has this value" and "set and wake" are atomic towards each other, as in the kernel. Time stands still unless
 //! a test moves it, deaths are set by the test.
 
-use super::protocol::{self, Gate, Limit, Outcome, Takeover, Waiting, Words, World};
+use super::count::{self, Bounds, Count, CountWords, Doing, EntryWords, Ledger, Op, Verdict};
+use super::joint::{self, Attempt, Item};
+use super::permits::{self, PermitWords, Reclaim, Reclaimed};
+use super::protocol::{self, Gate, Limit, Outcome, Takeover, Turn, Waiting, Watching, Words, World};
 use super::word::{MARK, Owner, State, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -16,6 +19,19 @@ struct Shared {
     /// Who is dead (bit per slot). Under its lock sleeping, waking and dying are atomic.
     kernel: Mutex<u32>,
     woken: Condvar,
+    /// The joint request of each process.
+    joints: [AtomicU64; SLOTS],
+    /// Permits, and what is beside them: entry k is that of process k.
+    count: AtomicU64,
+    bounds: AtomicU64,
+    permits_oldest: AtomicU64,
+    cell: AtomicU64,
+    ops: [AtomicU64; SLOTS],
+    args: [AtomicU64; SLOTS],
+    /// Who has an entry in the ledger (bit per slot).
+    members: AtomicU64,
+    /// How many permits each process asks for.
+    wants: [std::sync::atomic::AtomicU32; SLOTS],
     /// A plain cell that only owners touch: loom reports a race if two are in.
     inside: loom::cell::UnsafeCell<u32>,
 }
@@ -30,6 +46,15 @@ impl Shared {
         Arc::new(Shared {
             word: AtomicU64::new(Word::new(1, 0).0),
             oldest: AtomicU64::new(0),
+            joints: zeros(),
+            count: AtomicU64::new(Count::first(0, 0).0),
+            bounds: AtomicU64::new(Bounds::first(0, 3, 0).bits()),
+            permits_oldest: AtomicU64::new(0),
+            cell: AtomicU64::new(Word::new(1, 0).0),
+            ops: zeros(),
+            args: zeros(),
+            members: AtomicU64::new(0),
+            wants: std::array::from_fn(|_| std::sync::atomic::AtomicU32::new(1)),
             kernel: Mutex::new(0),
             woken: Condvar::new(),
             inside: loom::cell::UnsafeCell::new(0),
@@ -47,12 +72,27 @@ impl Shared {
     }
 }
 
+/// Processes that the model can have, and one number that is nobody's.
+const SLOTS: usize = 6;
+
+fn zeros() -> [AtomicU64; SLOTS] {
+    std::array::from_fn(|_| AtomicU64::new(0))
+}
+
 /// One process's surroundings.
 struct Process<'a> {
     shared: &'a Shared,
     slot: u32,
     /// Its clock: waiting long enough for a reservation, or not.
     now: u64,
+    /// Whose claims it has ended already.
+    known_dead: std::cell::Cell<u32>,
+}
+
+impl<'a> Process<'a> {
+    fn new(shared: &'a Shared, slot: u32, now: u64) -> Process<'a> {
+        Process { shared, slot, now, known_dead: std::cell::Cell::new(0) }
+    }
 }
 
 impl World for Process<'_> {
@@ -71,18 +111,32 @@ impl World for Process<'_> {
     }
 
     fn waiting(&self, reference: u64) -> Option<Waiting> {
-        Some(Waiting { since: 0, owner: owner(reference as u32) }).filter(|w| self.is_alive(w.owner))
+        let permits = self.shared.wants[reference as usize].load(Relaxed);
+        Some(Waiting { since: 0, owner: owner(reference as u32), permits, seen: 0 }).filter(|w| self.is_alive(w.owner))
     }
 
-    fn sleep(&self, word: &AtomicU64, expect: u32, watch: Option<Owner>, until: Option<u64>) {
+    fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>) {
+        // Those with an entry now, as the shared-memory engine finds them.
+        let watched = match watch {
+            Watching::Nobody => 0,
+            Watching::One(o) => 1 << o.slot(),
+            Watching::Holders(one) => self.shared.members.load(SeqCst) as u32 | one.map_or(0, |o| 1 << o.slot()),
+        };
         let mut dead = self.shared.kernel.lock().unwrap();
-        let asleep = |dead: u32| word.load(SeqCst) as u32 == expect && watch.is_none_or(|o| dead & 1 << o.slot() == 0);
+        let before = self.known_dead.get();
+        let asleep = |dead: u32| word.load(SeqCst) as u32 == expect && dead & watched & !before == 0;
         // A timed sleep may end at any time; the model lets it end at once only where the test's clock says so.
         if until.is_some_and(|t| t <= self.now) {
             return;
         }
         while asleep(*dead) {
             dead = self.shared.woken.wait(dead).unwrap();
+        }
+    }
+
+    fn settle_joint(&self, word: &AtomicU64, seen: Word) {
+        if let State::Tentative(o) = seen.state() {
+            joint::settle_word(word, seen, 1, &self.shared.joints[o.slot() as usize]);
         }
     }
 
@@ -123,8 +177,330 @@ impl World for Process<'_> {
     }
 }
 
+impl Ledger for Process<'_> {
+    fn entry(&self, i: u32) -> Option<EntryWords<'_>> {
+        let i = i as usize;
+        Some(EntryWords { op: self.shared.ops.get(i)?, arg: self.shared.args.get(i)? })
+    }
+
+    fn verdict(&self, entry: u32, number: u64) -> Verdict {
+        joint::verdict(&self.shared.joints[entry as usize], number as u32)
+    }
+
+    fn wake_pending(&self, word: &AtomicU64) {
+        let dead = self.shared.kernel.lock().unwrap();
+        let mut seen = word.load(Relaxed);
+        let clear = count::WAITERS | count::PENDING;
+        while let Err(now) = word.compare_exchange(seen, seen & !clear, SeqCst, Relaxed) {
+            seen = now;
+        }
+        drop(dead);
+        self.shared.woken.notify_all();
+    }
+}
+
+impl Reclaim for Process<'_> {
+    fn reclaim(&self) -> Reclaimed {
+        let (dead, members) = (*self.shared.kernel.lock().unwrap(), self.shared.members.load(SeqCst) as u32);
+        let mut ended = Reclaimed::Nothing;
+        for e in (0..SLOTS as u32).filter(|e| dead & members & 1 << e != 0) {
+            if Op(self.shared.ops[e as usize].load(Acquire)).doing() != Doing::Idle {
+                let words = self.shared.permits();
+                count::recover(&words.count, self, e, || true, || words.is_reserved());
+                ended = Reclaimed::Some;
+            }
+            self.known_dead.set(self.known_dead.get() | 1 << e);
+        }
+        ended
+    }
+}
+
 fn owner(slot: u32) -> Owner {
     Owner::new(slot, 1)
+}
+
+impl Shared {
+    fn permits(&self) -> PermitWords<'_> {
+        PermitWords {
+            count: CountWords { count: &self.count, bounds: &self.bounds },
+            oldest: &self.permits_oldest,
+            cell: &self.cell,
+            generation: 1,
+        }
+    }
+
+    /// A pool of so many.
+    fn with_permits(total: u32) -> Arc<Shared> {
+        let s = Shared::new();
+        s.count.store(Count::first(0, total).0, SeqCst);
+        s.bounds.store(Bounds::first(0, total, total).bits(), SeqCst);
+        s
+    }
+
+    /// Free and held permits are as many as there are.
+    fn balance(&self, slot: u32) {
+        let p = Process::new(self, slot, 0);
+        p.reclaim();
+        let w = count::settle(&self.permits().count, &p);
+        let held: u32 = (0..SLOTS).map(|i| Op(self.ops[i].load(SeqCst))).map(|op| op.permits() + op.rest()).sum();
+        assert_eq!(held as i64 + w.free() as i64, Bounds::read(self.bounds.load(SeqCst)).total as i64, "{w:?}");
+    }
+}
+
+/// Joins the ledger: who sleeps looks again.
+fn join(p: &Process<'_>) {
+    p.shared.members.fetch_or(1 << p.slot, SeqCst);
+    let words = p.shared.permits();
+    loop {
+        let w = words.count.load();
+        if !w.has(count::WAITERS) {
+            return;
+        }
+        if words.count.swap(w, w.with_flags(w.flags() | count::PENDING)) {
+            return p.wake_pending(words.count.count);
+        }
+    }
+}
+
+fn take(p: &mut Process<'_>, n: u32) {
+    p.shared.wants[p.slot as usize].store(n, Relaxed);
+    let words = p.shared.permits();
+    let claim = (p.slot, n);
+    assert_eq!(permits::acquire(p, &words, claim, Limit::Never), Ok(Outcome::Owned));
+}
+
+fn give(p: &Process<'_>) {
+    let (words, op) = (p.shared.permits(), &p.shared.ops[p.slot as usize]);
+    let held = Op(op.load(Acquire));
+    assert_eq!(held.doing(), Doing::Held);
+    let giving = held.next(Doing::Giving, held.permits(), 0);
+    op.compare_exchange(held.0, giving.0, AcqRel, Relaxed).unwrap();
+    count::give(&words.count, p, p.slot, giving, || words.is_reserved());
+}
+
+fn borrow(s: &Shared, slot: u32, n: u32, now: u64) {
+    let mut p = Process::new(s, slot, now);
+    join(&p);
+    take(&mut p, n);
+    give(&p);
+}
+
+#[test]
+fn loom_permits_are_neither_lost_nor_doubled() {
+    bounded(|| {
+        let s = Shared::with_permits(2);
+        let other = {
+            let s = s.clone();
+            loom::thread::spawn(move || borrow(&s, 1, 2, 0))
+        };
+        borrow(&s, 2, 1, 0);
+        other.join().unwrap();
+        s.balance(4);
+    });
+}
+
+#[test]
+fn loom_three_want_more_permits_than_there_are() {
+    preempted(1, || {
+        let s = Shared::with_permits(1);
+        let other = {
+            let s = s.clone();
+            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
+        };
+        let third = {
+            let s = s.clone();
+            loom::thread::spawn(move || borrow(&s, 3, 1, 0))
+        };
+        borrow(&s, 2, 1, 0);
+        other.join().unwrap();
+        third.join().unwrap();
+        s.balance(4);
+    });
+}
+
+#[test]
+fn loom_permits_of_the_dead_come_back_once() {
+    preempted(2, || {
+        let s = Shared::with_permits(2);
+        let mut p = Process::new(&s, 1, 0);
+        join(&p);
+        take(&mut p, 2);
+        let waiters = [2, 3].map(|slot| {
+            let s = s.clone();
+            loom::thread::spawn(move || borrow(&s, slot, 1, 0))
+        });
+        s.die(1);
+        for w in waiters {
+            w.join().unwrap();
+        }
+        s.balance(4);
+        assert_eq!(Count(s.count.load(SeqCst)).free(), 2);
+    });
+}
+
+#[test]
+fn loom_a_death_in_the_middle_of_giving_and_of_taking() {
+    bounded(|| {
+        let s = Shared::with_permits(2);
+        let mut p = Process::new(&s, 1, 0);
+        join(&p);
+        take(&mut p, 1);
+        // It dies after it has said what it does, and before or after the word says so, too.
+        let op = Op(s.ops[1].load(SeqCst));
+        s.ops[1].store(op.next(Doing::Giving, 1, 0).0, SeqCst);
+        let killed = {
+            let s = s.clone();
+            loom::thread::spawn(move || {
+                let words = s.permits();
+                let p = Process::new(&s, 1, 0);
+                let w = count::settle(&words.count, &p);
+                let giving = Op(s.ops[1].load(Acquire));
+                if giving.doing() == Doing::Giving {
+                    count::carry_out(&words.count, w, 1, giving, 1, w.flags());
+                }
+                s.die(1);
+            })
+        };
+        borrow(&s, 2, 2, 0);
+        killed.join().unwrap();
+        s.balance(4);
+        assert_eq!(Count(s.count.load(SeqCst)).free(), 2);
+    });
+}
+
+#[test]
+fn loom_a_large_request_past_its_bound_is_served() {
+    bounded(|| {
+        let s = Shared::with_permits(2);
+        let small = {
+            let s = s.clone();
+            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
+        };
+        borrow(&s, 2, 2, protocol::BOUND);
+        small.join().unwrap();
+        s.balance(4);
+        assert_eq!(s.permits_oldest.load(SeqCst), 0);
+    });
+}
+
+/// Tries to have the word and `n` permits at one instant; whether it did.
+fn both(s: &Shared, slot: u32, n: u32) -> bool {
+    let p = Process::new(s, slot, 0);
+    join(&p);
+    let joint = &s.joints[slot as usize];
+    let items = [Item::Exclusive(s.words()), Item::Permits(s.permits(), slot, n)];
+    let mut turns = [Turn::new(0), Turn::new(0)];
+    for _ in 0..4 {
+        let number = joint::begin(joint);
+        match joint::attempt(&[&p, &p], joint, number, owner(slot), &items, &mut turns) {
+            Attempt::Owned => {
+                assert_eq!(Word(s.word.load(SeqCst)).owner(), Some(owner(slot)));
+                s.inside.with_mut(|p| {
+                    // SAFETY: only the owner of the word is here; loom would report a second one.
+                    unsafe { *p += 1 }
+                });
+                give(&p);
+                leave(s, slot);
+                return true;
+            }
+            Attempt::Again => {}
+            _ => break,
+        }
+    }
+    // Nothing is left of it.
+    assert_ne!(Word(s.word.load(SeqCst)).owner(), Some(owner(slot)));
+    assert_eq!(Op(s.ops[slot as usize].load(SeqCst)).doing(), Doing::Idle);
+    false
+}
+
+#[test]
+fn loom_two_joint_requests_have_all_or_nothing() {
+    preempted(2, || {
+        let s = Shared::with_permits(2);
+        let other = {
+            let s = s.clone();
+            loom::thread::spawn(move || both(&s, 1, 1))
+        };
+        both(&s, 2, 2);
+        other.join().unwrap();
+        s.balance(4);
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+    });
+}
+
+#[test]
+fn loom_a_joint_request_and_a_single_owner() {
+    preempted(2, || {
+        let s = Shared::with_permits(1);
+        let single = {
+            let s = s.clone();
+            loom::thread::spawn(move || cycle(&s, 1))
+        };
+        both(&s, 2, 1);
+        single.join().unwrap();
+        s.balance(4);
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+    });
+}
+
+#[test]
+fn loom_a_joint_request_and_a_single_permit() {
+    preempted(2, || {
+        let s = Shared::with_permits(1);
+        let single = {
+            let s = s.clone();
+            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
+        };
+        both(&s, 2, 1);
+        single.join().unwrap();
+        s.balance(4);
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+    });
+}
+
+#[test]
+fn loom_a_joint_request_that_dies_open_withholds_nothing() {
+    preempted(2, || {
+        let s = Shared::with_permits(1);
+        // Process 1 has taken both tentatively, and is killed before it came true.
+        let number = joint::begin(&s.joints[1]);
+        s.word.store(Word::new(1, 0).tentative(number, owner(1)).0, SeqCst);
+        let p = Process::new(&s, 1, 0);
+        join(&p);
+        let op = Op(0).next(Doing::Joint, 1, 0);
+        s.args[1].store(number as u64, SeqCst);
+        s.ops[1].store(op.0, SeqCst);
+        let w = s.permits().count.load();
+        assert!(count::carry_out(&s.permits().count, w, 1, op, -1, 0));
+        let others = [2, 3].map(|slot| {
+            let s = s.clone();
+            loom::thread::spawn(move || if slot == 2 { cycle(&s, 2) } else { borrow(&s, 3, 1, 0) })
+        });
+        s.die(1);
+        for o in others {
+            o.join().unwrap();
+        }
+        s.balance(4);
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+    });
+}
+
+#[test]
+fn loom_limits_change_under_those_who_ask() {
+    bounded(|| {
+        let s = Shared::with_permits(2);
+        let other = {
+            let s = s.clone();
+            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
+        };
+        let p = Process::new(&s, 2, 0);
+        join(&p);
+        let to_one = |b: Bounds, _: i32| Ok::<_, ()>((b.changed(1, 1), -1));
+        assert_eq!(permits::change(&s.permits(), &p, 2, to_one), Ok(true));
+        other.join().unwrap();
+        s.balance(4);
+        assert_eq!(Count(s.count.load(SeqCst)).free(), 1);
+    });
 }
 
 /// Owns it, touches what only owners may touch.
@@ -134,11 +510,11 @@ fn cycle(s: &Shared, slot: u32) {
 }
 
 fn leave(s: &Shared, slot: u32) {
-    assert!(protocol::release(&Process { shared: s, slot, now: 0 }, &s.words(), owner(slot), false));
+    assert!(protocol::release(&Process::new(s, slot, 0), &s.words(), owner(slot), false));
 }
 
 fn enter(s: &Shared, slot: u32, now: u64) {
-    let mut p = Process { shared: s, slot, now };
+    let mut p = Process::new(s, slot, now);
     assert_eq!(protocol::acquire(&mut p, &s.words(), owner(slot), Limit::Never), Ok(Outcome::Owned));
     s.inside.with_mut(|p| {
         // SAFETY: only the owner of the semaphore is here; loom would report a second one.
@@ -147,8 +523,13 @@ fn enter(s: &Shared, slot: u32, now: u64) {
 }
 
 fn bounded(f: impl Fn() + Sync + Send + 'static) {
+    preempted(3, f);
+}
+
+/// For the longer ones: every interleaving with at most so many switches that nothing forces.
+fn preempted(bound: usize, f: impl Fn() + Sync + Send + 'static) {
     let mut b = loom::model::Builder::new();
-    b.preemption_bound = Some(3);
+    b.preemption_bound = Some(bound);
     b.check(f);
 }
 

@@ -22,6 +22,11 @@ pub fn claimant() -> u32 {
     (word() >> 32) as u32
 }
 
+/// Whether the calling thread owns nothing.
+pub fn owns_nothing() -> bool {
+    THREAD.get() as u32 == 0
+}
+
 /// The thread owns one more; its number.
 #[inline(always)]
 pub fn take_one() -> u32 {

@@ -34,6 +34,23 @@ pub fn adopt(map: &Map, slot: u32) {
     }
 }
 
+/// What a wait is like.
+#[derive(Clone, Copy, Debug)]
+pub struct Waits {
+    pub since: u64,
+    pub permits: u32,
+    pub flags: u32,
+    /// The first record of the same wait + 1; None: this one.
+    pub group: Option<u32>,
+}
+
+/// It ends by itself.
+pub const DEADLINE: u32 = 1;
+/// It waits for any of several.
+pub const ANY: u32 = 2;
+/// It waits for all of several.
+pub const ALL: u32 = 4;
+
 /// A record that this thread uses for one wait; given back when dropped.
 pub struct Record<'a> {
     pub index: u32,
@@ -66,13 +83,15 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Says that the claimant waits for the target since `since`.
-    pub fn publish(&self, me: Owner, claimant: u32, target: u64, since: u64, permits: u32, has_deadline: bool) {
+    /// Says what the claimant waits for, since when.
+    pub fn publish(&self, me: Owner, claimant: u32, target: u64, wait: Waits) {
         let w = self.waiter;
         w.who.store((me.bits() as u64) << 32 | claimant as u64, Relaxed);
-        w.since.store(since, Relaxed);
-        w.permits.store(permits, Relaxed);
-        w.flags.store(has_deadline as u32, Relaxed);
+        w.since.store(wait.since, Relaxed);
+        w.seen.store(wait.since, Relaxed);
+        w.permits.store(wait.permits, Relaxed);
+        w.flags.store(wait.flags, Relaxed);
+        w.group.store(wait.group.unwrap_or(self.index + 1), Relaxed);
         w.target.store(target, SeqCst);
     }
 }

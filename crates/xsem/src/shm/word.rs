@@ -1,27 +1,31 @@
 //! The word of a semaphore: who owns it, in one atomic step.
 //!
 //! ```text
-//!  63            32 31        17 16      6  5    4    3    2    1    0
-//! +----------------+------------+---------+----+----+----+----+----+----+
-//! |  generation of |  member's  |  slot   | IN | CL | JO | RE | MA | WA |
-//! |  the cell      | generation |         |    |    |    |    |    |    |
-//! +----------------+------------+---------+----+----+----+----+----+----+
-//!                  |<--------- low half: the futex word --------------->|
+//!  63            32 31        19 18     8  7    6    5    4    3    2    1    0
+//! +----------------+------------+---------+----+----+----+----+----+----+----+----+
+//! |  generation of |  member's  |  slot   | DR | TE | IN | CL | JO | RE | MA | WA |
+//! |  the cell      | generation |         |    |    |    |    |    |    |    |    |
+//! +----------------+------------+---------+----+----+----+----+----+----+----+----+
+//!                  |<--------- low half: the futex word ----------------------->|
 //! ```
 //!
 //! The high half is constant for the life of a semaphore, so a handle to a removed one can never acquire its successor,
 //! and a release with sleepers can set the whole low half and wake in one system call (FUTEX_WAKE_OP takes a constant of
-//! eleven bits: that is why the flags are at the bottom).
+//! eleven bits: that is why the flags are at the bottom). The exception is TENTATIVE: there the high half is the number of
+//! the joint request, so that no two such words are ever alike; the cell's generation is in its `next` then.
 //!
-//! | owner field | JO | CL | meaning |
-//! |---|---|---|---|
-//! | 0 | 0 | 0 | FREE (generation above 0), or a cell that was never used (generation 0) |
-//! | slot 1, generation 0 | 0 | 0 | EMPTY: no semaphore lives here |
-//! | slot 2, generation 0 | 0 | 0 | REMOVED: the name is gone, the cell is being unlinked; anybody may finish |
-//! | a member | 1 | 1 | CREATING: being built by that member; FREE as soon as it is linked, by whoever sees it |
-//! | a member | 0 | 0 | OWNED |
-//! | a member | 1 | 0 | OWNED, and others may share the claim: look at the members' join fields before it ends |
-//! | a member | 0 | 1 | OWNED, its release has begun: nobody may join any more |
+//! | owner field | TE | JO | CL | meaning |
+//! |---|---|---|---|---|
+//! | 0 | 0 | 0 | 0 | FREE (generation above 0), or a cell that was never used (generation 0) |
+//! | 0 | 0 | 1 | 0 | FREE, and somebody has opened it since a removal began (ephemeral names) |
+//! | slot 1, generation 0 | 0 | 0 | 0 | EMPTY: no semaphore lives here |
+//! | slot 2, generation 0 | 0 | 0 | 0 | REMOVED: the name is gone, the cell is being unlinked; anybody may finish |
+//! | slot 3, generation 0 | 0 | 0 | 0 | MOVED: its owner was evicted; the semaphore goes on in another cell |
+//! | a member | 0 | 1 | 1 | CREATING: being built by that member; FREE as soon as it is linked, by whoever sees it |
+//! | a member | 0 | 0 | 0 | OWNED |
+//! | a member | 0 | 1 | 0 | OWNED, and others may share the claim: look at the members' join fields before it ends |
+//! | a member | 0 | 0 | 1 | OWNED, its release has begun: nobody may join any more |
+//! | a member | 1 | 0 | 0 | TENTATIVE: free or owned, as the member's joint request with this number says |
 //!
 //! | flag | set by | means | cleared by |
 //! |---|---|---|---|
@@ -31,6 +35,8 @@
 //! | JO joined | a joiner, after it published its join | see above | the owner or a taker, before it scans |
 //! | CL closing | the owner | see above | the release |
 //! | IN inherited | who passes the claim to an heir | the owner did not acquire it: it was passed on | every end of the claim |
+//! | TE tentative | a joint request | see above | whoever settles it |
+//! | DR drained | who drains it | newcomers are refused (102) | who reopens it |
 
 /// Somebody sleeps on the word.
 pub const WAITERS: u32 = 1;
@@ -44,12 +50,17 @@ pub const JOINED: u32 = 1 << 3;
 pub const CLOSING: u32 = 1 << 4;
 /// The owner shares the claim and has it from a previous owner.
 pub const INHERITED: u32 = 1 << 5;
+/// A joint request has it, perhaps.
+pub const TENTATIVE: u32 = 1 << 6;
+/// New requests are refused.
+pub const DRAINED: u32 = 1 << 7;
 
-const FLAGS: u32 = 0x3f;
-const SLOT_SHIFT: u32 = 6;
-const GEN_SHIFT: u32 = 17;
+const FLAGS: u32 = 0xff;
+const SLOT_SHIFT: u32 = 8;
+const GEN_SHIFT: u32 = 19;
 const EMPTY: u32 = 1 << SLOT_SHIFT;
 const REMOVED: u32 = 2 << SLOT_SHIFT;
+const MOVED: u32 = 3 << SLOT_SHIFT;
 const CREATING: u32 = JOINED | CLOSING;
 
 /// Slots that the owner field can name.
@@ -58,7 +69,7 @@ pub const SLOTS: u32 = 1 << (GEN_SHIFT - SLOT_SHIFT);
 pub const GENERATIONS: u32 = (1 << (32 - GEN_SHIFT)) - 1;
 
 /// A member process: its slot, and which incarnation of the slot. Never 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Owner(u32);
 
 impl Owner {
@@ -100,8 +111,12 @@ pub enum State {
     Free,
     /// A member owns it.
     Owned(Owner),
+    /// A joint request of a member has it, perhaps.
+    Tentative(Owner),
     /// The name is gone.
     Removed,
+    /// Its owner was evicted, and it goes on elsewhere.
+    Moved,
     /// No operation makes this value: the memory is damaged.
     Damaged,
 }
@@ -124,6 +139,16 @@ impl Word {
     /// A semaphore whose name is gone.
     pub fn removed(generation: u32) -> Word {
         Word::new(generation, REMOVED)
+    }
+
+    /// A semaphore that goes on in another cell.
+    pub fn moved(generation: u32) -> Word {
+        Word::new(generation, MOVED)
+    }
+
+    /// The same semaphore in the hands of `owner`'s joint request of this number.
+    pub fn tentative(self, number: u32, owner: Owner) -> Word {
+        Word::new(number, owner.0 | self.flags() & (WAITERS | MARK | RESERVED | DRAINED) | TENTATIVE)
     }
 
     /// A semaphore that `by` is building.
@@ -174,15 +199,17 @@ impl Word {
     /// What it says.
     pub fn state(self) -> State {
         let field = self.low() & !FLAGS;
-        match (field, self.flags() & CREATING) {
+        match (field, self.flags() & (CREATING | TENTATIVE)) {
             (0, 0) if self.generation() == 0 => State::Empty,
-            (0, 0) => State::Free,
+            (0, 0 | JOINED) => State::Free,
             (EMPTY, 0) => State::Empty,
             (REMOVED, 0) => State::Removed,
+            (MOVED, 0) => State::Moved,
             (f, c) => match Owner::from_bits(f) {
                 Some(o) if c == CREATING => State::Creating(o),
-                Some(o) => State::Owned(o),
-                None => State::Damaged,
+                Some(o) if c == TENTATIVE => State::Tentative(o),
+                Some(o) if c & TENTATIVE == 0 => State::Owned(o),
+                _ => State::Damaged,
             },
         }
     }
@@ -219,6 +246,13 @@ mod tests {
             (Word::new(4, o.bits()), State::Owned(o)),
             (Word::new(4, o.bits() | JOINED | WAITERS), State::Owned(o)),
             (Word::new(4, o.bits() | CLOSING | MARK), State::Owned(o)),
+            (Word::moved(4), State::Moved),
+            (Word::new(4, JOINED | WAITERS), State::Free),
+            (Word::new(4, DRAINED), State::Free),
+            (Word::new(4, o.bits() | DRAINED | MARK), State::Owned(o)),
+            (Word::new(4, MARK | WAITERS).tentative(99, o), State::Tentative(o)),
+            (Word::new(4, o.bits() | TENTATIVE | CLOSING), State::Damaged),
+            (Word::new(4, CLOSING), State::Damaged),
             (Word::new(4, 5 << SLOT_SHIFT), State::Damaged),
             (Word::new(4, EMPTY | CLOSING), State::Damaged),
         ];

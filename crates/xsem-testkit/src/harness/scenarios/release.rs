@@ -9,9 +9,7 @@ fn gives_back(p: &Player<'_>, give: impl FnOnce(xsem::Guard<'_>) -> xsem::Result
     let held = p.acquire(&s);
     p.must_be_clean(&held);
     // It gives up its place in the books before the operation: at which instruction it ends is what is tested.
-    if let Err(other) = p.stage.leave(sys::own_pid()) {
-        p.violation(format_args!("{other} owned, too"));
-    }
+    p.leaves(0);
     p.stage.set(Flag::Owning);
     p.until(Flag::Go);
     p.begin();
@@ -106,10 +104,7 @@ impl Scenario for StoppedWaiter {
         case.until("the victim to own", Flag::Owning);
         let oldest = waiter(case);
         second_waiter(case);
-        sys::kill(oldest, libc::SIGSTOP);
-        while sys::threads(oldest).iter().any(|&t| sys::state(oldest, t) != Some('T')) {
-            sys::nap(20);
-        }
+        case.freeze(oldest);
         case.stage.put(Value::Dead, oldest as u64);
         case.stage.set(Flag::Go);
     }

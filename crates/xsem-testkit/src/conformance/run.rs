@@ -1,0 +1,115 @@
+//! Plays rows on engines.
+
+use super::{Row, Stage};
+use crate::lease::Faults;
+use crate::rig::{LeaseRig, MemoryRig, Rig, ShmRig};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+use xsem::Namespace;
+
+/// What the namespace of a scene is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Room for everything.
+    Usual,
+    /// Room for two names.
+    TwoNames,
+    /// Room for two members.
+    TwoMembers,
+}
+
+/// What came of a row on an engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// As the contract has it.
+    Ok,
+    /// Not so: what was seen.
+    Failed(String),
+    /// The engine cannot have it: why.
+    Not(&'static str),
+}
+
+/// Makes a rig in a setting, or says why the engine has no such setting.
+type Make = Box<dyn Fn(Setting) -> Result<Box<dyn Rig>, &'static str> + Send + Sync>;
+
+/// An engine to play on.
+pub struct Engine {
+    /// Its name.
+    pub name: &'static str,
+    make: Make,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl Engine {
+    /// An engine whose rigs are made by this.
+    pub fn new(
+        name: &'static str,
+        make: impl Fn(Setting) -> Result<Box<dyn Rig>, &'static str> + Send + Sync + 'static,
+    ) -> Engine {
+        Engine { name, make: Box::new(make) }
+    }
+}
+
+/// The three engines. `worker`: the program of the shared-memory engine's actors.
+pub fn engines(worker: PathBuf) -> Vec<Engine> {
+    let memory = |setting| match setting {
+        Setting::Usual => Ok(Box::new(MemoryRig::new().expect("memory opens")) as Box<dyn Rig>),
+        Setting::TwoNames => Err("names are kept in a map of this process, which grows"),
+        Setting::TwoMembers => Err("one process is all there is, so members are not limited"),
+    };
+    let shm = move |setting| {
+        let builder = match setting {
+            Setting::Usual => Namespace::builder(),
+            Setting::TwoNames => Namespace::builder().max_semaphores(2),
+            Setting::TwoMembers => Namespace::builder().max_members(2),
+        };
+        Ok(Box::new(ShmRig::new(&worker, builder).expect("shared memory opens")) as Box<dyn Rig>)
+    };
+    let delays = Faults { delay: Duration::from_micros(500), event_delay: Duration::from_micros(500), ..Faults::NONE };
+    let lease = move |setting| match setting {
+        Setting::Usual => Ok(Box::new(LeaseRig::new(1, delays)) as Box<dyn Rig>),
+        _ => Err("a store has no tables of a fixed size"),
+    };
+    vec![Engine::new("memory", memory), Engine::new("shm", shm), Engine::new("lease", lease)]
+}
+
+/// Plays one row on one engine. A scene that hangs is left behind; it fails.
+pub fn run(row: &Row, engine: &Engine) -> Outcome {
+    let rig = match (engine.make)(row.setting) {
+        Ok(rig) => rig,
+        Err(why) => return Outcome::Not(why),
+    };
+    let (tell, told) = channel();
+    let scene = row.scene;
+    std::thread::Builder::new()
+        .name("scene".to_owned())
+        .spawn(move || {
+            let played = catch_unwind(AssertUnwindSafe(|| {
+                let mut stage = Stage::new(rig);
+                scene(&mut stage);
+                stage.end();
+            }));
+            let outcome = match played {
+                Ok(()) => Outcome::Ok,
+                Err(panic) => Outcome::Failed(text(&*panic)),
+            };
+            let _ = tell.send(outcome);
+        })
+        .expect("a thread can be started");
+    told.recv_timeout(HANGS).unwrap_or_else(|_| Outcome::Failed(format!("it hangs (for {} s)", HANGS.as_secs())))
+}
+
+/// Longer than any actor may take for an answer.
+const HANGS: Duration = Duration::from_secs(45);
+
+fn text(panic: &(dyn std::any::Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().cloned();
+    said.or_else(|| panic.downcast_ref::<&str>().map(|s| (*s).to_owned())).unwrap_or_else(|| "it panicked".to_owned())
+}

@@ -1,0 +1,125 @@
+//! Draining: no new requests, and a wait until everybody who is there has ended.
+
+use super::client::error;
+use super::commit::Trouble;
+use super::deadlock;
+use super::engine::LeaseEngine;
+use super::record::{Drain, Id, Party};
+use super::refusal::endless;
+use super::request::{LOOK, is_over};
+use super::session::{RECORDS, SESSIONS};
+use super::store::Event;
+use super::view;
+use super::world::{Stop, World};
+use std::time::{Duration, Instant};
+use xsem::engine::{Request, Until};
+use xsem::{Code, Error, Name, Result};
+
+impl LeaseEngine {
+    /// Refuses new requests until somebody reopens it; returns when nobody is left, or says who is and opens it again.
+    pub fn drain_until(&self, name: &Name, request: &Request<'_>) -> Result<()> {
+        let (op, client) = (self.client.next_op(), &self.client);
+        let key = format!("{RECORDS}{name}");
+        let wanted = |e: &Event| e.key == key || e.key.starts_with(SESSIONS) && e.now.is_none();
+        let only = || [name.as_str().to_owned()];
+        loop {
+            let ((session, done), revision) = client.steadily_at("drain", only(), |w, session, _| {
+                let by = Party { id: Id { session: session.id, op }, claimant: request.claimant, who: client.who() };
+                let deadline = request.until != Until::Forever;
+                let drain = Drain { by, deadline, order: w.revision, done: false };
+                Ok((session.clone(), self.begin_drain(w, name, drain)?))
+            })?;
+            if done {
+                return Ok(());
+            }
+            let (by, mut next, mut look) = (Id { session: session.id, op }, revision + 1, Instant::now());
+            // When the session ends, the drain does: it begins again.
+            let alive = || session.is_alive(&client.clock);
+            while alive() {
+                let mut end = is_over(request).map(|code| undrained(name, code));
+                if end.is_none() && request.until == Until::Forever && Instant::now() >= look {
+                    look = Instant::now() + LOOK;
+                    let cycle = client.load_all(&|| true).ok().and_then(|w| deadlock::cycle(&w, by));
+                    end = cycle.filter(|c| c.is_youngest).map(|c| endless(&c));
+                }
+                let looked = client.transact(&session, only(), &|| !alive(), |w| match &mut end {
+                    Some(_) if w.alive.is_none() => Err(Stop::Fresh),
+                    Some(e) => self.end_drain(w, name, by, e).map(Err),
+                    None if w.alive.is_none() => Err(Stop::Fresh),
+                    None => {
+                        w.settle()?;
+                        self.drained(w, name, by).map(Ok)
+                    }
+                });
+                match looked {
+                    Ok((Ok(true) | Err(true), _)) => return Ok(()),
+                    Ok((Err(false), _)) => return end.map_or(Ok(()), Err),
+                    Ok((Ok(false), revision)) => next = next.max(revision + 1),
+                    Err(Trouble::Refused(e)) => return Err(e),
+                    Err(Trouble::Killed) => return Err(error(Trouble::Killed, "the drain")),
+                    Err(_) => break,
+                }
+                // The wait is short, so that a deadline or a cancel token is seen.
+                while is_over(request).is_none() && alive() {
+                    match client.link.watch(next, Duration::from_millis(5), &wanted) {
+                        Ok(Ok((events, then))) if events.is_empty() => next = then,
+                        _ => break,
+                    }
+                }
+            }
+            if let Some(code) = is_over(request) {
+                return Err(undrained(name, code));
+            }
+        }
+    }
+
+    /// Whether a drain by this request has ended: 95 when somebody reopened it.
+    fn drained(&self, w: &World, name: &Name, by: Id) -> std::result::Result<bool, Stop> {
+        let Some(rec) = w.get(name.as_str()) else { return Ok(true) };
+        match &rec.drain {
+            Some(d) if d.by.id == by => Ok(d.done),
+            _ => Err(Error::new(Code::Interrupt, format!("`{name}` was reopened while it was being drained"))
+                .of(name.as_str())
+                .into()),
+        }
+    }
+
+    /// Begins a drain, or goes on with it after its session has ended. True: it is over.
+    fn begin_drain(&self, w: &mut World, name: &Name, drain: Drain) -> std::result::Result<bool, Stop> {
+        if w.alive.is_none() {
+            return Err(Stop::Fresh);
+        }
+        let Some(rec) = w.get_mut(name.as_str()) else { return Err(self.missing(name).into()) };
+        match &rec.drain {
+            Some(d) if d.done => return Ok(true),
+            Some(d) if d.by.id != drain.by.id => {
+                let rec = rec.clone();
+                return Err(self.in_use(name, &rec, w, "is being drained by somebody already").into());
+            }
+            _ => rec.drain = Some(drain.clone()),
+        }
+        w.settle()?;
+        self.drained(w, name, drain.by.id)
+    }
+
+    /// Opens it again, since the drain is over, and adds to the error who is left. True: nobody was, in the last moment.
+    fn end_drain(&self, w: &mut World, name: &Name, by: Id, e: &mut Error) -> std::result::Result<bool, Stop> {
+        w.settle()?;
+        if self.drained(w, name, by)? {
+            return Ok(true);
+        }
+        if let Some(rec) = w.get_mut(name.as_str()) {
+            rec.drain = None;
+        }
+        let Some(rec) = w.get(name.as_str()) else { return Ok(true) };
+        let (holders, waiters) = (view::holders(rec, w.alive.as_ref()), view::waiters(rec, w.alive.as_ref(), None));
+        let told = std::mem::replace(e, Error::new(Code::SemTimeout, ""));
+        *e = told.held_by(holders).behind(waiters);
+        Ok(false)
+    }
+}
+
+fn undrained(name: &Name, code: Code) -> Error {
+    let what = if code == Code::Interrupt { "the drain was cancelled" } else { "it was not drained in time" };
+    Error::new(code, format!("`{name}` is open again: {what}")).of(name.as_str())
+}

@@ -1,0 +1,242 @@
+//! Some records at one revision, what one transaction makes of them, and who gets what.
+//!
+//! The rule by which permits pass on is here and nowhere else: whoever changes records [`settle`](World::settle)s them
+//! before it writes them, so what is stored never leaves somebody waiting who could be served. A releaser thus hands over in
+//! the transaction in which it releases; nobody has to wake up and compete.
+
+use super::death::Why;
+use super::record::{Entry, Id, Record, Ticket, Who, Wish};
+use std::collections::{BTreeMap, BTreeSet};
+use xsem::Error;
+
+/// The sessions that live, and who they are.
+pub type People = BTreeMap<u64, Who>;
+
+/// Why a transaction's body did not come to its end.
+#[derive(Debug)]
+pub enum Stop {
+    /// These records are needed, too.
+    Need(Vec<String>),
+    /// What is remembered does not do: it must be read.
+    Fresh,
+    /// It must not be: nothing is written.
+    Refuse(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(e: Error) -> Stop {
+        Stop::Refuse(e)
+    }
+}
+
+/// One record: as it was read, and as it shall be.
+#[derive(Clone, Debug)]
+pub struct Slot {
+    /// As it was read; `None`: there was none.
+    pub before: Option<Record>,
+    /// The change that wrote it; 0: there was none.
+    pub modified: u64,
+    /// The change that created it: which of the semaphores that have had this name.
+    pub created: u64,
+    /// As it shall be.
+    pub after: Option<Record>,
+}
+
+/// Records at one revision.
+#[derive(Debug)]
+pub struct World {
+    /// By name.
+    pub slots: BTreeMap<String, Slot>,
+    /// The sessions that live; `None` when that is not known here (then nobody is swept away, and those who are granted
+    /// something are compared in the transaction).
+    pub alive: Option<People>,
+    /// The store's revision when it was read.
+    pub revision: u64,
+    /// Wall-clock milliseconds.
+    pub now: u64,
+    /// Sessions that were granted something.
+    pub served: BTreeSet<u64>,
+}
+
+impl World {
+    /// The record of this name, if it is loaded and there.
+    pub fn get(&self, name: &str) -> Option<&Record> {
+        self.slots.get(name)?.after.as_ref()
+    }
+
+    /// The same, to be changed.
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut Record> {
+        self.slots.get_mut(name)?.after.as_mut()
+    }
+
+    /// Takes out what belongs to sessions that have ended.
+    pub fn sweep(&mut self) {
+        let Some(alive) = &self.alive else { return };
+        for slot in self.slots.values_mut() {
+            let Some(rec) = &mut slot.after else { continue };
+            sweep(rec, alive, self.now);
+            if rec.ephemeral && rec.openers.is_empty() && rec.is_clear() {
+                slot.after = None;
+            }
+        }
+    }
+
+    /// Puts a ticket at the end of the queues of all that it is for.
+    pub fn enqueue(&mut self, ticket: &Ticket) {
+        let names: BTreeSet<&str> = ticket.list.iter().map(|e| e.name.as_str()).collect();
+        for name in names {
+            if let Some(rec) = self.get_mut(name) {
+                rec.queue.push(ticket.clone());
+            }
+        }
+    }
+
+    /// Takes a ticket out of all queues that are loaded.
+    pub fn dequeue(&mut self, id: Id) {
+        self.slots.values_mut().filter_map(|s| s.after.as_mut()).for_each(|r| r.queue.retain(|t| t.party.id != id));
+    }
+
+    /// Grants all that can be granted.
+    pub fn settle(&mut self) -> Result<(), Stop> {
+        let mut dirty: BTreeSet<String> = self.slots.keys().cloned().collect();
+        while let Some(name) = dirty.pop_first() {
+            while let Some((ticket, entry)) = self.next(&name)? {
+                self.serve(&ticket, entry);
+                dirty.extend(ticket.list.into_iter().map(|e| e.name));
+            }
+            if let Some(rec) = self.get_mut(&name)
+                && rec.is_clear()
+                && let Some(drain) = &mut rec.drain
+            {
+                drain.done = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first in the queue of `name` that can be served, and with which entry of its list (`None`: all).
+    fn next(&self, name: &str) -> Result<Option<(Ticket, Option<usize>)>, Stop> {
+        let Some(rec) = self.get(name) else { return Ok(None) };
+        let mut blocked = false;
+        for t in &rec.queue {
+            // Another level of one's own claim takes nothing from those who stand before.
+            if blocked && t.list.iter().all(|e| e.nests.is_none()) {
+                continue;
+            }
+            // Most often the permits are not there, and the other records need not be known.
+            let mut here = false;
+            for e in t.list.iter().filter(|e| e.name == name) {
+                here |= self.fits(t, e)?;
+            }
+            if here && t.list.iter().any(|e| !self.slots.contains_key(&e.name)) {
+                // All of its queues, which it leaves when it is served.
+                return Err(need(t));
+            }
+            match t.wish {
+                Wish::All if here && self.fit_all(t)? => return Ok(Some((t.clone(), None))),
+                Wish::All => {}
+                Wish::One | Wish::Any if here => {
+                    for (i, e) in t.list.iter().enumerate() {
+                        if self.fits(t, e)? {
+                            return Ok(Some((t.clone(), Some(i))));
+                        }
+                    }
+                }
+                // What comes back is kept for it, however much it wants; unless that is more than there may be.
+                Wish::One | Wish::Any => blocked |= blocks(rec, t, name),
+            }
+        }
+        Ok(None)
+    }
+
+    fn fit_all(&self, t: &Ticket) -> Result<bool, Stop> {
+        for e in &t.list {
+            if !self.fits(t, e)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether an entry of a ticket could be granted now: permits are free, and nobody stands before it for whom they are
+    /// kept.
+    fn fits(&self, t: &Ticket, e: &Entry) -> Result<bool, Stop> {
+        let Some(slot) = self.slots.get(&e.name) else {
+            return Err(need(t));
+        };
+        let Some(rec) = &slot.after else { return Ok(false) };
+        if e.nests.is_some_and(|outer| rec.claim_of(outer).is_some()) {
+            return Ok(true);
+        }
+        let before = rec.queue.iter().take_while(|other| other.party.id != t.party.id);
+        Ok(rec.free() >= e.permits && before.into_iter().all(|other| !blocks(rec, other, &e.name)))
+    }
+
+    /// Gives a ticket what it waits for, and takes it out of the queues.
+    fn serve(&mut self, t: &Ticket, entry: Option<usize>) {
+        let now = self.now;
+        let wanted = t.list.iter().enumerate().filter(|(i, _)| entry.is_none_or(|chosen| chosen == *i));
+        for (_, e) in wanted {
+            if let Some(rec) = self.get_mut(&e.name) {
+                match e.nests.and_then(|outer| rec.claim_of(outer)) {
+                    Some(at) => rec.claims[at].depth += 1,
+                    None => rec.grant(t, e.permits, now),
+                }
+            }
+        }
+        self.dequeue(t.party.id);
+        self.served.insert(t.party.id.session);
+    }
+}
+
+fn need(t: &Ticket) -> Stop {
+    Stop::Need(t.list.iter().map(|e| e.name.clone()).collect())
+}
+
+/// Whether those behind this ticket in the queue of `name` have to wait for it. Who wants several at one instant does not
+/// keep others from any of them meanwhile: that would be holding them.
+fn blocks(rec: &Record, t: &Ticket, name: &str) -> bool {
+    t.wish != Wish::All && t.list.iter().any(|e| e.name == name && e.permits <= rec.limit)
+}
+
+fn sweep(rec: &mut Record, alive: &People, now: u64) {
+    rec.queue.retain(|t| alive.contains_key(&t.party.id.session));
+    rec.openers.retain(|o| alive.contains_key(&o.session));
+    if rec.drain.as_ref().is_some_and(|d| !d.done && !alive.contains_key(&d.by.id.session)) {
+        rec.drain = None;
+    }
+    let is_dead = |p: &super::record::Party| !alive.contains_key(&p.id.session);
+    while let Some((at, party)) = rec.claims.iter().enumerate().find_map(|(i, c)| Some((i, c.parties.iter().position(is_dead)?)))
+    {
+        rec.bury(at, party, Why::Ended, now);
+        rec.leave(at, party, now);
+    }
+}
+
+/// The entries that were granted, each with its claim; `None` for one that somebody has ended since.
+pub type Got = Vec<(usize, Option<Id>)>;
+
+/// What a request has got, by now: `None` while it waits. Afterwards the entries that were granted, each with the claim; or
+/// `None` for one that somebody has ended since.
+///
+/// A ticket leaves the queues in three ways: it is granted, its own client takes it out, its session ends. So for a client
+/// that has not taken it out, and whose session lives, a ticket that is gone was granted.
+pub fn outcome<'a>(ticket: &Ticket, record: impl Fn(&str) -> Option<&'a Record>) -> Option<Got> {
+    let id = ticket.party.id;
+    if ticket.list.iter().any(|e| record(&e.name).is_some_and(|r| r.waits(id))) {
+        return None;
+    }
+    let claim = |e: &Entry| {
+        let rec = record(&e.name)?;
+        let own = rec.claim_of(id).filter(|at| rec.claims[*at].permits == e.permits).map(|_| id);
+        own.or_else(|| e.nests.filter(|outer| rec.claim_of(*outer).is_some()))
+    };
+    let all = ticket.list.iter().map(claim).enumerate();
+    if ticket.wish == Wish::All {
+        return Some(all.collect());
+    }
+    // Its own claim first: an entry that nests only counts where nothing else was granted.
+    let all: Vec<_> = all.collect();
+    let at = all.iter().position(|(_, c)| *c == Some(id)).or_else(|| all.iter().position(|(_, c)| c.is_some()));
+    Some(at.map(|at| all[at]).into_iter().collect())
+}

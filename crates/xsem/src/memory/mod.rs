@@ -1,0 +1,52 @@
+//! The engine inside one process: `memory:` is a fresh namespace that only this handle leads to, `memory:NAME` is shared
+//! by all who open it in this process, and lives as long as the process does.
+//!
+//! It is for tests, for programs that want the same semaphores between their threads, and as the reference of what an
+//! engine does. It keeps the whole contract but what only several processes can show: its one session is this process.
+//!
+//! | file | what |
+//! |---|---|
+//! | `state` | the state machine: what it keeps |
+//! | `names` | sessions, names, handles |
+//! | `request` | asking for claims, and giving up |
+//! | `order` | who gets what next |
+//! | `claims` | granting, giving back, credit, slots, shared claims |
+//! | `deaths` | claims that end otherwise: threads, sessions, eviction |
+//! | `drain` | closing a semaphore to new requests |
+//! | `cycles` | its deadlocks, for `graph` |
+//! | `report` | what people ask about |
+//! | `refusals` | the errors, in one place |
+//! | `shared` | the state machine under one lock, and threads that sleep for it |
+//! | `engine` | the engine and its objects on top of that |
+//! | `threads` | what threads leave when they end |
+//! | `process` | what this process is called |
+//!
+//! The state machine has no threads, no clock and no I/O: time is passed in, and it may have any number of sessions. So it
+//! also serves as the store of a simulated network.
+//!
+//! # After a fork
+//! A forked child has a copy of what there was, and nobody to share it with: claims that its parent held are still held,
+//! and if another thread was inside the engine at that instant, the lock is never free again. Do not use a `memory:`
+//! namespace in a forked child before it has called `exec`.
+
+mod claims;
+mod cycles;
+mod deaths;
+mod drain;
+mod engine;
+mod names;
+mod order;
+mod process;
+mod refusals;
+mod report;
+mod request;
+mod shared;
+mod slots;
+mod state;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+pub use engine::MemoryEngine;
+pub use request::{Answer, Ask, GiveUp, Patience};
+pub use state::{Now, State, Who};

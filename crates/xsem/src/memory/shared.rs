@@ -1,0 +1,143 @@
+//! The state machine under one lock, and threads that sleep for it.
+//!
+//! Every operation takes the lock, lets the state machine run to its end, and wakes whose wait has come to an end. A
+//! sleeper has a word of its own, so nobody wakes for nothing; it sleeps on that and on its cancel token at once.
+
+use super::process::{self, MAX_LABEL, shorten};
+use super::request::{Answer, Ask, GiveUp, Patience};
+use super::state::{Now, State, Who};
+use super::threads;
+use crate::claim::{Cause, Wants};
+use crate::deadline::{now, realtime};
+use crate::engine::{Grant, Request, Until};
+use crate::error::Result;
+use crate::shm::futex::{self, Watch, Woke};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// A namespace.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub url: String,
+    /// The one session: this process.
+    pub session: u64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    state: State,
+    /// The words of those who sleep: not 0 any more when the wait has come to an end.
+    sleepers: HashMap<u64, Arc<AtomicU32>>,
+}
+
+impl Shared {
+    pub fn new(url: String, max_semaphores: u32) -> Arc<Shared> {
+        let mut state = State::new(&url, max_semaphores as usize);
+        let session = state.begin_session(process::this());
+        Arc::new(Shared { url, session, inner: Mutex::new(Inner { state, sleepers: HashMap::new() }) })
+    }
+
+    /// Runs an operation, and wakes whose wait it has ended.
+    fn with<T>(&self, f: impl FnOnce(&mut Inner, Now) -> T) -> T {
+        // A panic in here would be a fault of the engine; what it left is the best that there is.
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = f(&mut inner, Now { mono: now(), wall: realtime() });
+        let ended = inner.state.ended();
+        let words: Vec<_> = ended.iter().filter_map(|id| inner.sleepers.remove(id)).collect();
+        drop(inner);
+        for word in words {
+            word.store(1, Ordering::Release);
+            futex::wake_private_all(&word);
+        }
+        result
+    }
+
+    pub fn state<T>(&self, f: impl FnOnce(&mut State, Now) -> T) -> T {
+        self.with(|inner, now| f(&mut inner.state, now))
+    }
+
+    /// A thread of this process has ended.
+    pub fn thread_ended(&self, claimant: u32) {
+        let who = Who { session: self.session, claimant };
+        self.state(|s, now| s.claimant_ended(who, Cause::ThreadEnded, now));
+    }
+
+    pub fn who(self: &Arc<Self>, request: &Request<'_>) -> Who {
+        if request.claimant != 0 && request.claimant == crate::shm::claimant() {
+            threads::uses(self);
+        }
+        Who { session: self.session, claimant: request.claimant }
+    }
+
+    /// Starts something that may have to wait, and waits for it.
+    pub fn wait(
+        &self,
+        request: &Request<'_>,
+        start: impl FnOnce(&mut State, Now) -> Result<Answer>,
+    ) -> Result<Vec<(usize, Grant)>> {
+        let word = Arc::new(AtomicU32::new(0));
+        let answer: Result<Answer> = self.with(|inner, now| {
+            let answer = start(&mut inner.state, now)?;
+            if let Answer::Waits(id) = answer {
+                inner.sleepers.insert(id, Arc::clone(&word));
+            }
+            Ok(answer)
+        });
+        let id = match answer? {
+            Answer::Granted(grants) => return Ok(grants),
+            Answer::Waits(id) => id,
+        };
+        let until = if let Until::Deadline(d) = request.until { Some(d) } else { None };
+        let mut gave_up = false;
+        loop {
+            let cancelled = gave_up || request.cancel.is_some_and(|c| c.is_cancelled());
+            let passed = until.is_some_and(|d| d.has_passed());
+            let over = self.with(|inner, now| {
+                // A grant that came first stands.
+                if let Some(outcome) = inner.state.outcome(id) {
+                    return Some(outcome);
+                }
+                let why = match (cancelled, passed) {
+                    (true, _) => GiveUp::Cancelled,
+                    (false, true) => GiveUp::TimedOut,
+                    (false, false) => return None,
+                };
+                inner.sleepers.remove(&id);
+                inner.state.give_up(id, why, now).map(Err)
+            });
+            if let Some(outcome) = over {
+                return outcome;
+            }
+            let own = Watch::private(&*word, 0);
+            let watches = [own, request.cancel.map_or(own, |c| Watch::private(&*c.0, 0))];
+            let n = if request.cancel.is_some() { 2 } else { 1 };
+            if futex::sleep(&watches[..n], until.map(|d| d.0)) == Woke::Signal
+                && let Some(f) = request.interrupted
+            {
+                gave_up = f.give_up();
+            }
+        }
+    }
+
+    /// Asks for claims, and waits for them.
+    pub fn ask(self: &Arc<Self>, wants: Wants, list: &[(u64, u32)], request: &Request<'_>) -> Result<Vec<(usize, Grant)>> {
+        let label = request.label.map(|l| shorten(l, MAX_LABEL));
+        let (who, patience) = (self.who(request), patience(request.until));
+        let ask = Ask { who, wants, list, patience, label: label.as_deref() };
+        let grants = self.wait(request, |s, now| s.ask(&ask, now))?;
+        if grants.iter().any(|(_, g)| g.died.is_some()) {
+            tracing::warn!(url = %self.url, "acquired; the previous owner died");
+        }
+        Ok(grants)
+    }
+}
+
+pub(super) fn patience(until: Until) -> Patience {
+    match until {
+        Until::Now => Patience::Now,
+        Until::Deadline(_) => Patience::Limited,
+        Until::Forever => Patience::Unlimited,
+    }
+}

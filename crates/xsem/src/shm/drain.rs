@@ -1,0 +1,255 @@
+//! Draining: new requests are refused until somebody reopens the semaphore, and whoever drains it waits for the others.
+//!
+//! The flag in the semaphore's word refuses; `Cold::drain` says whose flag that is (`state << 32 | owner`):
+//!
+//! | state | means | the flag |
+//! |---|---|---|
+//! | 0 | open | is not set, or is being cleared |
+//! | DRAINING | its owner waits for the others to end | stands while that owner lives |
+//! | DONE | drained | stands |
+//! | OPENING | its owner clears the flag, and then the state | does not stand |
+//!
+//! Whoever meets a flag that does not stand, because its owner is dead, goes on as if it were not there, and clears it.
+
+use super::count::{self, DRAINED as COUNT_DRAINED};
+use super::inspect;
+use super::layout::Cold;
+use super::members::Life;
+use super::object::{ShmExclusive, limit};
+use super::protocol::{Limit, Watching, World};
+use super::sleep::{self, Spot};
+use super::word::{CLOSING, DRAINED, Owner, State, WAITERS};
+use super::world::ShmWorld;
+use crate::deadline::now;
+use crate::engine::Request;
+use crate::error::{Code, Error, Result};
+use crate::sync::Ordering::*;
+
+const DRAINING: u64 = 1 << 32;
+const DONE: u64 = 2 << 32;
+const OPENING: u64 = 3 << 32;
+
+fn owner(state: u64) -> Option<Owner> {
+    Owner::from_bits(state as u32)
+}
+
+fn is_alive(sem: &ShmExclusive, state: u64) -> bool {
+    owner(state).is_some_and(|o| sem.arena.members.life(&sem.arena.map, o) == Life::Alive)
+}
+
+/// Whether a flag that was seen stands. Clears it if not.
+pub fn stands(sem: &ShmExclusive, me: Owner) -> bool {
+    let Some(cold) = sem.arena.map.cold(sem.index) else { return false };
+    let state = cold.drain.load(Acquire);
+    match state & !(u32::MAX as u64) {
+        DONE => true,
+        DRAINING if is_alive(sem, state) => true,
+        0 => false,
+        OPENING if is_alive(sem, state) => false,
+        _ => {
+            open(sem, cold, state, me);
+            false
+        }
+    }
+}
+
+/// Whether it is closed to new requests, for those who only look.
+pub fn is_closed(sem: &ShmExclusive) -> bool {
+    let state = sem.arena.map.cold(sem.index).map_or(0, |c| c.drain.load(Acquire));
+    match state & !(u32::MAX as u64) {
+        DONE => true,
+        DRAINING => is_alive(sem, state),
+        _ => false,
+    }
+}
+
+/// Clears the flag, if the state is still the one that was seen.
+fn open(sem: &ShmExclusive, cold: &Cold, seen: u64, me: Owner) {
+    let opening = OPENING | me.bits() as u64;
+    if cold.drain.compare_exchange(seen, opening, AcqRel, Relaxed).is_err() {
+        return;
+    }
+    set_flag(sem, false);
+    let _ = cold.drain.compare_exchange(opening, 0, AcqRel, Relaxed);
+}
+
+/// Sets or clears the flag in the word; false: the semaphore is gone.
+fn set_flag(sem: &ShmExclusive, on: bool) -> bool {
+    if !sem.is_exclusive() {
+        let words = sem.book().words();
+        loop {
+            let w = words.count.load();
+            if words.is_gone() || w.has(count::CLOSED) {
+                return false;
+            }
+            let to = w.with_flags(if on { w.flags() | COUNT_DRAINED } else { w.flags() & !COUNT_DRAINED });
+            if w == to || words.count.swap(w, to) {
+                return true;
+            }
+        }
+    }
+    loop {
+        let w = sem.load();
+        if w.generation() != sem.generation || !matches!(w.state(), State::Free | State::Owned(_)) {
+            return false;
+        }
+        let to = if on { w.with(DRAINED) } else { w.without(DRAINED) };
+        if w == to {
+            return true;
+        }
+        // A release that has begun sets the low half without looking: the flag would be lost.
+        if w.has(CLOSING) {
+            std::thread::yield_now();
+            continue;
+        }
+        if sem.cell().word.compare_exchange(w.0, to.0, AcqRel, Relaxed).is_ok() {
+            return true;
+        }
+    }
+}
+
+/// Lets requests in again. 102: somebody is just doing that.
+pub fn reopen(sem: &ShmExclusive, me: Owner) {
+    let Some(cold) = sem.arena.map.cold(sem.index) else { return };
+    let state = cold.drain.load(Acquire);
+    if state != 0 {
+        open(sem, cold, state, me);
+        // Who drains it finds that it is open.
+        super::futex::wake_all(super::futex::low(sem.futex()));
+    }
+}
+
+/// Drains it: refuses new requests and waits until nobody holds it or waits for it.
+pub fn drain(sem: &ShmExclusive, me: Owner, request: &Request<'_>) -> Result<()> {
+    let cold = sem.arena.map.ensure_cold(sem.index)?;
+    let mine = DRAINING | me.bits() as u64;
+    let name = sem.name().as_str();
+    loop {
+        let state = cold.drain.load(Acquire);
+        match state & !(u32::MAX as u64) {
+            0 | DONE => {}
+            _ if !is_alive(sem, state) => {
+                open(sem, cold, state, me);
+                continue;
+            }
+            DRAINING if owner(state) == Some(me) => return Err(busy(name, "is being drained by this process already")),
+            DRAINING => return Err(busy(name, "is being drained by somebody else")),
+            _ => return Err(busy(name, "is being opened again by somebody else")),
+        }
+        if cold.drain.compare_exchange(state, mine, AcqRel, Relaxed).is_ok() {
+            break;
+        }
+    }
+    let done = wait_for_the_others(sem, me, request, cold, mine);
+    match &done {
+        Ok(()) => {
+            if cold.drain.compare_exchange(mine, DONE, AcqRel, Relaxed).is_err() {
+                return Err(reopened(name));
+            }
+        }
+        Err(_) => open(sem, cold, mine, me),
+    }
+    done
+}
+
+fn busy(name: &str, what: &str) -> Error {
+    Error::new(Code::SemIsSet, format!("`{name}` {what}"))
+        .of(name)
+        .advice("wait for that, or reopen it: `xsem drain --reopen NAME`")
+}
+
+fn reopened(name: &str) -> Error {
+    Error::new(Code::Interrupt, format!("`{name}` was opened again while it was being drained")).of(name)
+}
+
+fn wait_for_the_others(sem: &ShmExclusive, me: Owner, request: &Request<'_>, cold: &Cold, mine: u64) -> Result<()> {
+    let world = ShmWorld::new(sem, me, Some(request));
+    let mut gave_up = false;
+    loop {
+        if !set_flag(sem, true) {
+            return Err(sem.stale());
+        }
+        if cold.drain.load(Acquire) != mine {
+            return Err(reopened(sem.name().as_str()));
+        }
+        // Armed first, then looked: what ends in between changes the word.
+        let Some((expect, busy)) = arm(sem, me) else { return Err(sem.stale()) };
+        let waiters = inspect::waiters_of(sem.arena, sem.index, sem.generation, None);
+        if busy.is_none() && waiters.is_empty() {
+            return Ok(());
+        }
+        let left = |code, text: String| {
+            Error::new(code, text)
+                .of(sem.name().as_str())
+                .held_by(inspect::holders(sem.arena, sem.index))
+                .behind(inspect::waiters_of(sem.arena, sem.index, sem.generation, None).into_iter().map(|(_, w)| w).collect())
+        };
+        let limit = limit(request);
+        let out_of_time = match limit {
+            Limit::Now => true,
+            Limit::At(t) => now() >= t,
+            Limit::Never => false,
+        };
+        if gave_up || world.is_cancelled() {
+            return Err(left(Code::Interrupt, format!("draining `{}` was cancelled; it is open again", sem.name())));
+        }
+        if out_of_time {
+            return Err(left(Code::SemTimeout, format!("`{}` is still in use; it is open again", sem.name()))
+                .advice("wait longer, or end those who use it (`xsem evict`)"));
+        }
+        // Waiters come and go without touching the word: a look now and then.
+        let look = now() + if waiters.is_empty() { 1_000_000_000 } else { 5_000_000 };
+        let until = if let Limit::At(t) = limit { look.min(t) } else { look };
+        let spot = Spot { word: sem.futex(), expect, watch: busy.unwrap_or(Watching::Nobody), book: sem.book() };
+        gave_up = sleep::on(sem.arena, me, &[spot], Some(request), Some(until));
+    }
+}
+
+/// Sees to it that the end of a claim wakes the caller: the futex value to sleep on, and whom to watch if somebody holds
+/// it. None: it is gone. Ends claims of the dead on the way.
+fn arm(sem: &ShmExclusive, me: Owner) -> Option<(u32, Option<Watching>)> {
+    if !sem.is_exclusive() {
+        let book = sem.book();
+        loop {
+            book.reclaim();
+            let words = book.words();
+            let w = book.settled();
+            if words.is_gone() || w.has(count::CLOSED) {
+                return None;
+            }
+            if w.has(count::PENDING) {
+                count::Ledger::wake_pending(&book, words.count.count);
+                continue;
+            }
+            let armed = w.with_flags(w.flags() | count::WAITERS);
+            if armed == w || words.count.swap(w, armed) {
+                let held = book.holds().next().is_some();
+                return Some((armed.low(), held.then_some(Watching::Holders(None))));
+            }
+        }
+    }
+    loop {
+        let w = sem.load();
+        if w.generation() != sem.generation {
+            return None;
+        }
+        let watch = match w.state() {
+            State::Free => None,
+            State::Owned(o) if o != me && sem.arena.members.life(&sem.arena.map, o) != Life::Alive => {
+                if sem.try_for(me, Limit::Now).ok()? == super::protocol::Outcome::Owned {
+                    sem.end(me, false);
+                } else {
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                continue;
+            }
+            State::Owned(o) if o == me => Some(Watching::Nobody),
+            State::Owned(o) => Some(Watching::One(o)),
+            _ => return None,
+        };
+        let armed = if watch.is_some() { w.with(WAITERS) } else { w };
+        if armed == w || sem.cell().word.compare_exchange(w.0, armed.0, AcqRel, Relaxed).is_ok() {
+            return Some((armed.low(), watch));
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The protocol's surroundings in shared memory.
+
+use super::count::{EntryWords, Ledger, Verdict};
+use super::deadlock::{self, Closed};
+use super::drain;
+use super::futex;
+use super::ledger::Book;
+use super::members::Life;
+use super::names;
+use super::object::ShmExclusive;
+use super::permits::{Reclaim, Reclaimed};
+use super::protocol::{Gate, Stuck, Takeover, Waiting, Watching, World};
+use super::sharing;
+use super::sleep::{self, Spot};
+use super::thread;
+use super::waiters::{DEADLINE, Record, Waits};
+use super::word::{Owner, Word};
+use crate::claim::Edge;
+use crate::deadline::now;
+use crate::engine::{Request, Until};
+use crate::error::{Error, Result};
+use crate::sync::{AtomicU64, Ordering::*};
+use std::cell::Cell as StdCell;
+
+/// One request at one semaphore.
+pub struct ShmWorld<'a> {
+    pub sem: &'a ShmExclusive,
+    pub me: Owner,
+    pub request: Option<&'a Request<'a>>,
+    /// The wait record, once there is one.
+    pub record: Option<Record<'a>>,
+    /// When the wait began.
+    pub since: u64,
+    /// Permits wanted.
+    pub permits: u32,
+    /// Flags of the wait record: of several, any or all.
+    pub mode: u32,
+    /// The first record of the same wait + 1.
+    pub group: Option<u32>,
+    /// The cycle that waiting would close.
+    pub cycle: StdCell<Vec<Edge>>,
+    gave_up: StdCell<bool>,
+    next_search: StdCell<u64>,
+}
+
+impl<'a> ShmWorld<'a> {
+    /// Nothing has been done yet.
+    pub fn new(sem: &'a ShmExclusive, me: Owner, request: Option<&'a Request<'a>>) -> Self {
+        ShmWorld {
+            sem,
+            me,
+            request,
+            record: None,
+            since: 0,
+            permits: request.map_or(1, |r| r.permits),
+            mode: 0,
+            group: None,
+            cycle: StdCell::default(),
+            gave_up: StdCell::new(false),
+            next_search: StdCell::new(0),
+        }
+    }
+
+    fn book(&self) -> Book {
+        self.sem.book()
+    }
+
+    /// Whether nobody can be waiting for something that the caller holds, or that ends with it.
+    pub fn has_nothing_to_give(&self) -> bool {
+        thread::owns_nothing() && deadlock::runs_inside(self.sem.arena, self.me).is_none()
+    }
+}
+
+impl World for ShmWorld<'_> {
+    type Error = Error;
+
+    fn now(&self) -> u64 {
+        now()
+    }
+
+    fn is_alive(&self, owner: Owner) -> bool {
+        owner == self.me || self.sem.arena.members.life(&self.sem.arena.map, owner) == Life::Alive
+    }
+
+    fn record(&mut self) -> Result<(u64, u64)> {
+        let arena = &self.sem.arena;
+        let record = Record::take(&arena.map, self.me)?;
+        // The parts of one wait began at one time.
+        if self.since == 0 {
+            self.since = now();
+        }
+        if let Some(r) = self.request {
+            let flags = self.mode | if matches!(r.until, Until::Deadline(_)) { DEADLINE } else { 0 };
+            let waits = Waits { since: self.since, permits: self.permits, flags, group: self.group };
+            record.publish(self.me, r.claimant, self.sem.target(), waits);
+        }
+        let reference = record.index as u64 + 1;
+        self.record = Some(record);
+        if let Ok(cold) = arena.map.ensure_cold(self.sem.index) {
+            cold.contended.fetch_add(1, Relaxed);
+        }
+        tracing::debug!(name = %self.sem.name(), "waits");
+        Ok((reference, self.since))
+    }
+
+    fn waiting(&self, reference: u64) -> Option<Waiting> {
+        let w = self.sem.arena.map.waiter((reference as u32).checked_sub(1)?)?;
+        let owner = Owner::from_bits((w.who.load(Acquire) >> 32) as u32)?;
+        let (since, seen) = (w.since.load(Relaxed), w.seen.load(Relaxed));
+        let permits = w.permits.load(Relaxed);
+        (w.target.load(Acquire) == self.sem.target() && self.is_alive(owner)).then_some(Waiting { since, owner, permits, seen })
+    }
+
+    fn touch(&self) {
+        if let Some(r) = &self.record {
+            r.waiter.seen.store(now(), Relaxed);
+        }
+    }
+
+    fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>) {
+        let spot = Spot { word, expect, watch, book: self.book() };
+        if sleep::on(self.sem.arena, self.me, &[spot], self.request, until) {
+            self.gave_up.set(true);
+        }
+    }
+
+    fn is_deadlocked(&self) -> Stuck {
+        // Who has nothing is in no cycle. Parts of a wait for several look together.
+        if self.has_nothing_to_give() || self.mode != 0 || self.now() < self.next_search.get() {
+            return Stuck::No;
+        }
+        let Some(r) = self.request else { return Stuck::No };
+        match deadlock::closed_by(self.sem.arena, self.me, r.claimant) {
+            Closed::No => {
+                self.next_search.set(self.now() + deadlock::AGAIN);
+                Stuck::No
+            }
+            Closed::Unclear => Stuck::Unclear,
+            Closed::Cycle(cycle) => {
+                self.cycle.set(cycle);
+                Stuck::Yes
+            }
+        }
+    }
+
+    fn is_drained(&self) -> bool {
+        // Who takes over from the dead, to give it back, is no newcomer.
+        self.request.is_some() && drain::stands(self.sem, self.me)
+    }
+
+    fn settle_joint(&self, _word: &AtomicU64, seen: Word) {
+        names::settle(self.sem.arena, self.sem.cell(), seen);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.gave_up.get() || self.request.and_then(|r| r.cancel).is_some_and(|c| c.is_cancelled())
+    }
+
+    fn gate(&self, dead: Owner) -> Gate {
+        let arena = &self.sem.arena;
+        match arena.members.life(&arena.map, dead) {
+            Life::Alive => Gate::Writing,
+            Life::Dead => arena.members.gate(&arena.map, dead.slot()),
+            Life::Gone => Gate::Open,
+        }
+    }
+
+    fn takeover(&self, dead: Owner) -> Takeover {
+        let sem = self.sem;
+        // Sharers' deaths first: telling them may move the word, and then all of this comes again; the dead owner's own
+        // obituary is then the latest, and is not counted twice.
+        let heir = sharing::heir(sem, sem.cell().token.load(Acquire), dead);
+        sem.bury_owner(dead);
+        match heir {
+            Some(heir) => Takeover::PassTo(heir),
+            None => Takeover::Take,
+        }
+    }
+
+    fn wait_for_gate(&self, dead: Owner, attempt: u32) {
+        self.sem.arena.members.wait_for_gate(&self.sem.arena.map, dead.slot(), attempt);
+    }
+
+    fn joiner(&self) -> Option<Owner> {
+        sharing::heir(self.sem, self.sem.cell().token.load(Acquire), self.me)
+    }
+
+    fn unbook(&self) {
+        self.sem.cell().claim.store(0, Relaxed);
+    }
+
+    fn wake_all(&self, word: &AtomicU64) {
+        futex::wake_all(futex::low(word));
+    }
+
+    fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32) {
+        futex::set_low_and_wake_all(word, low);
+    }
+}
+
+impl Ledger for ShmWorld<'_> {
+    fn entry(&self, i: u32) -> Option<EntryWords<'_>> {
+        self.sem.arena.map.entry(i).map(|e| EntryWords { op: &e.op, arg: &e.arg })
+    }
+
+    fn verdict(&self, entry: u32, number: u64) -> Verdict {
+        self.book().verdict(entry, number)
+    }
+
+    fn wake_pending(&self, word: &AtomicU64) {
+        self.book().wake_pending(word);
+    }
+}
+
+impl Reclaim for ShmWorld<'_> {
+    fn reclaim(&self) -> Reclaimed {
+        self.book().reclaim()
+    }
+}
