@@ -16,7 +16,8 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "fmt", what: "the code is formatted", needs: &[need::FMT], run: fmt },
     Step { name: "clippy", what: "no warning, in any target", needs: &[need::CLIPPY, need::CC], run: clippy },
-    Step { name: "unit", what: "unit, conformance and command tests", needs: &[need::CC, need::FLOCK], run: unit },
+    Step { name: "unit", what: "unit, model and command tests", needs: &[need::CC, need::FLOCK], run: unit },
+    Step { name: "conformance", what: "the contract, row by row, on every engine", needs: &[need::CC], run: conformance },
     Step { name: "doctest", what: "the examples of the API pages", needs: &[need::CC], run: doctest },
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
@@ -27,7 +28,7 @@ const STEPS: &[Step] = &[
 /// Prints the steps.
 pub fn list() {
     for s in STEPS {
-        println!("{:<10} {}", s.name, s.what);
+        println!("{:<11} {}", s.name, s.what);
     }
 }
 
@@ -61,16 +62,16 @@ pub fn run(names: &[&str], keep_going: bool) -> Result<(), Failure> {
 }
 
 fn summary(chosen: &[&Step], outcomes: &[(&str, Duration, Result<(), Failure>)]) -> Result<(), Failure> {
-    println!("\nstep       result    time");
+    println!("\nstep        result    time");
     for step in chosen {
         match outcomes.iter().find(|o| o.0 == step.name) {
-            Some((name, took, Ok(()))) => println!("{name:<10} ok        {}", shown(*took)),
-            Some((name, took, Err(_))) => println!("{name:<10} FAILED    {}", shown(*took)),
-            None => println!("{:<10} not run", step.name),
+            Some((name, took, Ok(()))) => println!("{name:<11} ok        {}", shown(*took)),
+            Some((name, took, Err(_))) => println!("{name:<11} FAILED    {}", shown(*took)),
+            None => println!("{:<11} not run", step.name),
         }
     }
     let total = outcomes.iter().map(|o| o.1).sum();
-    println!("{:<10} {:<9} {}", "total", "", shown(total));
+    println!("{:<11} {:<9} {}", "total", "", shown(total));
     let failed: Vec<_> = outcomes.iter().filter(|o| o.2.is_err()).map(|o| o.0).collect();
     match failed.first() {
         None => Ok(()),
@@ -95,6 +96,12 @@ fn clippy() -> Result<(), Failure> {
 
 fn unit() -> Result<(), Failure> {
     Job::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).must("a test")
+}
+
+fn conformance() -> Result<(), Failure> {
+    // It starts the program `worker`, which lies beside it.
+    Job::cargo(["build", "-p", "xsem-testkit", "--bins"]).must("the build of the conformance suite")?;
+    Job::cargo(["run", "--quiet", "-p", "xsem-testkit", "--bin", "conformance"]).must("a row of the contract")
 }
 
 fn doctest() -> Result<(), Failure> {

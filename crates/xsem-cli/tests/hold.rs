@@ -178,7 +178,8 @@ fn a_waiting_hold_that_is_killed_or_interrupted_owns_nothing() {
     until("its keeper has given up", || p.waiters("a") == 0);
     tell(&p, "go");
     assert_eq!(end(first).0, 0);
-    assert_eq!(code(p.output(&["run", "-n", "a", "--", "true"]).status), 0);
+    // The keeper may have had it for an instant, and gives it back.
+    assert_eq!(code(p.output(&["run", "a", "--", "true"]).status), 0);
     assert_eq!(p.show("a").expect("a")["marked"], false);
 }
 

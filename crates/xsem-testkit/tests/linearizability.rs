@@ -57,7 +57,7 @@ fn in_shared_memory() {
 
 #[test]
 fn in_memory() {
-    explained(&mut MemoryRig::new().unwrap(), 60);
+    explained(&mut MemoryRig::new(Namespace::builder()).unwrap(), 60);
 }
 
 #[test]

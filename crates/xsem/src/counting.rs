@@ -2,13 +2,13 @@
 
 use crate::claim::{Capacity, Kind};
 use crate::deadline::Deadline;
-use crate::engine::{Object, Spec};
+use crate::engine::{Claim, Object, Spec};
 use crate::error::Result;
 use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::options::Options;
 use crate::permit::{OwnedPermit, Permit};
-use crate::shm::claimant;
+use crate::shm::{FastPermits, claimant};
 use crate::wait::Wait;
 use std::fmt;
 use std::sync::Arc;
@@ -78,9 +78,14 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Counting {
     object: Arc<dyn Object>,
+    fast: Option<FastPermits>,
 }
 
 impl Counting {
+    fn from(object: Arc<dyn Object>) -> Counting {
+        Counting { fast: object.fast_permits(), object }
+    }
+
     /// A new semaphore. Most callers want one of the `open_or_create`s.
     ///
     /// # Errors
@@ -100,7 +105,7 @@ impl Counting {
     fn make(ns: &Namespace, name: &str, spec: Spec) -> Result<Counting> {
         let name = Name::new(name)?;
         spec.check()?;
-        Ok(Counting { object: ns.engine().create(&name, &spec)? })
+        Ok(Counting::from(ns.engine().create(&name, &spec)?))
     }
 
     /// A handle to an existing one, pool or credit; its state is untouched.
@@ -108,7 +113,7 @@ impl Counting {
     /// # Errors
     /// 187 no such name, 6 the name is of another kind, 123, 5.
     pub fn open(ns: &Namespace, name: &str) -> Result<Counting> {
-        Ok(Counting { object: ns.engine().open(&Name::new(name)?, Kind::Counting)? })
+        Ok(Counting::from(ns.engine().open(&Name::new(name)?, Kind::Counting)?))
     }
 
     /// A handle to the pool of this name, which is created where it does not exist; never a race.
@@ -130,7 +135,7 @@ impl Counting {
     fn open_or_make(ns: &Namespace, name: &str, spec: Spec) -> Result<Counting> {
         let name = Name::new(name)?;
         spec.check()?;
-        Ok(Counting { object: ns.engine().open_or_create(&name, &spec)? })
+        Ok(Counting::from(ns.engine().open_or_create(&name, &spec)?))
     }
 
     /// Its name.
@@ -158,8 +163,12 @@ impl Counting {
     ///
     /// # Errors
     /// 87 `n` is 0 or above the limit, and those of [`acquire`](Counting::acquire).
+    #[inline]
     pub fn acquire_many(&self, n: u32) -> Result<Permit<'_>> {
-        self.acquire_with(n, Wait::forever())
+        match self.fast.as_ref().and_then(|fast| fast.acquire(n)) {
+            Some(claim) => Ok(Permit::new(self, claim, n)),
+            None => self.acquire_with(n, Wait::forever()),
+        }
     }
 
     /// One permit at once, or 121 with who holds them.
@@ -174,8 +183,12 @@ impl Counting {
     ///
     /// # Errors
     /// As [`try_acquire`](Counting::try_acquire), and 87.
+    #[inline]
     pub fn try_acquire_many(&self, n: u32) -> Result<Permit<'_>> {
-        self.acquire_with(n, Wait::not())
+        match self.fast.as_ref().and_then(|fast| fast.acquire(n)) {
+            Some(claim) => Ok(Permit::new(self, claim, n)),
+            None => self.acquire_with(n, Wait::not()),
+        }
     }
 
     /// One permit within `timeout`.
@@ -240,6 +253,12 @@ impl Counting {
             Ok(()) => Ok(()),
             Err(e) => Err((self, e)),
         }
+    }
+
+    /// All of a claim back, the short way; false: the long way.
+    #[inline]
+    pub(crate) fn give_back_fast(&self, claim: &Claim) -> bool {
+        self.fast.as_ref().is_some_and(|fast| fast.release(claim))
     }
 
     pub(crate) fn object(&self) -> &dyn Object {

@@ -287,6 +287,11 @@ pub trait Object: Send + Sync + Debug {
     fn fast(&self) -> Option<crate::shm::FastPath> {
         None
     }
+    /// The same for permits.
+    #[doc(hidden)]
+    fn fast_permits(&self) -> Option<crate::shm::FastPermits> {
+        None
+    }
 }
 
 /// 1: the operation is one of counting semaphores.

@@ -67,6 +67,7 @@ impl<S: AsRef<Counting>> Drop for Held<S> {
     fn drop(&mut self) {
         let sem = self.sem.as_ref();
         if self.permits > 0
+            && !sem.give_back_fast(&self.claim)
             && let Err(e) = sem.object().release(&self.claim, Ending::Release)
         {
             tracing::debug!(name = sem.name(), error = %e, "dropped permits were not held any more");

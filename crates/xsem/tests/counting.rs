@@ -431,3 +431,57 @@ fn a_handle_in_use_cannot_be_closed() {
     p.close().unwrap();
     assert_eq!(ns.list().unwrap().len(), 2);
 }
+
+#[test]
+fn an_ephemeral_name_outlives_an_eviction() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create_with(&ns, "e", Options::new().ephemeral()).unwrap();
+    let g = sem.acquire().unwrap();
+    ns.evict("e", g.token()).unwrap();
+    let again = Exclusive::open(&ns, "e").unwrap();
+    drop(again.acquire().unwrap_err());
+    drop((g, again));
+    drop(sem);
+    drop(Exclusive::open(&ns, "e").unwrap().acquire().unwrap_err());
+    ns.remove("e").unwrap();
+    assert!(ns.list().unwrap().is_empty());
+}
+
+#[test]
+fn no_token_comes_twice_whatever_is_evicted_when() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "hot").unwrap();
+    let (tokens, done) = (std::sync::Mutex::new(std::collections::HashSet::new()), std::sync::atomic::AtomicBool::new(false));
+    let inside = AtomicU32::new(0);
+    std::thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                let handle = Exclusive::open(&ns, "hot").unwrap();
+                let mut last = 0;
+                while !done.load(Ordering::SeqCst) {
+                    let g = match handle.acquire() {
+                        Ok(g) => g,
+                        Err(xsem::AcquireError::OwnerDied(r)) => r.into_guard(),
+                        Err(e) => panic!("{e}"),
+                    };
+                    assert!(g.token() > last);
+                    last = g.token();
+                    assert!(tokens.lock().unwrap().insert(last), "{last}");
+                    drop(g);
+                }
+            });
+        }
+        for _ in 0..60 {
+            for h in ns.inspect("hot").unwrap().holders {
+                match ns.evict("hot", h.token) {
+                    Ok(()) => drop(inside.fetch_add(1, Ordering::SeqCst)),
+                    Err(e) => assert_eq!(e.code(), Code::NotOwner, "{e}"),
+                }
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert!(xsem::shm::testing::audit(&ns).is_empty());
+    ns.remove("hot").unwrap();
+    drop(sem);
+}

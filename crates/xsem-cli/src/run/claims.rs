@@ -1,7 +1,8 @@
 //! The claims that enclosing `xsem run`s hold, as they travel through the environment.
 //!
-//! `XSEM_CLAIMS` is a list of `TOKEN,URL,NAME` with one space between two entries. URL and NAME are percent-encoded, so
-//! that every name survives, and so do programs that print or parse environments. The innermost entry stands last.
+//! `XSEM_CLAIMS` is a list of `TOKEN,URL,NAME` with one space between two entries; `,permits` stands behind those that are
+//! permits of a pool, which are not shared. URL and NAME are percent-encoded, so that every name survives, and so do programs
+//! that print or parse environments. The innermost entry stands last.
 
 use std::env;
 use std::fmt::Write;
@@ -18,7 +19,11 @@ struct Entry {
     token: u64,
     url: String,
     name: String,
+    permits: bool,
 }
+
+/// What stands behind a claim of permits.
+const PERMITS: &str = "permits";
 
 impl Claims {
     /// Those of this process's environment. What cannot be read is left out: at worst, a run waits that could have shared.
@@ -30,22 +35,31 @@ impl Claims {
         Claims(text.split(' ').filter_map(Entry::parse).collect())
     }
 
-    /// The fencing token of the claim on this semaphore.
+    /// The fencing token of the claim on this exclusive semaphore.
     pub fn token(&self, url: &str, name: &str) -> Option<u64> {
-        self.0.iter().rev().find(|e| e.url == url && e.name == name).map(|e| e.token)
+        self.0.iter().rev().find(|e| !e.permits && e.url == url && e.name == name).map(|e| e.token)
     }
 
-    /// With one more; an older claim on the same semaphore is over, and goes.
-    pub fn with(mut self, token: u64, url: &str, name: &str) -> Claims {
+    /// Name and token of the innermost claim of whatever kind.
+    pub fn innermost(&self, url: &str) -> Option<(&str, u64)> {
+        self.0.iter().rev().find(|e| e.url == url).map(|e| (e.name.as_str(), e.token))
+    }
+
+    /// With one more; an older claim on the same exclusive semaphore is over, and goes. So does an older one of permits,
+    /// which is not the innermost any more.
+    pub fn with(mut self, token: u64, url: &str, name: &str, permits: bool) -> Claims {
         self.0.retain(|e| !(e.url == url && e.name == name));
-        self.0.push(Entry { token, url: url.to_owned(), name: name.to_owned() });
+        self.0.push(Entry { token, url: url.to_owned(), name: name.to_owned(), permits });
         self
     }
 
     /// The value of the variable.
     pub fn encode(&self) -> String {
-        let entries: Vec<String> = self.0.iter().map(|e| format!("{},{},{}", e.token, encode(&e.url), encode(&e.name))).collect();
-        entries.join(" ")
+        let entry = |e: &Entry| {
+            let permits = if e.permits { format!(",{PERMITS}") } else { String::new() };
+            format!("{},{},{}{permits}", e.token, encode(&e.url), encode(&e.name))
+        };
+        self.0.iter().map(entry).collect::<Vec<String>>().join(" ")
     }
 }
 
@@ -53,10 +67,12 @@ impl Entry {
     fn parse(text: &str) -> Option<Entry> {
         let mut fields = text.split(',');
         let (token, url, name) = (fields.next()?, fields.next()?, fields.next()?);
-        if fields.next().is_some() {
-            return None;
-        }
-        Some(Entry { token: token.parse().ok()?, url: decode(url)?, name: decode(name)? })
+        let permits = match (fields.next(), fields.next()) {
+            (None, _) => false,
+            (Some(PERMITS), None) => true,
+            _ => return None,
+        };
+        Some(Entry { token: token.parse().ok()?, url: decode(url)?, name: decode(name)?, permits })
     }
 }
 
@@ -99,27 +115,31 @@ mod tests {
         let names = ["a", "ci/gpu", "größe", "with space, comma and 100%", "x=y\\\"'$", &"ß".repeat(127)];
         let mut claims = Claims::default();
         for (i, n) in names.iter().enumerate() {
-            claims = claims.with(i as u64 + 1, "shm:/tmp/a b,c", n);
+            claims = claims.with(i as u64 + 1, "shm:/tmp/a b,c", n, i % 2 == 1);
         }
         let text = claims.encode();
         assert!(text.bytes().all(|b| b.is_ascii_graphic() || b == b' '), "{text}");
         let back = Claims::parse(&text);
         assert_eq!(back, claims);
         for (i, n) in names.iter().enumerate() {
-            assert_eq!(back.token("shm:/tmp/a b,c", n), Some(i as u64 + 1));
+            let token = back.token("shm:/tmp/a b,c", n);
+            assert_eq!(token, (i % 2 == 0).then_some(i as u64 + 1), "permits are not shared: {n}");
             assert_eq!(back.token("shm:", n), None);
         }
     }
 
     #[test]
     fn a_new_claim_replaces_the_one_before() {
-        let claims = Claims::default().with(1, "shm:", "a").with(2, "shm:", "b").with(3, "shm:", "a");
-        assert_eq!(claims.encode(), "2,shm:,b 3,shm:,a");
+        let claims = Claims::default();
+        let claims = claims.with(1, "shm:", "a", false).with(2, "shm:", "b", true).with(3, "shm:", "a", false);
+        assert_eq!(claims.encode(), "2,shm:,b,permits 3,shm:,a");
+        assert_eq!(claims.innermost("shm:"), Some(("a", 3)));
+        assert_eq!(claims.with(4, "shm:", "b", true).innermost("shm:"), Some(("b", 4)));
     }
 
     #[test]
     fn nonsense_is_left_out() {
-        let claims = Claims::parse("x,shm:,a 1,shm: 1,shm:,%zz 1,shm:,a,b  7,shm:,ok 1,shm:,%C3");
+        let claims = Claims::parse("x,shm:,a 1,shm: 1,shm:,%zz 1,shm:,a,b 1,shm:,a,permits,x  7,shm:,ok 1,shm:,%C3");
         assert_eq!(claims.encode(), "7,shm:,ok");
     }
 }

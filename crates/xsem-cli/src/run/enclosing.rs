@@ -6,6 +6,8 @@ use super::sharer::Sharer;
 use crate::cli::RunArgs;
 use crate::failure::Failure;
 use crate::tree;
+use crate::wanted::Sem;
+use std::ops::ControlFlow;
 use xsem::Namespace;
 
 /// A claim that we may share.
@@ -47,4 +49,49 @@ pub(super) fn by_children(ns: &Namespace, all: &[Enclosing]) -> Result<Vec<Part<
         }
     }
     Ok(parts)
+}
+
+/// How many names are looked at for what a shell above us holds. Most namespaces have fewer; in larger ones a deadlock that
+/// goes through `xsem hold` may stay undetected, which is better than a slow start.
+const LOOKED_AT: usize = 2000;
+
+/// Before a wait without an end: says in whose command we run, so that a cycle of waits which goes through it is found (1131).
+/// Nothing, unless somebody has what we want.
+///
+/// What a shell has put into the background does not keep its command from ending, so that it is in no cycle. Shells
+/// without job control start such commands with SIGINT ignored, which is how we know.
+pub(super) fn announce(ns: &Namespace, claims: &Claims, sems: &[Sem]) -> xsem::Result<()> {
+    let taken = |s: &Sem| ns.inspect(s.name()).is_ok_and(|r| !r.holders.is_empty() || !r.waiters.is_empty());
+    if super::signals::in_background() || !sems.iter().any(taken) {
+        return Ok(());
+    }
+    let family = tree::family(std::process::id());
+    let place = |pid: u32| family.iter().position(|&p| p == pid);
+    let mut nearest: Option<(usize, String, u64)> = None;
+    if let Some((name, token)) = claims.innermost(ns.url()) {
+        let report = ns.inspect(name);
+        let holder = report.iter().flat_map(|r| &r.holders).find(|h| h.token == token);
+        if let Some(at) = holder.and_then(|h| h.covers.as_ref()).and_then(|c| place(c.pid)) {
+            nearest = Some((at, name.to_owned(), token));
+        }
+    }
+    let mut looked_at = 0;
+    ns.for_each(|s| {
+        for h in s.holders.iter().filter(|h| tree::is_hold(h)) {
+            let at = h.covers.as_ref().and_then(|c| place(c.pid));
+            if let Some(at) = at.filter(|at| nearest.as_ref().is_none_or(|(n, ..)| at < n)) {
+                nearest = Some((at, s.name.clone(), h.token));
+            }
+        }
+        looked_at += 1;
+        if looked_at < LOOKED_AT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })?;
+    match nearest {
+        Some((_, name, token)) => match ns.inside(&name, token) {
+            // Removed since: then that claim is over.
+            Err(e) if e.is_not_found() => Ok(()),
+            other => other,
+        },
+        None => Ok(()),
+    }
 }

@@ -61,6 +61,9 @@ pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     }
     let shown = command_line::shown(&args.command);
     ns.describe(&shown).map_err(own)?;
+    if take::waits_for_ever(args) {
+        enclosing::announce(&ns, &claims, &sems).map_err(own)?;
+    }
     let turn = take::take(&sems, &ns, args, || shares.clear())?;
     let Some((acquired, inherited)) = turn else { return Ok(exit_codes::OK) };
     let mut parts = shares;
@@ -108,7 +111,7 @@ fn perform(
 
 /// What the command's environment says about its claims.
 fn environment(ns: &Namespace, claims: Claims, parts: &[Part<'_>]) -> Vec<(&'static str, String)> {
-    let claims = parts.iter().filter(|p| p.is_exclusive()).fold(claims, |c, p| c.with(p.token, ns.url(), &p.name));
+    let claims = parts.iter().fold(claims, |c, p| c.with(p.token, ns.url(), &p.name, !p.is_exclusive()));
     let mut extra = vec![(claims::VARIABLE, claims.encode()), (TOKENS, joined(parts.iter().map(|p| p.token), ","))];
     let slots: Vec<String> = parts.iter().filter_map(Part::slots).map(|s| joined(s, ",")).collect();
     // A run without a pool leaves the enclosing one's slots to its command.

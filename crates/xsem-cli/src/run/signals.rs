@@ -43,6 +43,11 @@ pub fn cancel_on_signal<T>(work: impl FnOnce(&CancelToken) -> T, before_death: i
     (outcome, inherited)
 }
 
+/// Whether a shell has started us, or somebody above us, with `&`.
+pub fn in_background() -> bool {
+    handler(libc::SIGINT) == libc::SIG_IGN
+}
+
 /// From `catch` to `finish`, the first signal that would have ended us cancels the token instead.
 struct EndingSignals {
     replaced: Vec<i32>,

@@ -2,26 +2,31 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use xsem_testkit::conformance::{contract, engines, failures, ntsync, run, table};
+use std::time::{Duration, Instant};
+use xsem_testkit::conformance::{Engine, Outcome, Row, contract, engines, failures, ntsync, run, table};
 
 const USAGE: &str = "\
-usage: conformance [--engine NAME]... [--only TEXT]
+usage: conformance [--engine NAME]... [--only TEXT] [--slow]
 
 Plays every row of the contract, and the behaviours of the kernel's ntsync selftest, on every engine, and prints what came
 of it. Exit code 1 when a row failed.
 
   --engine NAME  memory, shm or lease only; may be repeated
   --only TEXT    rows whose operation or outcome holds this text
+  --slow         tells of each row that takes more than a second
 ";
 
 fn main() -> ExitCode {
     let mut names = Vec::new();
     let mut only = String::new();
+    let mut slow = false;
     let mut arguments = std::env::args().skip(1);
     while let Some(a) = arguments.next() {
-        match (a.as_str(), arguments.next()) {
+        let value = if a == "--engine" || a == "--only" { arguments.next() } else { None };
+        match (a.as_str(), value) {
             ("--engine", Some(name)) => names.push(name),
             ("--only", Some(text)) => only = text,
+            ("--slow", _) => slow = true,
             ("--help" | "-h", _) => {
                 print!("{USAGE}");
                 return ExitCode::SUCCESS;
@@ -47,9 +52,9 @@ fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|_| {}));
     let mut failed = 0;
     for (title, rows) in [("The contract", contract()), ("What the kernel's ntsync selftest checks", ntsync())] {
-        let fits = |r: &xsem_testkit::conformance::Row| format!("{} {}", r.operation, r.outcome).contains(&only);
-        let played: Vec<_> =
-            rows.into_iter().filter(fits).map(|r| (r, chosen.iter().map(|e| run(&r, e)).collect::<Vec<_>>())).collect();
+        let fits = |r: &Row| format!("{} {}", r.operation, r.outcome).contains(&only);
+        let rows: Vec<_> = rows.into_iter().filter(fits).collect();
+        let played = play(&rows, &chosen, slow);
         if !played.is_empty() {
             println!("{title}\n\n{}", table(&columns, &played));
         }
@@ -62,6 +67,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Each engine at the same time as the others, since the network of one of them is mostly waited for; row by row.
+fn play(rows: &[Row], engines: &[Engine], slow: bool) -> Vec<(Row, Vec<Outcome>)> {
+    let one = |row: &Row, engine: &Engine| {
+        let begin = Instant::now();
+        let outcome = run(row, engine);
+        if slow && begin.elapsed() > Duration::from_secs(1) {
+            eprintln!("{row:?} on {engine:?}: {:.1} s", begin.elapsed().as_secs_f64());
+        }
+        outcome
+    };
+    let columns: Vec<Vec<Outcome>> = std::thread::scope(|s| {
+        let playing: Vec<_> =
+            engines.iter().map(|e| s.spawn(move || rows.iter().map(|r| one(r, e)).collect::<Vec<_>>())).collect();
+        playing.into_iter().map(|p| p.join().expect("a row's panic is caught")).collect()
+    });
+    let across = |i: usize| columns.iter().map(|c| c[i].clone()).collect();
+    rows.iter().enumerate().map(|(i, r)| (*r, across(i))).collect()
 }
 
 /// The program of the shared-memory actors, which cargo puts beside this one.

@@ -126,7 +126,9 @@ fn many_121(s: &mut Stage) {
 fn many_1131(s: &mut Stage) {
     // Each has half of the pool and wants more.
     let mut actors: Vec<Box<dyn Actor>> = (0..2).map(|_| s.other(POOL, "s")).collect();
-    actors.iter_mut().for_each(|a| drop(a.owns(ask(0, 2, Till::Now))));
+    for a in &mut actors {
+        a.owns(ask(0, 2, Till::Now));
+    }
     actors[0].tell(0, &ask(0, 1, Till::Ever));
     s.until_waiting("s", 1);
     actors[1].refused(ask(0, 1, Till::Ever), 1131);

@@ -9,7 +9,7 @@ pub(super) const ROWS: &[Row] = &[
     row("acquire", 6, |s| stale(s, &ask(0, 1, Till::Ever))),
     row("acquire", 95, acquire_95),
     row("acquire", 102, |s| drained(s, X, ask(0, 1, Till::Ever))),
-    row("acquire", 103, |s| too_deep(s, ask(0, 1, Till::Ever))),
+    Row { operation: "acquire", outcome: Shows::Code(103), setting: Setting::Deep, scene: |s| too_deep(s, Verb::Acquire(0)) },
     row("acquire", 105, acquire_105),
     Row { operation: "acquire", outcome: Shows::Code(106), setting: Setting::TwoMembers, scene: no_member_slot },
     row("acquire", 1131, acquire_1131),
@@ -17,7 +17,7 @@ pub(super) const ROWS: &[Row] = &[
     row("try_acquire", 6, |s| stale(s, &Verb::Try(0))),
     row("try_acquire", 101, try_101),
     row("try_acquire", 102, |s| drained(s, X, Verb::Try(0))),
-    row("try_acquire", 103, |s| too_deep(s, Verb::Try(0))),
+    Row { operation: "try_acquire", outcome: Shows::Code(103), setting: Setting::Deep, scene: |s| too_deep(s, Verb::Try(0)) },
     row("try_acquire", 105, |s| dead_owner(s, Verb::Try(0))),
     row("acquire_timeout", 0, timeout),
     row("acquire_timeout", 6, |s| stale(s, &Verb::Timeout(0, 20))),
@@ -154,16 +154,24 @@ fn acquire_105(s: &mut Stage) {
 
 fn no_member_slot(s: &mut Stage) {
     let mut actors: Vec<_> = (0..3).map(|_| s.actor()).collect();
-    for (i, a) in actors.iter_mut().enumerate() {
-        a.opens(Verb::OpenOrCreate(format!("s{i}")));
-    }
+    // An engine may need the slot for opening already.
+    actors[0].opens(Verb::Create(n("s0")));
+    actors[0].opens(Verb::Create(n("s1")));
+    actors[0].opens(Verb::Create(n("s2")));
     actors[0].owns(Verb::Acquire(0));
+    actors[1].opens(Verb::Open(n("s1")));
     actors[1].owns(Verb::Acquire(0));
-    actors[2].refused(Verb::Acquire(0), 106);
-    actors[2].refused(Verb::Try(0), 106);
+    match actors[2].ask(0, &Verb::Open(n("s2"))) {
+        Answer::Handle(h) => {
+            actors[2].refused(Verb::Acquire(h), 106);
+            actors[2].refused(Verb::Try(h), 106);
+        }
+        refused => assert_eq!(refused, Answer::Refused(106)),
+    }
     assert_eq!(s.inspect("s2").counters.acquired, 0);
     actors[0].die();
-    actors[2].owns(Verb::Acquire(0));
+    let h = actors[2].opens(Verb::Open(n("s2")));
+    actors[2].owns(Verb::Acquire(h));
 }
 
 fn acquire_1131(s: &mut Stage) {

@@ -22,7 +22,7 @@ pub(super) const ROWS: &[Row] = &[
     behaviour("mutex state", "foreign-unlock", foreign_unlock),
     behaviour("mutex state", "recursion", recursion),
     behaviour("mutex state", "owner-death", owner_death),
-    behaviour("mutex state", "count-limit", count_limit),
+    Row { setting: Setting::Deep, ..behaviour("mutex state", "count-limit", count_limit) },
     behaviour("wait any", "index-order", index_order),
     behaviour("wait any", "abandonment", any_abandonment),
     behaviour("wait any", "duplicates", any_duplicates),
@@ -129,7 +129,9 @@ fn owner_death(s: &mut Stage) {
 fn count_limit(s: &mut Stage) {
     let mut a = s.other(X, "s");
     (0..65_535).for_each(|_| a.tell(0, &Verb::Try(0)));
-    (0..65_535).for_each(|_| drop(clean(a.answer(0))));
+    for _ in 0..65_535 {
+        clean(a.answer(0));
+    }
     a.refused(Verb::Try(0), 103);
     a.refused(ask(0, 1, SHORT), 103);
     a.done(Verb::Release(0));

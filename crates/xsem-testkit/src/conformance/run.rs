@@ -14,6 +14,8 @@ use xsem::Namespace;
 pub enum Setting {
     /// Room for everything.
     Usual,
+    /// Room for everything, and nothing that makes tens of thousands of operations slow.
+    Deep,
     /// Room for two names.
     TwoNames,
     /// Room for two members.
@@ -59,14 +61,17 @@ impl Engine {
 
 /// The three engines. `worker`: the program of the shared-memory engine's actors.
 pub fn engines(worker: PathBuf) -> Vec<Engine> {
-    let memory = |setting| match setting {
-        Setting::Usual => Ok(Box::new(MemoryRig::new().expect("memory opens")) as Box<dyn Rig>),
-        Setting::TwoNames => Err("names are kept in a map of this process, which grows"),
-        Setting::TwoMembers => Err("one process is all there is, so members are not limited"),
+    let memory = |setting| {
+        let builder = match setting {
+            Setting::Usual | Setting::Deep => Namespace::builder(),
+            Setting::TwoNames => Namespace::builder().max_semaphores(2),
+            Setting::TwoMembers => return Err("one process is all there is, so members are not limited"),
+        };
+        Ok(Box::new(MemoryRig::new(builder).expect("memory opens")) as Box<dyn Rig>)
     };
     let shm = move |setting| {
         let builder = match setting {
-            Setting::Usual => Namespace::builder(),
+            Setting::Usual | Setting::Deep => Namespace::builder(),
             Setting::TwoNames => Namespace::builder().max_semaphores(2),
             Setting::TwoMembers => Namespace::builder().max_members(2),
         };
@@ -75,6 +80,7 @@ pub fn engines(worker: PathBuf) -> Vec<Engine> {
     let delays = Faults { delay: Duration::from_micros(500), event_delay: Duration::from_micros(500), ..Faults::NONE };
     let lease = move |setting| match setting {
         Setting::Usual => Ok(Box::new(LeaseRig::new(1, delays)) as Box<dyn Rig>),
+        Setting::Deep => Ok(Box::new(LeaseRig::new(1, Faults::NONE)) as Box<dyn Rig>),
         _ => Err("a store has no tables of a fixed size"),
     };
     vec![Engine::new("memory", memory), Engine::new("shm", shm), Engine::new("lease", lease)]

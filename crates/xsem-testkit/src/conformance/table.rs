@@ -20,7 +20,9 @@ pub fn table(engines: &[&str], played: &[Played]) -> String {
     let width = |f: &dyn Fn(&str) -> usize| operations.iter().map(|op| f(op)).max().unwrap_or(0);
     let (first, second) = (width(&|op| op.len()), width(&|op| shown(op).chars().count()));
     let mut text = format!("{:first$}  {:second$}", "operation", "outcomes");
-    engines.iter().for_each(|e| drop(write!(text, "  {e:10}")));
+    for e in engines {
+        let _ = write!(text, "  {e:10}");
+    }
     text.push('\n');
     for op in &operations {
         let _ = write!(text, "{op:first$}  {:second$}", shown(op));
@@ -82,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_scene_that_fails_is_shown_and_one_that_cannot_be_has_its_reason() {
-        let memory = Engine::new("memory", |_| Ok(Box::new(MemoryRig::new().expect("memory opens")) as _));
+        let memory =
+            Engine::new("memory", |_| Ok(Box::new(MemoryRig::new(xsem::Namespace::builder()).expect("memory opens")) as _));
         let without = Engine::new("none", |_| Err("it has nothing"));
         let rows = [super::super::row("look", 0, |_| {}), super::super::row("look", 87, |_| panic!("seen {}", 88))];
         let played: Vec<Played> = rows.iter().map(|r| (*r, vec![run(r, &memory), run(r, &without)])).collect();

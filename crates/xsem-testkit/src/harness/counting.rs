@@ -1,9 +1,9 @@
 //! What players do with permits, and with lists of semaphores: through the witness.
 
-use super::player::{Held, Player};
+use super::player::Player;
 use super::stage::Value;
 use crate::sys;
-use xsem::{AllError, AnyError, Counting, Exclusive, Mode, Options, Permit, Pick, Wait};
+use xsem::{AllError, AnyError, Counting, Exclusive, Mode, Options, Permit, Pick};
 
 /// The pool, or the credit, that the scenarios are about.
 pub(crate) const POOL: &str = "p";
@@ -211,10 +211,5 @@ impl Player<'_> {
         self.leaves(i);
         self.must("release", guard.release());
         died
-    }
-
-    /// Acquires with an end, so that the periodic look may be on.
-    pub(crate) fn must_hold<'s>(&self, s: &'s Exclusive) -> Held<'s> {
-        self.must("acquire", self.owns(s.acquire_with(Wait::forever())))
     }
 }

@@ -1,6 +1,7 @@
 //! The harness's command line.
 
 use super::Mode;
+use super::points::Density;
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
@@ -11,7 +12,8 @@ Kills and pauses a process at every instruction of an operation; exits with 1 wh
   --all             every scenario
   --only NAME       the scenarios whose name contains NAME (may be repeated)
   --mode kill|pause only one of the two
-  --full            every instruction, however many there are (otherwise long operations are sampled)
+  --deep            several times as many points of operations that are sampled, which are those of over 400 instructions
+  --full            every instruction, however many there are
   --at K            only the point K (to look at one case again)
   --seed N          which instructions a sample takes (default 1)
   --jobs N          cases at one time (default 2)
@@ -25,8 +27,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// One of the two modes, or both.
     pub mode: Option<Mode>,
-    /// No sampling.
-    pub full: bool,
+    /// How many points of long operations.
+    pub(crate) density: Density,
     /// One point only.
     pub at: Option<u64>,
     /// For the sample.
@@ -40,7 +42,7 @@ pub struct Options {
 impl Options {
     /// Reads the arguments; the error is for the person who typed them.
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
-        let mut o = Options { only: Vec::new(), mode: None, full: false, at: None, seed: 1, jobs: 2, list: false };
+        let mut o = Options { only: Vec::new(), mode: None, density: Density::Usual, at: None, seed: 1, jobs: 2, list: false };
         let mut all = false;
         let mut args = args;
         while let Some(a) = args.next() {
@@ -55,7 +57,8 @@ impl Options {
                         other => return Err(format!("`--mode` is `kill` or `pause`, not `{other}`")),
                     });
                 }
-                "--full" => o.full = true,
+                "--deep" => o.density = Density::Deep,
+                "--full" => o.density = Density::Full,
                 "--at" => o.at = Some(number(&a, &value()?)?),
                 "--seed" => o.seed = number(&a, &value()?)?,
                 "--jobs" => o.jobs = number(&a, &value()?)?.clamp(1, 64) as usize,
@@ -87,6 +90,7 @@ mod tests {
         let o = parse("--only release --mode pause --seed 7 --at 12").unwrap();
         assert_eq!((o.only, o.mode, o.seed, o.at), (vec!["release".to_owned()], Some(Mode::Pause), 7, Some(12)));
         assert!(parse("--all").unwrap().only.is_empty());
+        assert_eq!(parse("--all --deep").unwrap().density, Density::Deep);
         for (line, why) in [("", "--all"), ("--fast", "not an option"), ("--seed x", "whole number"), ("--mode stop", "kill")] {
             assert!(parse(line).unwrap_err().contains(why), "{line}");
         }

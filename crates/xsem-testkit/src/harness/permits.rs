@@ -52,8 +52,9 @@ impl Things {
         let read = || things.iter().map(|w| w.load(SeqCst)).collect::<Vec<u64>>();
         loop {
             let seen = read();
-            let free = |w: u64| owner(w) == 0 || owner(w) != me && is_dead(pid_of(owner(w)));
-            if let Some(i) = seen.iter().position(|&w| free(w)) {
+            // Looking whether somebody is dead takes a while, so that is second.
+            let dead = |&w: &u64| owner(w) != me && is_dead(pid_of(owner(w)));
+            if let Some(i) = seen.iter().position(|&w| owner(w) == 0).or_else(|| seen.iter().position(dead)) {
                 if self.swap(i, seen[i], me) {
                     return Ok(());
                 }

@@ -8,13 +8,28 @@
 use super::step::{Place, Stepper};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Up to so many instructions every one is tested.
-const ALL: u64 = 2500;
-
+const ALL: u64 = 400;
 /// Of longer operations, about so many, besides those that matter to others.
-const SAMPLE: u64 = 1000;
+const SAMPLE: u64 = 150;
+
+/// The same two where there is more time.
+const ALL_DEEP: u64 = 2500;
+const SAMPLE_DEEP: u64 = 1000;
+
+/// Which points of an operation are tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Density {
+    /// So many that all scenarios take a few minutes.
+    Usual,
+    /// Several times as many.
+    Deep,
+    /// All.
+    Full,
+}
 
 /// How much of the file is compared at each step. Everything that the scenarios touch lies below.
 const COMPARED: usize = 1 << 20;
@@ -23,6 +38,9 @@ const COMPARED: usize = 1 << 20;
 pub(crate) struct Measure {
     path: String,
     file: Option<File>,
+    /// Where the file has content, and how many blocks that were.
+    extents: Vec<(u64, usize)>,
+    blocks: u64,
     seen: Vec<u8>,
     now: Vec<u8>,
     system_call: bool,
@@ -36,6 +54,8 @@ impl Measure {
         let mut m = Measure {
             path,
             file: None,
+            extents: Vec::new(),
+            blocks: u64::MAX,
             seen: Vec::new(),
             now: Vec::new(),
             system_call: false,
@@ -52,9 +72,18 @@ impl Measure {
         if self.file.is_none() {
             self.file = File::open(&self.path).ok();
         }
-        self.now.resize(COMPARED, 0);
-        let n = self.file.as_ref().and_then(|f| f.read_at(&mut self.now, 0).ok()).unwrap_or(0);
-        self.now.truncate(n);
+        let Some(file) = &self.file else { return };
+        let blocks = file.metadata().map_or(0, |m| m.blocks());
+        if std::mem::replace(&mut self.blocks, blocks) != blocks {
+            self.extents = extents(file);
+        }
+        self.now.resize(self.extents.iter().map(|e| e.1).sum(), 0);
+        let mut at = 0;
+        for &(from, len) in &self.extents {
+            let n = file.read_at(&mut self.now[at..at + len], from).unwrap_or(0);
+            self.now[at + n..at + len].fill(0);
+            at += len;
+        }
     }
 
     /// Before an instruction.
@@ -86,6 +115,25 @@ impl Measure {
         let trace = self.trace.iter().map(u64::to_string).collect();
         [lines("instructions", vec![taken.to_string()]), lines("matter", matter), lines("trace", trace)].concat()
     }
+}
+
+fn seek(file: &File, at: u64, whence: i32) -> Option<u64> {
+    // SAFETY: lseek on an open descriptor has no memory effects; every read of this file gives its own offset.
+    let found = unsafe { libc::lseek(file.as_raw_fd(), at as i64, whence) };
+    u64::try_from(found).ok()
+}
+
+/// The parts of a file, up to where we compare, that have content: the file is mostly holes.
+fn extents(file: &File) -> Vec<(u64, usize)> {
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < COMPARED as u64 {
+        let Some(from) = seek(file, at, libc::SEEK_DATA).filter(|&f| f < COMPARED as u64) else { break };
+        let end = seek(file, from, libc::SEEK_HOLE).unwrap_or(COMPARED as u64).min(COMPARED as u64);
+        found.push((from, (end - from) as usize));
+        at = end;
+    }
+    found
 }
 
 /// The measuring run of one scenario.
@@ -121,8 +169,13 @@ impl Measured {
     }
 
     /// The points to test, ascending, and the stride between those that do not matter to others.
-    pub(crate) fn points(&self, full: bool, seed: u64) -> (u64, Vec<u64>) {
-        let stride = if full || self.instructions <= ALL { 1 } else { self.instructions.div_ceil(SAMPLE) };
+    pub(crate) fn points(&self, density: Density, seed: u64) -> (u64, Vec<u64>) {
+        let (all, sample) = match density {
+            Density::Usual => (ALL, SAMPLE),
+            Density::Deep => (ALL_DEEP, SAMPLE_DEEP),
+            Density::Full => (u64::MAX, 1),
+        };
+        let stride = if self.instructions <= all { 1 } else { self.instructions.div_ceil(sample) };
         // One beyond the last: the operation is over, and its result is not used yet.
         let sample = (0..=self.instructions + 1).filter(|k| (k + seed).is_multiple_of(stride));
         let mut points = self.matter.clone();
@@ -134,7 +187,7 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
-    use super::{Measured, Place};
+    use super::{Density, Measured, Place};
 
     fn measured(lines: &[&str]) -> Measured {
         let mut m = Measured::default();
@@ -145,12 +198,13 @@ mod tests {
     #[test]
     fn short_operations_are_tested_everywhere_and_long_ones_where_it_matters() {
         let short = measured(&["instructions 5", "matter 0 2"]);
-        assert_eq!(short.points(false, 1), (1, vec![0, 1, 2, 3, 4, 5, 6]));
+        assert_eq!(short.points(Density::Usual, 1), (1, vec![0, 1, 2, 3, 4, 5, 6]));
         let long = measured(&["instructions 10000", "matter 0 7", "matter 4444"]);
-        let (stride, points) = long.points(false, 1);
+        assert_eq!(long.points(Density::Usual, 1).0, 67);
+        let (stride, points) = long.points(Density::Deep, 1);
         assert_eq!(stride, 10);
         assert!([0, 7, 4444, 10000, 10001].iter().all(|k| points.contains(k)));
-        assert_eq!(long.points(true, 1).1.len(), 10_002);
+        assert_eq!(long.points(Density::Full, 1).1.len(), 10_002);
     }
 
     #[test]

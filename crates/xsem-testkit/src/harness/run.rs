@@ -126,7 +126,7 @@ fn one(scenario: &dyn Scenario, mode: Mode, measured: &Measured, options: &Optio
         tally.stuck += 1;
         return Ok((1, tally));
     }
-    let (stride, mut points) = measured.points(options.full, options.seed);
+    let (stride, mut points) = measured.points(options.density, options.seed);
     if let Some(k) = options.at {
         points = vec![k];
     }

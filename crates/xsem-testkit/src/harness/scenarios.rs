@@ -1,9 +1,18 @@
 //! The operations that are killed and paused, and who is around them.
 
 mod acquire;
+mod drain;
+mod evict;
+mod lists;
 mod names;
 mod others;
+mod play;
+mod pool;
+mod pool_bounds;
+mod pool_release;
 mod release;
+mod share;
+mod users;
 
 use super::case::Case;
 use super::player::{Held, Player, SEM};
@@ -57,6 +66,42 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &release::Abandon,
     &others::Nest,
     &others::MarkConsistent,
+    &share::JOIN,
+    &share::LEAVE,
+    &share::PASS,
+    &pool::ACQUIRE,
+    &pool::CONTENDED,
+    &pool::QUEUED,
+    &pool::TIMED_OUT,
+    &pool::HOLDER_DIES,
+    &pool::TAKEOVER,
+    &pool::SLOTS,
+    &pool_release::RELEASE,
+    &pool_release::WAITER,
+    &pool_release::STOPPED_WAITER,
+    &pool_release::PART,
+    &pool_bounds::ADD,
+    &pool_bounds::FORGET,
+    &pool_bounds::UP,
+    &pool_bounds::DOWN,
+    &lists::ALL_FREE,
+    &lists::ALL_CONTENDED,
+    &lists::ALL_PERMITS,
+    &lists::ALL_TAKEOVER,
+    &lists::ANY_FREE,
+    &lists::ANY_CONTENDED,
+    &drain::DRAIN,
+    &drain::DRAIN_POOL,
+    &drain::REOPEN,
+    &drain::REOPEN_POOL,
+    &evict::EVICT,
+    &evict::EVICT_PERMITS,
+    &users::REMOVE,
+    &users::REMOVE_USED,
+    &users::OPEN,
+    &users::OPEN_POOL,
+    &users::CLOSE,
+    &users::CLOSE_POOL,
 ];
 
 /// Makes the namespace and the semaphore.

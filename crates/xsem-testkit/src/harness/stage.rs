@@ -67,6 +67,8 @@ pub(crate) enum Value {
     Limit,
     /// What an observer found.
     Answer,
+    /// Whether the successor was told of an eviction.
+    Told,
     /// The pid of the holder that is evicted in this case.
     Evicted,
     _Count,

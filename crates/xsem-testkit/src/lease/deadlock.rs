@@ -6,24 +6,16 @@
 //! before its own look. Credit never makes stuck, because anybody may add permits; neither does a claim of a process as a
 //! whole (claimant 0), which any of its threads may end.
 
-use super::record::{Held, Id, Party, Record, Sort, Ticket, Wish};
-use super::world::World;
+use super::record::{Entry, Held, Id, Party, Record, Sort, Ticket, Wish};
+use super::world::{World, blocks};
 use std::collections::{BTreeMap, BTreeSet};
 use xsem::{Edge, Process, ProcessState};
 
 /// A thread or task of a session.
 type Claimant = (u64, u32);
 
-/// A cycle of waits.
-#[derive(Debug)]
-pub struct Cycle {
-    /// Its steps, beginning with the wait that was asked about.
-    pub edges: Vec<Edge>,
-    /// Whether that wait is the youngest of them.
-    pub is_youngest: bool,
-}
-
 /// A wait without a deadline.
+#[derive(Clone, Copy)]
 struct Node<'a> {
     party: &'a Party,
     order: u64,
@@ -31,6 +23,7 @@ struct Node<'a> {
 }
 
 /// What it is for.
+#[derive(Clone, Copy)]
 enum What<'a> {
     Claims(&'a Ticket),
     /// That everybody leaves this one.
@@ -40,6 +33,8 @@ enum What<'a> {
 /// The waits of the namespace.
 struct Graph<'a> {
     world: &'a World,
+    /// Whether those count, too, who are only in the way because they stand before.
+    in_line: bool,
     stuck: BTreeMap<Claimant, Node<'a>>,
 }
 
@@ -47,18 +42,25 @@ fn of(p: &Party) -> Claimant {
     (p.id.session, p.claimant)
 }
 
+/// All waits without a deadline, oldest first.
+fn waits(world: &World) -> Vec<Node<'_>> {
+    let mut nodes = Vec::new();
+    let there = world.slots.iter().filter_map(|(name, s)| Some((name, s.after.as_ref()?)));
+    for (name, rec) in there {
+        let waits = rec.queue.iter().filter(|t| !t.deadline);
+        nodes.extend(waits.map(|t| Node { party: &t.party, order: t.order, what: What::Claims(t) }));
+        let drain = rec.drain.as_ref().filter(|d| !d.done && !d.deadline);
+        nodes.extend(drain.map(|d| Node { party: &d.by, order: d.order, what: What::Drain(name, rec) }));
+    }
+    nodes.retain(|n| n.party.claimant != 0);
+    nodes.sort_by_key(|n| (n.order, n.party.id));
+    nodes.dedup_by_key(|n| n.party.id);
+    nodes
+}
+
 impl<'a> Graph<'a> {
-    fn new(world: &'a World) -> Graph<'a> {
-        let mut nodes = Vec::new();
-        let there = world.slots.iter().filter_map(|(name, s)| Some((name, s.after.as_ref()?)));
-        for (name, rec) in there {
-            let waits = rec.queue.iter().filter(|t| !t.deadline);
-            nodes.extend(waits.map(|t| Node { party: &t.party, order: t.order, what: What::Claims(t) }));
-            let drain = rec.drain.as_ref().filter(|d| !d.done && !d.deadline);
-            nodes.extend(drain.map(|d| Node { party: &d.by, order: d.order, what: What::Drain(name, rec) }));
-        }
-        let somebody = nodes.into_iter().filter(|n| n.party.claimant != 0);
-        let mut graph = Graph { world, stuck: somebody.map(|n| (of(n.party), n)).collect() };
+    fn new(world: &'a World, waits: &[Node<'a>], in_line: bool) -> Graph<'a> {
+        let mut graph = Graph { world, in_line, stuck: waits.iter().map(|n| (of(n.party), *n)).collect() };
         loop {
             let free: Vec<Claimant> = graph.stuck.iter().filter(|(_, n)| graph.can_come(n)).map(|(c, _)| *c).collect();
             if free.is_empty() {
@@ -66,6 +68,12 @@ impl<'a> Graph<'a> {
             }
             graph.stuck.retain(|c, _| !free.contains(c));
         }
+    }
+
+    /// The cycle that a wait is part of.
+    fn cycle(&self, of_wait: &Node<'a>) -> Option<Vec<Edge>> {
+        let to = of(of_wait.party);
+        self.stuck.get(&to).and_then(|n| self.way(n, to, &mut BTreeSet::new()))
     }
 
     fn can_come(&self, n: &Node<'_>) -> bool {
@@ -79,11 +87,23 @@ impl<'a> Graph<'a> {
         let mut entries = t.list.iter().map(|e| match self.world.get(&e.name) {
             Some(rec) if rec.sort != Sort::Credit => {
                 let there: u32 = rec.claims.iter().filter(|c| !self.is_stuck(c)).map(|c| c.permits).sum();
-                e.nests.is_some() || rec.free().saturating_add(there) >= e.permits
+                let kept = self.in_line && self.before(rec, t, e).any(|b| self.waits(b));
+                e.nests.is_some() || rec.free().saturating_add(there) >= e.permits && !kept
             }
             _ => true,
         });
         if t.wish == Wish::All { entries.all(|x| x) } else { entries.any(|x| x) }
+    }
+
+    /// Those that a wait has to stand back for.
+    fn before<'r>(&self, rec: &'r Record, t: &Ticket, e: &'r Entry) -> impl Iterator<Item = &'r Ticket> + use<'r> {
+        let id = t.party.id;
+        rec.queue.iter().take_while(move |b| b.party.id != id).filter(move |b| blocks(rec, b, &e.name))
+    }
+
+    /// Whether this wait is stuck.
+    fn waits(&self, t: &Ticket) -> bool {
+        self.stuck.get(&of(&t.party)).is_some_and(|n| n.party.id == t.party.id)
     }
 
     /// Whether a claim can only end after a stuck wait has. One that is shared ends with the last.
@@ -128,22 +148,46 @@ fn person(p: &Party) -> (Process, u32) {
     (p.who.process(ProcessState::Alive), p.claimant)
 }
 
-/// The cycle that the wait of this request is part of.
-pub fn cycle(world: &World, id: Id) -> Option<Cycle> {
-    let graph = Graph::new(world);
-    let mine = graph.stuck.values().find(|n| n.party.id == id)?;
-    let edges = graph.way(mine, of(mine.party), &mut BTreeSet::new())?;
-    let on_it = |n: &&Node<'_>| edges.iter().any(|e| (e.waiter.pid, e.waiter_claimant) == (n.party.who.pid, n.party.claimant));
-    let youngest = graph.stuck.values().filter(on_it).max_by_key(|n| (n.order, n.party.id));
-    Some(Cycle { is_youngest: youngest.is_some_and(|n| n.party.id == id), edges })
+/// The cycle that the wait of this request closes, being the youngest of it.
+///
+/// The waits are taken in their order, as if each had been looked at in the instant in which it began: one that closes a
+/// cycle will be refused, so those that are younger need not wait for it.
+pub fn closed_by(world: &World, id: Id) -> Option<Vec<Edge>> {
+    let mut stay = Vec::new();
+    for wait in waits(world) {
+        stay.push(wait);
+        if let Some(cycle) = Graph::new(world, &stay, false).cycle(&wait) {
+            if wait.party.id == id {
+                return Some(cycle);
+            }
+            stay.pop();
+        } else if wait.party.id == id {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether a wait could be served if it did not stand back for those before it, and all of those are stuck: they wait, in the
+/// end, for this one or for each other. Keeping permits for them would keep everybody waiting.
+pub fn may_pass(world: &World, t: &Ticket) -> bool {
+    let graph = Graph::new(world, &waits(world), true);
+    let mut stands_back = false;
+    let mut free = t.list.iter().map(|e| {
+        let Some(rec) = world.get(&e.name) else { return false };
+        let mut before = graph.before(rec, t, e).peekable();
+        stands_back |= before.peek().is_some();
+        e.nests.is_some() || rec.free() >= e.permits && before.all(|b| graph.waits(b))
+    });
+    let all = if t.wish == Wish::All { free.all(|x| x) } else { free.any(|x| x) };
+    drop(free);
+    all && stands_back
 }
 
 /// A cycle that a semaphore is part of.
 pub fn around(world: &World, name: &str) -> Vec<Edge> {
-    let graph = Graph::new(world);
-    let found = graph.stuck.values().find_map(|n| {
-        let way = graph.way(n, of(n.party), &mut BTreeSet::new())?;
-        way.iter().any(|e| e.name == name).then_some(way)
-    });
-    found.unwrap_or_default()
+    let waits = waits(world);
+    let graph = Graph::new(world, &waits, false);
+    let cycles = waits.iter().filter_map(|w| graph.cycle(w));
+    cycles.into_iter().find(|c| c.iter().any(|e| e.name == name)).unwrap_or_default()
 }

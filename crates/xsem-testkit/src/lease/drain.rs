@@ -39,8 +39,8 @@ impl LeaseEngine {
                 let mut end = is_over(request).map(|code| undrained(name, code));
                 if end.is_none() && request.until == Until::Forever && Instant::now() >= look {
                     look = Instant::now() + LOOK;
-                    let cycle = client.load_all(&|| true).ok().and_then(|w| deadlock::cycle(&w, by));
-                    end = cycle.filter(|c| c.is_youngest).map(|c| endless(&c));
+                    let cycle = client.load_all(&|| true).ok().and_then(|w| deadlock::closed_by(&w, by));
+                    end = cycle.map(|c| endless(&c));
                 }
                 let looked = client.transact(&session, only(), &|| !alive(), |w| match &mut end {
                     Some(_) if w.alive.is_none() => Err(Stop::Fresh),

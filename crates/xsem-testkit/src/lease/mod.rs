@@ -92,7 +92,7 @@ use net::Link;
 use record::{Record, Who};
 use session::{RECORDS, SESSIONS};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use store::{Op, Txn};
@@ -108,6 +108,7 @@ pub struct Cluster {
     ttl: Duration,
     seed: u64,
     clients: AtomicU32,
+    stop: Arc<AtomicBool>,
 }
 
 impl Cluster {
@@ -119,9 +120,10 @@ impl Cluster {
     /// With these faults for every client, and this time to live for every lease.
     pub fn with(seed: u64, faults: Faults, ttl: Duration) -> Cluster {
         let (store, clock) = (Arc::<Store>::default(), Arc::<Clock>::default());
-        let (of, ticking) = (Arc::downgrade(&store), clock.clone());
-        std::thread::spawn(move || tick(&of, &ticking));
-        Cluster { store, clock, faults, ttl: ttl.max(Duration::from_millis(50)), seed, clients: AtomicU32::new(0) }
+        let (of, ticking, stop) = (Arc::downgrade(&store), clock.clone(), Arc::new(AtomicBool::new(false)));
+        let stopped = stop.clone();
+        std::thread::spawn(move || tick(&of, &ticking, &stopped));
+        Cluster { store, clock, faults, ttl: ttl.max(Duration::from_millis(50)), seed, clients: AtomicU32::new(0), stop }
     }
 
     /// A new client: as a process of its own on a host of its own. Its pid is made up ([`Client::pid`]).
@@ -190,8 +192,15 @@ fn violations(key: &str, rec: &Record) -> Vec<String> {
 /// The first made-up pid: above what Linux gives to processes.
 const FIRST_PID: u32 = 1 << 22;
 
-fn tick(store: &Weak<Store>, clock: &Clock) {
-    loop {
+impl Drop for Cluster {
+    /// Its time stands still from now on, also for clients that somebody has leaked.
+    fn drop(&mut self) {
+        self.stop.store(true, SeqCst);
+    }
+}
+
+fn tick(store: &Weak<Store>, clock: &Clock, stop: &AtomicBool) {
+    while !stop.load(SeqCst) {
         std::thread::sleep(Duration::from_millis(1));
         let Some(store) = store.upgrade() else { return };
         store.expire(clock.advance());

@@ -114,6 +114,8 @@ pub struct Ticket {
     pub since: u64,
     /// The store's revision that it was written after: older waits have smaller ones.
     pub order: u64,
+    /// It need not stand back for those before it, who wait for each other or for it.
+    pub passes: bool,
 }
 
 /// A drain that was begun.

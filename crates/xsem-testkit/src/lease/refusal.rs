@@ -1,6 +1,5 @@
 //! What those are told whose request is refused or over.
 
-use super::deadlock::Cycle;
 use super::object::LeaseObject;
 use super::record::{Entry, Record, Ticket, Wish};
 use super::request::{MAX_DEPTH, Wanted, ended};
@@ -8,7 +7,7 @@ use super::view;
 use super::world::{People, World};
 use std::collections::BTreeSet;
 use xsem::engine::Request;
-use xsem::{Code, Error, Kind};
+use xsem::{Code, Edge, Error, Kind};
 
 fn text(list: &[Wanted<'_>]) -> String {
     list.iter().map(|(o, _)| format!("`{}`", o.text())).collect::<Vec<_>>().join(", ")
@@ -72,10 +71,10 @@ pub fn taken(list: &[Wanted<'_>], ticket: &Ticket, w: &World) -> Error {
 }
 
 /// 1131.
-pub fn endless(cycle: &Cycle) -> Error {
+pub fn endless(cycle: &[Edge]) -> Error {
     Error::new(Code::PossibleDeadlock, "this wait could never end")
-        .of(cycle.edges.first().map_or("", |e| e.name.as_str()))
-        .closing(cycle.edges.clone())
+        .of(cycle.first().map_or("", |e| e.name.as_str()))
+        .closing(cycle.to_vec())
         .advice("release what the others wait for, or wait with a time limit")
 }
 

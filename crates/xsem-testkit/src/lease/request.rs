@@ -112,6 +112,7 @@ impl Inner {
             deadline: matches!(request.until, Until::Deadline(_)),
             since: wall(),
             order: 0,
+            passes: false,
         }
     }
 
@@ -145,8 +146,7 @@ impl Inner {
                 let e = |w: Option<&World>| if timed_out { late(list, ticket, w) } else { cancelled(list) };
                 return self.leave(session, ticket, timed_out, e);
             }
-            // A wait with an end is part of no deadlock.
-            if request.until == Until::Forever && Instant::now() >= look {
+            if Instant::now() >= look {
                 match self.deadlock(session, ticket) {
                     Ok(None) => look = Instant::now() + LOOK,
                     Ok(Some(waited)) => return waited,
@@ -199,6 +199,19 @@ impl Inner {
         })
     }
 
+    /// Passes those who stand before it.
+    fn pass(&self, session: &Arc<Session>, ticket: &Ticket) -> Result<Option<Vec<Granted>>, Trouble> {
+        let names = ticket.list.iter().map(|e| e.name.clone());
+        let (begun, clock) = (self.clock.now(), &self.clock);
+        let passed = self.transact(session, names, &|| clock.now() > begun + GRACE, |w| {
+            let queues = w.slots.values_mut().filter_map(|s| s.after.as_mut());
+            queues.flat_map(|r| &mut r.queue).filter(|t| t.party.id == ticket.party.id).for_each(|t| t.passes = true);
+            w.settle()?;
+            Ok(granted(w, ticket).filter(|g| is_whole(g, ticket)))
+        })?;
+        Ok(passed.0)
+    }
+
     /// The request is over: the ticket comes out, unless it was granted in the last moment.
     fn leave(&self, session: &Arc<Session>, ticket: &Ticket, timed_out: bool, e: impl Fn(Option<&World>) -> Error) -> Waited {
         let names = ticket.list.iter().map(|e| e.name.clone());
@@ -233,13 +246,14 @@ impl Inner {
         }
     }
 
-    /// Whether this wait closes a cycle, being the youngest of it: then it ends.
+    /// Whether this wait closes a cycle, being the youngest of it: then it ends. Or whether it only stands behind somebody
+    /// who waits, in the end, for it: then it need not stand back.
     fn deadlock(&self, session: &Arc<Session>, ticket: &Ticket) -> Result<Option<Waited>, Trouble> {
         let world = self.load_all(&|| true)?;
-        let Some(cycle) = deadlock::cycle(&world, ticket.party.id) else { return Ok(None) };
-        if !cycle.is_youngest {
-            return Ok(None);
+        if deadlock::may_pass(&world, ticket) {
+            return Ok(self.pass(session, ticket)?.map(Waited::Granted));
         }
+        let Some(cycle) = deadlock::closed_by(&world, ticket.party.id) else { return Ok(None) };
         Ok(Some(self.leave(session, ticket, false, |_| endless(&cycle))))
     }
 }
@@ -286,7 +300,9 @@ fn submit(w: &mut World, ticket: &Ticket, list: &[Wanted<'_>], now: bool) -> Res
     w.enqueue(&ticket);
     w.settle()?;
     if let Some(granted) = granted(w, &ticket) {
-        return Ok(Some(granted));
+        // An entry before it may be free in truth: what is remembered does not say who has died.
+        let lowest = ticket.wish != Wish::Any || granted.first().is_some_and(|(i, ..)| *i == 0);
+        return if fresh || lowest { Ok(Some(granted)) } else { Err(Stop::Fresh) };
     }
     if !fresh {
         return Err(Stop::Fresh);

@@ -120,7 +120,7 @@ impl World {
         let mut blocked = false;
         for t in &rec.queue {
             // Another level of one's own claim takes nothing from those who stand before.
-            if blocked && t.list.iter().all(|e| e.nests.is_none()) {
+            if blocked && !t.passes && t.list.iter().all(|e| e.nests.is_none()) {
                 continue;
             }
             // Most often the permits are not there, and the other records need not be known.
@@ -169,7 +169,7 @@ impl World {
             return Ok(true);
         }
         let before = rec.queue.iter().take_while(|other| other.party.id != t.party.id);
-        Ok(rec.free() >= e.permits && before.into_iter().all(|other| !blocks(rec, other, &e.name)))
+        Ok(rec.free() >= e.permits && (t.passes || before.into_iter().all(|other| !blocks(rec, other, &e.name))))
     }
 
     /// Gives a ticket what it waits for, and takes it out of the queues.
@@ -195,7 +195,7 @@ fn need(t: &Ticket) -> Stop {
 
 /// Whether those behind this ticket in the queue of `name` have to wait for it. Who wants several at one instant does not
 /// keep others from any of them meanwhile: that would be holding them.
-fn blocks(rec: &Record, t: &Ticket, name: &str) -> bool {
+pub fn blocks(rec: &Record, t: &Ticket, name: &str) -> bool {
     t.wish != Wish::All && t.list.iter().any(|e| e.name == name && e.permits <= rec.limit)
 }
 

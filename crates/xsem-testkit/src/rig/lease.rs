@@ -26,6 +26,13 @@ impl LeaseRig {
     }
 }
 
+impl Drop for LeaseRig {
+    /// Handles are leaked, and would keep their clients' threads for ever.
+    fn drop(&mut self) {
+        self.clients.iter().for_each(Client::kill);
+    }
+}
+
 /// Long enough that a loaded machine does not end leases that are kept alive.
 const TTL: std::time::Duration = std::time::Duration::from_secs(2);
 

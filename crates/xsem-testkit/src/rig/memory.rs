@@ -2,10 +2,7 @@
 
 use super::Rig;
 use crate::worker::{Actor, Local};
-use std::sync::atomic::{AtomicU64, Ordering};
-use xsem::Namespace;
-
-static NUMBER: AtomicU64 = AtomicU64::new(0);
+use xsem::{Namespace, NamespaceBuilder};
 
 /// A namespace in memory; or any other engine whose claimants are threads.
 #[derive(Debug)]
@@ -19,10 +16,8 @@ impl MemoryRig {
     ///
     /// # Errors
     /// When the engine cannot open it.
-    pub fn new() -> xsem::Result<MemoryRig> {
-        let n = NUMBER.fetch_add(2, Ordering::Relaxed);
-        let [ns, elsewhere] = [n, n + 1].map(|n| Namespace::open(&format!("memory:testkit-{}-{n}", std::process::id())));
-        Ok(MemoryRig { ns: ns?, elsewhere: Some(elsewhere?) })
+    pub fn new(builder: NamespaceBuilder) -> xsem::Result<MemoryRig> {
+        Ok(MemoryRig { ns: builder.open("memory:")?, elsewhere: Some(Namespace::open("memory:")?) })
     }
 
     /// The same on an engine of the caller's own.

@@ -12,6 +12,11 @@ pub(super) const NAMES: usize = 4;
 /// Those that stay.
 pub(super) const STEADY: usize = NAMES - 1;
 
+/// Pools of a torture run.
+pub(super) const POOLS: usize = 3;
+/// Those that stay; the last one is removed and made anew, as the last exclusive semaphore is.
+pub(super) const STEADY_POOLS: usize = POOLS - 1;
+
 /// A death as it is reported: who, and the token, which tells two deaths of one process apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Death {
@@ -38,6 +43,8 @@ pub(super) struct Account {
     killed: Vec<(usize, u32)>,
     /// Killed where they may have owned.
     perhaps: u64,
+    /// Killed as holders of permits: for certain, and perhaps, for each pool that stays.
+    holders: [(u64, u64); STEADY_POOLS],
 }
 
 /// The result of a round.
@@ -66,6 +73,21 @@ impl Account {
 
     pub(super) fn perhaps(&mut self) {
         self.perhaps += 1;
+    }
+
+    /// Somebody was killed who held permits of a pool, for certain or perhaps.
+    pub(super) fn killed_holder(&mut self, pool: usize, certain: bool) {
+        if let Some((sure, perhaps)) = self.holders.get_mut(pool) {
+            *if certain { sure } else { perhaps } += 1;
+        }
+    }
+
+    /// Compares with the deaths of holders that a pool has counted in this round.
+    pub(super) fn balance_pool(&self, pool: usize, counted: u64) -> Option<String> {
+        let (sure, perhaps) = self.holders[pool];
+        (!(sure..=sure + perhaps).contains(&counted)).then(|| {
+            format!("pool {pool} counted {counted} deaths of holders; {sure} died, and {perhaps} more may have held something")
+        })
     }
 
     /// Compares with the log of the round, at whose end every death was acknowledged.
@@ -130,7 +152,7 @@ mod tests {
     }
 
     fn account(killed: &[u32], made: u64, perhaps: u64) -> Account {
-        Account { made, killed: killed.iter().map(|p| (0, *p)).collect(), perhaps }
+        Account { made, killed: killed.iter().map(|p| (0, *p)).collect(), perhaps, ..Account::default() }
     }
 
     #[test]
@@ -155,5 +177,16 @@ mod tests {
             let wrong = account(&[1, 2], 0, 0).balance(&log).wrong.join("\n");
             assert!(wrong.contains(why), "{why}: {wrong}");
         }
+    }
+
+    #[test]
+    fn counts_the_deaths_of_holders() {
+        let mut a = Account::default();
+        a.killed_holder(0, true);
+        a.killed_holder(0, false);
+        // One that comes and goes has no account.
+        a.killed_holder(STEADY_POOLS, true);
+        assert_eq!([0, 1, 2, 3].map(|n| a.balance_pool(0, n).is_none()), [false, true, true, false]);
+        assert_eq!([0, 1].map(|n| a.balance_pool(1, n).is_none()), [true, false]);
     }
 }

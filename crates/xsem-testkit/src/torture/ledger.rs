@@ -1,6 +1,7 @@
 //! What the processes of a torture run write down in shared memory, independent of the engine.
 
-use super::account::{Death, Entry, NAMES};
+use super::account::{Death, Entry, NAMES, POOLS, STEADY_POOLS};
+use crate::harness::permits::{Things, Who, who};
 use crate::sys::{self, Pid, Shared};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
 
@@ -12,24 +13,31 @@ const LOG: usize = 1 << 15;
 const TEXTS: usize = 64;
 const TEXT: usize = 200;
 
-/// What a thread is about. Only with it does a kill say whether an owner died.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(super) enum Phase {
-    /// It owns nothing and asks for nothing.
-    Idle,
-    /// Between asking and knowing: it may own.
-    Acquiring,
-    /// It owns.
-    Holding,
-    /// Between giving back and knowing: it may own.
-    Releasing,
-    /// It owns, or has abandoned: a death in either case.
-    Abandoning,
+/// What a thread holds, and may hold: a bit for each exclusive semaphore, and after those one for each pool. Only with it
+/// does a kill say who died as an owner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct State {
+    /// It holds these.
+    pub(super) held: u8,
+    /// Between asking and knowing, or between giving back and knowing: it may hold these.
+    pub(super) unsure: u8,
+    /// It owns these, or has abandoned them: a death in either case.
+    pub(super) abandoning: u8,
+    /// Deaths that it made on purpose, on semaphores that stay.
+    pub(super) made: u64,
 }
 
-/// The phase of one thread, with the semaphore, and how many deaths it made on purpose. One word, because a kill may fall
-/// between any two stores.
+/// The bit of an exclusive semaphore.
+pub(super) fn exclusive(name: usize) -> u8 {
+    1 << name
+}
+
+/// The bit of a pool.
+pub(super) fn pool(k: usize) -> u8 {
+    1 << (NAMES + k)
+}
+
+/// The state of one thread in one word, because a kill may fall between any two stores.
 #[derive(Debug)]
 pub(super) struct Thread {
     word: AtomicU64,
@@ -40,21 +48,14 @@ pub(super) struct Thread {
 }
 
 impl Thread {
-    pub(super) fn set(&self, phase: Phase, name: usize, made: u64) {
-        self.word.store(phase as u64 | (name as u64) << 8 | made << 16, SeqCst);
+    pub(super) fn set(&self, s: State) {
+        let masks = u64::from(s.held) | u64::from(s.unsure) << 8 | u64::from(s.abandoning) << 16;
+        self.word.store(masks | s.made << 24, SeqCst);
     }
 
-    /// Phase, semaphore, deaths made on purpose.
-    pub(super) fn get(&self) -> (Phase, usize, u64) {
+    pub(super) fn get(&self) -> State {
         let w = self.word.load(SeqCst);
-        let phase = match w & 0xff {
-            0 => Phase::Idle,
-            1 => Phase::Acquiring,
-            2 => Phase::Holding,
-            3 => Phase::Releasing,
-            _ => Phase::Abandoning,
-        };
-        (phase, (w >> 8 & 0xff) as usize, w >> 16)
+        State { held: w as u8, unsure: (w >> 8) as u8, abandoning: (w >> 16) as u8, made: w >> 24 }
     }
 }
 
@@ -69,6 +70,13 @@ pub(super) struct Witness {
     token: AtomicU64,
 }
 
+/// One pool, as its holders see it.
+#[derive(Debug)]
+struct Permits {
+    out: Things,
+    slots: Things,
+}
+
 /// One line of the log.
 #[derive(Debug)]
 struct Line([AtomicU64; 6]);
@@ -78,12 +86,20 @@ struct Line([AtomicU64; 6]);
 pub(super) struct Ledger {
     pub(super) threads: [[Thread; THREADS]; PROCESSES],
     witnesses: [Witness; NAMES],
+    permits: [Permits; POOLS],
+    /// Deaths of holders, as the pools themselves count them.
+    pub(super) pool_deaths: [AtomicU64; STEADY_POOLS],
+    /// What the threads shall do in this round.
+    pub(super) mix: AtomicU32,
     log: [Line; LOG],
     logged: AtomicU64,
     texts: [[AtomicU64; TEXT / 8]; TEXTS],
     violations: AtomicU64,
     pub(super) grants: AtomicU64,
     pub(super) nested: AtomicU64,
+    pub(super) permit_grants: AtomicU64,
+    pub(super) list_grants: AtomicU64,
+    pub(super) resizes: AtomicU64,
     pub(super) timeouts: AtomicU64,
     pub(super) removals: AtomicU64,
     pub(super) quiet: AtomicU32,
@@ -191,6 +207,49 @@ impl Ledger {
             self.violation(&format!("while {} owned {name}, {} came in", me >> 8, other >> 8));
         }
     }
+
+    /// A grant of `n` permits of a pool that never had more than `limit`.
+    pub(super) fn enter_permits(&self, k: usize, thread: usize, n: u32, limit: u32) {
+        let dead = |pid: Pid| sys::is_ending(pid);
+        if let Err(holders) = self.permits[k].out.take(limit as usize, n as usize, holder(thread), dead) {
+            let me = sys::own_pid();
+            self.violation(&format!("{me} was granted {n} permits of pool {k}, and all {limit} are out: {holders:?}"));
+        }
+    }
+
+    /// `n` of them are about to be given back.
+    pub(super) fn leave_permits(&self, k: usize, thread: usize, n: u32) {
+        if !self.permits[k].out.give(n as usize, holder(thread)) {
+            self.violation(&format!("while {} held {n} permits of pool {k}, somebody took them for free", sys::own_pid()));
+        }
+    }
+
+    /// These slots were said to be this thread's.
+    pub(super) fn enter_slots(&self, k: usize, thread: usize, slots: &[u32]) {
+        for (slot, other) in self.permits[k].slots.claim(slots, holder(thread), sys::is_ending) {
+            self.violation(&format!("slot {slot} of pool {k} belongs to {} and to {other}", sys::own_pid()));
+        }
+    }
+
+    /// It is about to give them back.
+    pub(super) fn leave_slots(&self, k: usize, thread: usize, slots: &[u32]) {
+        self.permits[k].slots.disclaim(slots, holder(thread));
+    }
+
+    /// At rest nobody who lives holds permits.
+    pub(super) fn must_be_free(&self, k: usize) {
+        for pid in self.permits[k].out.owners() {
+            if !sys::is_ending(pid) {
+                self.violation(&format!("at rest {pid} still believes to hold permits of pool {k}"));
+            }
+        }
+        self.permits[k].out.clear();
+        self.permits[k].slots.clear();
+    }
+}
+
+fn holder(thread: usize) -> Who {
+    who(sys::own_pid(), thread)
 }
 
 /// pid and thread in one word, never 0.
@@ -223,8 +282,9 @@ mod tests {
     #[test]
     fn phases_and_the_log_survive_shared_memory() {
         let l = SharedBox::<Ledger>::new().unwrap();
-        l.threads[1][1].set(Phase::Abandoning, 3, 70_000);
-        assert_eq!(l.threads[1][1].get(), (Phase::Abandoning, 3, 70_000));
+        let state = State { held: exclusive(1), unsure: exclusive(0) | pool(POOLS - 1), abandoning: 4, made: 70_000 };
+        l.threads[1][1].set(state);
+        assert_eq!(l.threads[1][1].get(), state);
         let death = |pid, token| Death { pid, token };
         let e = Entry { name: 2, first: death(7, 8), latest: death(9, 1 << 40), count: 3 };
         l.report(&e);

@@ -1,5 +1,7 @@
 //! The command line of the torture run.
 
+use super::worker::Mix;
+
 /// What `--help` prints.
 pub const USAGE: &str = "\
 usage: torture [OPTIONS]
@@ -10,6 +12,7 @@ Random operations of many processes, randomly killed and stopped; exits with 1 o
   --minutes N     the same in minutes
   --processes N   at one time, 1 to 64 (default 8)
   --threads N     claimant threads in each, 1 to 4 (default 2)
+  --mix NAME      only one kind of round: exclusive, permits, lists, everything (default: any of them, by chance)
   --seed N        chooses operations, kills and stops (default: from the clock; it is printed)
 ";
 
@@ -22,6 +25,8 @@ pub struct Options {
     pub processes: usize,
     /// Threads in each.
     pub threads: usize,
+    /// The kind of all rounds; else each has one by chance.
+    pub mix: Option<usize>,
     /// Of every choice.
     pub seed: u64,
 }
@@ -30,9 +35,16 @@ impl Options {
     /// Reads the arguments; the error is for the person who typed them.
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
-        let mut o = Options { seconds: 20, processes: 8, threads: 2, seed: clock };
+        let mut o = Options { seconds: 20, processes: 8, threads: 2, mix: None, seed: clock };
         let mut args = args;
         while let Some(a) = args.next() {
+            if a == "--mix" {
+                let name = args.next().unwrap_or_default();
+                let known = Mix::ALL.map(|m| format!("{m:?}").to_lowercase());
+                let found = known.iter().position(|k| *k == name);
+                o.mix = Some(found.ok_or_else(|| format!("`--mix` is one of {}, not `{name}`", known.join(", ")))?);
+                continue;
+            }
             let mut number = |range: std::ops::RangeInclusive<u64>| {
                 let text = args.next().ok_or_else(|| format!("`{a}` needs a value"))?;
                 text.parse()
@@ -61,10 +73,12 @@ mod tests {
     fn reads_options_and_refuses_what_it_does_not_know() {
         let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned));
         assert_eq!(
-            parse("--minutes 2 --processes 4 --threads 1 --seed 9"),
-            Ok(Options { seconds: 120, processes: 4, threads: 1, seed: 9 })
+            parse("--minutes 2 --processes 4 --threads 1 --mix lists --seed 9"),
+            Ok(Options { seconds: 120, processes: 4, threads: 1, mix: Some(2), seed: 9 })
         );
-        for (line, why) in [("--processes 65", "1 to 64"), ("--fast", "not an option"), ("--seed", "needs a value")] {
+        for (line, why) in
+            [("--processes 65", "1 to 64"), ("--fast", "not an option"), ("--seed", "needs a value"), ("--mix all", "lists")]
+        {
             assert!(parse(line).unwrap_err().contains(why), "{line}");
         }
     }

@@ -1,15 +1,18 @@
 //! The supervisor: starts workers, kills and stops them, lets them rest, and looks at what is left.
 
-use super::account::{Account, Balance, Death, Entry, STEADY};
-use super::ledger::{Ledger, Phase};
+mod rest;
+
+use super::account::{Account, Balance, POOLS, STEADY, STEADY_POOLS};
+use super::ledger::{Ledger, State, exclusive, pool};
 use super::options::Options;
 use super::worker;
+use super::worker::Mix;
 use crate::random::Random;
 use crate::sys::{self, Pid, SharedBox, Status};
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-use xsem::{AcquireError, Exclusive, Namespace};
+use xsem::Namespace;
 
 /// Chaos per round: short, because only rest shows a lost wake-up (in chaos the next release covers it).
 const CHAOS: Duration = Duration::from_millis(150);
@@ -33,6 +36,8 @@ struct Supervisor<'a> {
     account: Account,
     /// Deaths made on purpose by each thread that earlier rounds have accounted for.
     settled: Vec<Vec<u64>>,
+    /// Deaths of holders that each pool had counted at the end of the last round.
+    counted: [u64; STEADY_POOLS],
     kills: u64,
     stops: u64,
     printed: u64,
@@ -51,6 +56,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
         processes: vec![None; options.processes],
         account: Account::default(),
         settled: vec![vec![0; options.threads]; options.processes],
+        counted: [0; STEADY_POOLS],
         kills: 0,
         stops: 0,
         printed: 0,
@@ -97,12 +103,15 @@ impl Supervisor<'_> {
         let l = &self.ledger;
         let operations: u64 = l.threads.iter().flatten().map(|t| t.operations.load(SeqCst)).sum();
         format!(
-            "{rounds} rounds and audits, {operations} operations, {} grants, {} nested, {} timeouts, {} removals, {} kills, {} stops; \
-             owner deaths: {} reported, {} certain (and {} possible); {} without details; {} violations, {stuck} stuck",
+            "{rounds} rounds and audits, {operations} operations, {} grants, {} of permits, {} of lists, {} nested, {} timeouts, \
+             {} removals, {} resizes, {} kills, {} stops; owner deaths: {} reported, {} certain (and {} possible); {} without details; {} violations, {stuck} stuck",
             l.grants.load(SeqCst),
+            l.permit_grants.load(SeqCst),
+            l.list_grants.load(SeqCst),
             l.nested.load(SeqCst),
             l.timeouts.load(SeqCst),
             l.removals.load(SeqCst),
+            l.resizes.load(SeqCst),
             self.kills,
             self.stops,
             b.reported,
@@ -122,6 +131,8 @@ impl Supervisor<'_> {
 
     /// Kills and stops at random for a while.
     fn chaos(&mut self) -> io::Result<()> {
+        let mix = self.options.mix.unwrap_or_else(|| self.random.below(Mix::ALL.len() as u64) as usize);
+        self.ledger.mix.store(mix as u32, SeqCst);
         self.ledger.quiet.store(0, SeqCst);
         let end = Instant::now() + CHAOS;
         while Instant::now() < end {
@@ -157,7 +168,7 @@ impl Supervisor<'_> {
         let seed = self.random.next();
         for t in 0..self.options.threads {
             let thread = &self.ledger.threads[slot][t];
-            thread.set(Phase::Idle, 0, 0);
+            thread.set(State::default());
             thread.resting.store(0, SeqCst);
             self.settled[slot][t] = 0;
         }
@@ -172,16 +183,24 @@ impl Supervisor<'_> {
         sys::end(p.pid);
         self.kills += 1;
         for t in 0..self.options.threads {
-            let (phase, name, made) = self.ledger.threads[slot][t].get();
-            self.account.made(made - self.settled[slot][t]);
-            match phase {
-                _ if name >= STEADY => {}
-                Phase::Idle => {}
-                Phase::Holding => self.account.killed(name, p.pid as u32),
-                Phase::Abandoning => self.account.made(1),
-                Phase::Acquiring | Phase::Releasing => self.account.perhaps(),
+            let state = self.ledger.threads[slot][t].get();
+            self.account.made(state.made - self.settled[slot][t]);
+            for name in 0..STEADY {
+                match exclusive(name) {
+                    bit if state.held & bit != 0 => self.account.killed(name, p.pid as u32),
+                    bit if state.abandoning & bit != 0 => self.account.made(1),
+                    bit if state.unsure & bit != 0 => self.account.perhaps(),
+                    _ => {}
+                }
             }
-            self.ledger.threads[slot][t].set(Phase::Idle, 0, 0);
+            for k in 0..POOLS {
+                match pool(k) {
+                    bit if state.held & bit != 0 => self.account.killed_holder(k, true),
+                    bit if state.unsure & bit != 0 => self.account.killed_holder(k, false),
+                    _ => {}
+                }
+            }
+            self.ledger.threads[slot][t].set(State::default());
             self.settled[slot][t] = 0;
         }
     }
@@ -196,7 +215,7 @@ impl Supervisor<'_> {
         // A death now, when nobody comes any more: only the sleepers themselves can notice it.
         if self.random.one_in(2) {
             sys::nap(self.random.below(100));
-            let holding = |slot: &usize| self.ledger.threads[*slot].iter().any(|t| matches!(t.get(), (Phase::Holding, ..)));
+            let holding = |slot: &usize| self.ledger.threads[*slot].iter().any(|t| t.get().held != 0);
             if let Some(slot) = (0..self.processes.len()).find(holding) {
                 self.kill(slot);
             }
@@ -237,7 +256,8 @@ impl Supervisor<'_> {
     }
 
     fn print_hang(&self, busy: &[(usize, usize)]) {
-        println!("  stuck: after {} s of rest these threads are not done:", PATIENCE.as_secs());
+        let mix = Mix::ALL[self.ledger.mix.load(SeqCst) as usize];
+        println!("  stuck: after {} s of rest these threads are not done (a round of {mix:?}):", PATIENCE.as_secs());
         for &(slot, t) in busy {
             let pid = self.processes[slot].map_or(0, |p| p.pid);
             println!("    process {pid} thread {t}: {:?}", self.ledger.threads[slot][t].get());
@@ -263,7 +283,7 @@ impl Supervisor<'_> {
     /// At rest: every semaphore can be acquired, the file is whole, the deaths are told.
     fn settle(&mut self) -> io::Result<Balance> {
         let (ledger, url) = (&self.ledger, &self.url);
-        let pid = sys::fork(|| check(ledger, url))?;
+        let pid = sys::fork(|| rest::check(ledger, url))?;
         let begin = Instant::now();
         loop {
             match sys::wait(pid, false) {
@@ -284,7 +304,7 @@ impl Supervisor<'_> {
         let mut account = std::mem::take(&mut self.account);
         for slot in 0..self.processes.len() {
             for t in 0..self.options.threads {
-                let (_, _, made) = self.ledger.threads[slot][t].get();
+                let made = self.ledger.threads[slot][t].get().made;
                 account.made(made - self.settled[slot][t]);
                 self.settled[slot][t] = made;
             }
@@ -293,48 +313,15 @@ impl Supervisor<'_> {
         if overflow > 0 {
             self.ledger.violation(&format!("the log is too short by {overflow} lines"));
         }
-        Ok(account.balance(&log))
-    }
-}
-
-/// Owns as the workers do, so that the witness knows of it, and what the semaphore protects is whole again.
-fn pass(ledger: &Ledger, name: usize, guard: xsem::Guard<'_>, told: bool) {
-    let me = super::ledger::identity(0);
-    ledger.enter(name, me, told, true, guard.token());
-    ledger.change(name, me, || {});
-    ledger.leave(name, me);
-    if let Err(e) = guard.release() {
-        ledger.violation(&format!("release {name} at rest: {e}"));
-    }
-}
-
-/// A newcomer acquires everything, reports and acknowledges what is still to be told, and audits the file.
-fn check(ledger: &Ledger, url: &str) {
-    xsem::shm::testing::set_recheck(false);
-    let ns = match Namespace::open(url) {
-        Ok(ns) => ns,
-        Err(e) => return ledger.violation(&format!("open the namespace at rest: {e}")),
-    };
-    for name in 0..STEADY {
-        // Nobody made it, when every worker was killed early.
-        let Ok(s) = Exclusive::open(&ns, &worker::name(name)) else { continue };
-        match s.try_acquire() {
-            Ok(guard) => pass(ledger, name, guard, false),
-            Err(AcquireError::Failed(e)) => ledger.violation(&format!("at rest: {e}")),
-            Err(AcquireError::OwnerDied(r)) => {
-                let (first, latest, count) = r.deaths().map_or(((0, 0), (0, 0), 0), |d| {
-                    ((d.first.process.pid, d.first.token), (d.latest.process.pid, d.latest.token), d.count)
-                });
-                let death = |(pid, token)| Death { pid, token };
-                ledger.report(&Entry { name, first: death(first), latest: death(latest), count });
-                match r.mark_consistent() {
-                    Ok(guard) => pass(ledger, name, guard, true),
-                    Err(e) => ledger.violation(&format!("mark {name} consistent at rest: {e}")),
-                }
-            }
+        let mut balance = account.balance(&log);
+        for k in 0..STEADY_POOLS {
+            let total = self.ledger.pool_deaths[k].load(SeqCst);
+            balance.wrong.extend(account.balance_pool(k, total - self.counted[k]));
+            self.counted[k] = total;
         }
-    }
-    for v in xsem::shm::testing::audit(&ns) {
-        ledger.violation(&format!("audit: {v}"));
+        if !balance.wrong.is_empty() {
+            println!("  in a round of {:?}:", Mix::ALL[self.ledger.mix.load(SeqCst) as usize]);
+        }
+        Ok(balance)
     }
 }

@@ -1,16 +1,60 @@
 //! What a process of the torture run does until it is killed.
 
-use super::account::{Death, Entry, NAMES, STEADY};
-use super::ledger::{Ledger, Phase, identity};
+mod lists;
+mod permits;
+
+use super::account::{Death, Entry, NAMES, POOLS, STEADY};
+use super::ledger::{Ledger, State, exclusive, identity};
 use crate::random::Random;
 use crate::sys;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-use xsem::{AcquireError, Code, Error, Exclusive, Guard, Namespace, Wait};
+use xsem::{AcquireError, Code, Counting, Deaths, Error, Exclusive, Guard, Namespace, Wait};
 
 /// The name of a semaphore.
 pub(super) fn name(i: usize) -> String {
     format!("torture/{i}")
+}
+
+/// The name of a pool.
+pub(super) fn pool_name(k: usize) -> String {
+    format!("torture/pool/{k}")
+}
+
+/// The most permits that a pool ever has. The middle one is resized, between `LEAST` and this.
+pub(super) const LIMITS: [u32; POOLS] = [5, 6, 4];
+
+/// Which pool is resized.
+pub(super) const RESIZED: usize = 1;
+
+/// The least permits that the resized pool ever has: so many can be asked for without an end.
+pub(super) const LEAST: u32 = 3;
+
+/// What the threads of a round do, in this order; `Mix::ALL[n]` is told through the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mix {
+    /// Exclusive semaphores only.
+    Exclusive,
+    /// Pools only.
+    Permits,
+    /// Lists of several only.
+    Lists,
+    /// Everything.
+    Everything,
+}
+
+impl Mix {
+    pub(super) const ALL: [Mix; 4] = [Mix::Exclusive, Mix::Permits, Mix::Lists, Mix::Everything];
+}
+
+/// The facts of a 105, for the log.
+pub(super) fn entry(name: usize, deaths: Option<&Deaths>) -> Entry {
+    let (first, latest, count) = deaths.map_or(((0, 0), (0, 0), 0), |d| {
+        let of = |o: &xsem::Obituary| (o.process.pid, o.token);
+        (of(&d.first), of(&d.latest), d.count)
+    });
+    let death = |(pid, token)| Death { pid, token };
+    Entry { name, first: death(first), latest: death(latest), count }
 }
 
 /// Runs the claimant threads of one process for ever. A thread that ended while it owned is replaced.
@@ -24,7 +68,9 @@ pub(super) fn run(ledger: &Ledger, url: &str, slot: usize, threads: usize, seed:
     std::thread::scope(|scope| {
         let mut start = |thread: usize, made: u64| {
             let (ns, random) = (&ns, Random::new(seeds.next()));
-            scope.spawn(move || Claimant { ledger, ns, slot, thread, made, random, handles: Default::default() }.run())
+            let state = State { made, ..State::default() };
+            let none = (Default::default(), Default::default());
+            scope.spawn(move || Claimant { ledger, ns, slot, thread, state, random, handles: none.0, pools: none.1 }.run())
         };
         let mut all: Vec<_> = (0..threads).map(|t| Some(start(t, 0))).collect();
         loop {
@@ -45,11 +91,12 @@ struct Claimant<'a> {
     ns: &'a Namespace,
     slot: usize,
     thread: usize,
-    /// Deaths that it made on purpose, on steady semaphores.
-    made: u64,
+    /// What it holds, as the ledger knows it.
+    state: State,
     random: Random,
     /// With the last token that it saw through each.
     handles: [Option<(&'static Exclusive, u64)>; NAMES],
+    pools: [Option<&'static Counting>; POOLS],
 }
 
 /// What the thread does next.
@@ -61,9 +108,9 @@ enum Next {
 
 impl Claimant<'_> {
     /// Until it ends while it owns; gives the deaths made, this one with them. A kill before that is written down finds
-    /// `Abandoning`, which counts the same.
+    /// it `abandoning`, which counts the same.
     fn run(mut self) -> u64 {
-        self.phase(Phase::Idle, 0);
+        self.tell();
         loop {
             if self.ledger.quiet.load(SeqCst) != 0 {
                 let me = &self.ledger.threads[self.slot][self.thread];
@@ -74,7 +121,7 @@ impl Claimant<'_> {
                 me.resting.store(0, SeqCst);
             }
             if self.operation() == Next::End {
-                return self.made;
+                return self.state.made;
             }
             self.ledger.threads[self.slot][self.thread].operations.fetch_add(1, SeqCst);
             for _ in 0..self.random.below(200) {
@@ -83,11 +130,43 @@ impl Claimant<'_> {
         }
     }
 
-    fn phase(&self, phase: Phase, name: usize) {
-        self.ledger.threads[self.slot][self.thread].set(phase, name, self.made);
+    /// Writes down what it holds.
+    fn tell(&self) {
+        self.ledger.threads[self.slot][self.thread].set(self.state);
+    }
+
+    /// It asks for these, or gives them back: whoever kills it now does not know.
+    fn unsure(&mut self, mask: u8) {
+        self.state.held &= !mask;
+        self.state.unsure |= mask;
+        self.tell();
+    }
+
+    /// It has these, and nothing else of what it was not sure of.
+    fn holds(&mut self, mask: u8) {
+        self.state.held |= mask;
+        self.state.unsure = 0;
+        self.tell();
+    }
+
+    /// It has none of these any more.
+    fn without(&mut self, mask: u8) {
+        self.state.held &= !mask;
+        self.state.unsure &= !mask;
+        self.state.abandoning &= !mask;
+        self.tell();
     }
 
     fn operation(&mut self) -> Next {
+        let mix = Mix::ALL[self.ledger.mix.load(SeqCst) as usize % Mix::ALL.len()];
+        match (mix, self.random.below(4)) {
+            (Mix::Permits, _) | (Mix::Everything, 0) => self.permits(),
+            (Mix::Lists, _) | (Mix::Everything, 1) => self.list(),
+            _ => self.single(),
+        }
+    }
+
+    fn single(&mut self) -> Next {
         let i = self.random.below(NAMES as u64) as usize;
         if i >= STEADY && self.random.one_in(20) {
             self.remove(i);
@@ -95,7 +174,7 @@ impl Claimant<'_> {
         let Some(s) = self.handle(i) else { return Next::GoOn };
         let patience = Duration::from_micros(self.random.below(3000));
         let way = self.random.below(8);
-        self.phase(Phase::Acquiring, i);
+        self.unsure(exclusive(i));
         let r = match way {
             0..=3 => s.acquire(),
             4 | 5 => s.try_acquire(),
@@ -105,16 +184,11 @@ impl Claimant<'_> {
         match r {
             Ok(guard) => self.owned(i, s, guard, None),
             Err(AcquireError::OwnerDied(r)) => {
-                let (first, latest, count) = r.deaths().map_or(((0, 0), (0, 0), 0), |d| {
-                    let of = |o: &xsem::Obituary| (o.process.pid, o.token);
-                    (of(&d.first), of(&d.latest), d.count)
-                });
-                let death = |(pid, token)| Death { pid, token };
-                let e = Entry { name: i, first: death(first), latest: death(latest), count };
+                let e = entry(i, r.deaths());
                 self.owned(i, s, r.into_guard(), Some(e))
             }
             Err(AcquireError::Failed(e)) => {
-                self.phase(Phase::Idle, i);
+                self.without(exclusive(i));
                 self.refused(i, &e);
                 Next::GoOn
             }
@@ -134,12 +208,23 @@ impl Claimant<'_> {
     }
 
     fn owned(&mut self, i: usize, s: &'static Exclusive, guard: Guard<'static>, told: Option<Entry>) -> Next {
-        let me = identity(self.thread);
-        self.phase(Phase::Holding, i);
-        if let Some(e) = &told {
+        self.holds(exclusive(i));
+        self.enter(i, &guard, told.as_ref());
+        let spins = self.random.below(300);
+        self.ledger.change(i, identity(self.thread), || (0..spins).for_each(|_| std::hint::spin_loop()));
+        if self.random.one_in(6) {
+            self.nest(i, s);
+        }
+        self.acknowledge(i, &guard, told.is_some());
+        self.give_up(i, guard)
+    }
+
+    /// Takes a grant into the ledger.
+    fn enter(&mut self, i: usize, guard: &Guard<'static>, told: Option<&Entry>) {
+        if let Some(e) = told {
             self.ledger.report(e);
         }
-        self.ledger.enter(i, me, told.is_some(), i < STEADY, guard.token());
+        self.ledger.enter(i, identity(self.thread), told.is_some(), i < STEADY, guard.token());
         self.ledger.grants.fetch_add(1, SeqCst);
         if let Some((_, last)) = &mut self.handles[i] {
             if guard.token() <= *last {
@@ -147,18 +232,16 @@ impl Claimant<'_> {
             }
             *last = guard.token();
         }
-        let spins = self.random.below(300);
-        self.ledger.change(i, me, || (0..spins).for_each(|_| std::hint::spin_loop()));
-        if self.random.one_in(6) {
-            self.nest(i, s);
-        }
-        if told.is_some()
+    }
+
+    /// Acknowledges a death, mostly.
+    fn acknowledge(&mut self, i: usize, guard: &Guard<'static>, told: bool) {
+        if told
             && !self.random.one_in(4)
             && let Err(e) = guard.mark_consistent()
         {
             self.ledger.violation(&format!("mark {i} consistent: {e}"));
         }
-        self.give_up(i, me, guard)
     }
 
     fn nest(&mut self, i: usize, s: &'static Exclusive) {
@@ -173,44 +256,49 @@ impl Claimant<'_> {
         }
     }
 
-    fn give_up(&mut self, i: usize, me: u64, guard: Guard<'static>) -> Next {
+    fn give_up(&mut self, i: usize, guard: Guard<'static>) -> Next {
+        let (me, bit) = (identity(self.thread), exclusive(i));
         // Deaths of the semaphore that comes and goes are in no account.
         let counts = u64::from(i < STEADY);
-        match self.random.below(400) {
+        let how = self.random.below(400);
+        if how <= 8 {
+            self.state.held &= !bit;
+            self.state.abandoning |= bit;
+            self.tell();
+            self.ledger.leave(i, me);
+        }
+        match how {
             0 => {
-                self.phase(Phase::Abandoning, i);
-                self.ledger.leave(i, me);
                 // What a thread leaves that is cancelled, or leaks its guard.
                 std::mem::forget(guard);
-                self.made += counts;
-                Next::End
+                self.state.made += counts;
+                return Next::End;
             }
             1..=8 => {
-                self.phase(Phase::Abandoning, i);
-                self.ledger.leave(i, me);
                 if let Err(e) = guard.abandon() {
                     self.ledger.violation(&format!("abandon {i}: {e}"));
                 }
-                self.made += counts;
-                self.phase(Phase::Idle, i);
-                Next::GoOn
+                self.state.made += counts;
             }
-            n => {
-                self.ledger.leave(i, me);
-                self.phase(Phase::Releasing, i);
-                match n {
-                    // Dropping is how most programs release.
-                    9..=100 => drop(guard),
-                    _ => {
-                        if let Err(e) = guard.release() {
-                            self.ledger.violation(&format!("release {i}: {e}"));
-                        }
-                    }
+            _ => self.give_back(i, guard),
+        }
+        self.without(bit);
+        Next::GoOn
+    }
+
+    fn give_back(&mut self, i: usize, guard: Guard<'static>) {
+        self.ledger.leave(i, identity(self.thread));
+        self.unsure(exclusive(i));
+        match self.random.one_in(4) {
+            // Dropping is how many programs release.
+            true => drop(guard),
+            false => {
+                if let Err(e) = guard.release() {
+                    self.ledger.violation(&format!("release {i}: {e}"));
                 }
-                self.phase(Phase::Idle, i);
-                Next::GoOn
             }
         }
+        self.without(exclusive(i));
     }
 
     fn handle(&mut self, i: usize) -> Option<&'static Exclusive> {

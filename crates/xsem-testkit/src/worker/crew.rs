@@ -8,12 +8,27 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use xsem::{CancelToken, Counting, Exclusive, Namespace, OwnedPermit};
 
-/// An open semaphore. Handles are leaked, so that guards borrow them for ever: that way the tests go through the borrowing
-/// guard's uncontended path, which is the one that most programs use.
-#[derive(Clone, Copy, Debug)]
+/// An open semaphore.
+#[derive(Clone, Debug)]
 pub(super) enum Sem {
+    Exclusive(Exclusive),
+    Counting(Counting),
+}
+
+/// The same for guards to borrow for ever: that way the tests go through the borrowing guard's uncontended path, which is
+/// the one that most programs use.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Lent {
     Exclusive(&'static Exclusive),
     Counting(&'static Counting),
+}
+
+/// A handle of the actor. It is leaked when somebody acquires through it, and not before: so one that nobody acquired
+/// through can really be closed.
+#[derive(Debug)]
+struct Opened {
+    sem: Sem,
+    lent: Option<Lent>,
 }
 
 /// What the threads of an actor share.
@@ -21,7 +36,7 @@ pub(super) enum Sem {
 pub(super) struct Shared {
     pub(super) ns: Namespace,
     pub(super) elsewhere: Option<Namespace>,
-    handles: Mutex<Vec<Sem>>,
+    handles: Mutex<Vec<Option<Opened>>>,
     cancels: Mutex<HashMap<u32, CancelToken>>,
     parcels: Mutex<HashMap<u32, Vec<OwnedPermit>>>,
 }
@@ -31,16 +46,41 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    /// The semaphore of a handle.
-    pub(super) fn handle(&self, i: usize) -> Option<Sem> {
-        lock(&self.handles).get(i).copied()
+    /// The semaphore of a handle, to look at or to change.
+    pub(super) fn sem(&self, i: usize) -> Option<Sem> {
+        lock(&self.handles).get(i)?.as_ref().map(|o| o.sem.clone())
+    }
+
+    /// The semaphore of a handle, to acquire.
+    pub(super) fn lent(&self, i: usize) -> Option<Lent> {
+        let mut handles = lock(&self.handles);
+        let opened = handles.get_mut(i)?.as_mut()?;
+        let lend = || match opened.sem.clone() {
+            Sem::Exclusive(s) => Lent::Exclusive(Box::leak(Box::new(s))),
+            Sem::Counting(s) => Lent::Counting(Box::leak(Box::new(s))),
+        };
+        Some(*opened.lent.get_or_insert_with(lend))
     }
 
     /// A new handle; its number.
     pub(super) fn keep(&self, sem: Sem) -> usize {
         let mut all = lock(&self.handles);
-        all.push(sem);
+        all.push(Some(Opened { sem, lent: None }));
         all.len() - 1
+    }
+
+    /// Closes a handle, which stays when that is refused. `None`: there is no such handle.
+    pub(super) fn close(&self, i: usize) -> Option<xsem::Result<()>> {
+        let mut all = lock(&self.handles);
+        let opened = all.get_mut(i)?.take()?;
+        let (lent, refused) = match opened.sem {
+            Sem::Exclusive(s) => (opened.lent, s.close().map_err(|(s, e)| (Sem::Exclusive(s), e))),
+            Sem::Counting(s) => (opened.lent, s.close().map_err(|(s, e)| (Sem::Counting(s), e))),
+        };
+        Some(refused.map_err(|(sem, e)| {
+            all[i] = Some(Opened { sem, lent });
+            e
+        }))
     }
 
     /// What cancels the command that this thread carries out now.

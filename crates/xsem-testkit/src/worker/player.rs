@@ -1,6 +1,6 @@
 //! What a thread of an actor does with a command.
 
-use super::crew::{Sem, Shared};
+use super::crew::{Lent, Sem, Shared};
 use crate::protocol::{Answer, Dead, Till, Verb, What};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -70,25 +70,25 @@ impl Player {
                 None => Ok(Answer::Broken("there is no other namespace".to_owned())),
             },
             Verb::Remove(n) => self.done(ns.remove(n)),
-            Verb::Try(h) => match self.handle(*h)? {
-                Sem::Exclusive(s) => self.owned(s.try_acquire()),
-                Sem::Counting(s) => self.permitted(s.try_acquire()),
+            Verb::Try(h) => match self.lent(*h)? {
+                Lent::Exclusive(s) => self.owned(s.try_acquire()),
+                Lent::Counting(s) => self.permitted(s.try_acquire()),
             },
-            Verb::Timeout(h, ms) => match self.handle(*h)? {
-                Sem::Exclusive(s) => self.owned(s.acquire_timeout(Duration::from_millis(*ms))),
-                Sem::Counting(s) => self.permitted(s.acquire_timeout(Duration::from_millis(*ms))),
+            Verb::Timeout(h, ms) => match self.lent(*h)? {
+                Lent::Exclusive(s) => self.owned(s.acquire_timeout(Duration::from_millis(*ms))),
+                Lent::Counting(s) => self.permitted(s.acquire_timeout(Duration::from_millis(*ms))),
             },
-            Verb::Acquire(h) => match self.handle(*h)? {
-                Sem::Exclusive(s) => self.owned(s.acquire()),
-                Sem::Counting(s) => self.permitted(s.acquire()),
+            Verb::Acquire(h) => match self.lent(*h)? {
+                Lent::Exclusive(s) => self.owned(s.acquire()),
+                Lent::Counting(s) => self.permitted(s.acquire()),
             },
             Verb::Ask(h, n, till, for_all) => {
                 let cancel = self.shared.cancel_of(self.number);
                 let wait = wait(*till).cancel(&cancel);
-                match (self.handle(*h)?, for_all) {
-                    (Sem::Exclusive(s), _) => self.owned(s.acquire_with(wait)),
-                    (Sem::Counting(s), false) => self.permitted(s.acquire_with(*n, wait)),
-                    (Sem::Counting(s), true) => {
+                match (self.lent(*h)?, for_all) {
+                    (Lent::Exclusive(s), _) => self.owned(s.acquire_with(wait)),
+                    (Lent::Counting(s), false) => self.permitted(s.acquire_with(*n, wait)),
+                    (Lent::Counting(s), true) => {
                         let p = s.acquire_owned(*n, wait).map_err(|e| self.refuse(&e))?;
                         let token = p.token();
                         Ok(Answer::Granted { guard: self.keep(Own::Owned(p)), token, died: None })
@@ -164,10 +164,9 @@ impl Player {
                 let c = self.counting(*h)?.capacity().map_err(|e| self.refuse(&e))?;
                 Ok(Answer::Numbers(vec![c.limit, c.total, c.free]))
             }
-            // The number stays valid: a refused close changes nothing, and after a close the next use shall say so.
-            Verb::Close(h) => match self.handle(*h)? {
-                Sem::Exclusive(s) => self.done(s.clone().close().map_err(|(_, e)| e)),
-                Sem::Counting(s) => self.done(s.clone().close().map_err(|(_, e)| e)),
+            Verb::Close(h) => match self.shared.close(*h) {
+                Some(closed) => self.done(closed),
+                None => Ok(Answer::Broken(format!("no handle {h}"))),
             },
             Verb::Drain(n, till) => {
                 let cancel = self.shared.cancel_of(self.number);
@@ -204,9 +203,9 @@ impl Player {
 
     fn picks(&self, list: &[(usize, u32)]) -> Act<Vec<Pick<'static>>> {
         let pick = |(h, n): &(usize, u32)| {
-            Ok(match self.handle(*h)? {
-                Sem::Exclusive(s) => s.into(),
-                Sem::Counting(s) => Pick::permits(s, *n),
+            Ok(match self.lent(*h)? {
+                Lent::Exclusive(s) => s.into(),
+                Lent::Counting(s) => Pick::permits(s, *n),
             })
         };
         list.iter().map(pick).collect()
@@ -257,14 +256,15 @@ impl Player {
         Ok(Answer::Done)
     }
 
-    fn handle(&self, i: usize) -> Act<Sem> {
-        self.shared.handle(i).ok_or_else(|| Answer::Broken(format!("no handle {i}")))
+    fn lent(&self, i: usize) -> Act<Lent> {
+        self.shared.lent(i).ok_or_else(|| Answer::Broken(format!("no handle {i}")))
     }
 
-    fn counting(&self, i: usize) -> Act<&'static Counting> {
-        match self.handle(i)? {
-            Sem::Counting(s) => Ok(s),
-            Sem::Exclusive(_) => Err(Answer::Broken(format!("handle {i} is not of a counting semaphore"))),
+    fn counting(&self, i: usize) -> Act<Counting> {
+        match self.shared.sem(i) {
+            Some(Sem::Counting(s)) => Ok(s),
+            Some(Sem::Exclusive(_)) => Err(Answer::Broken(format!("handle {i} is not of a counting semaphore"))),
+            None => Err(Answer::Broken(format!("no handle {i}"))),
         }
     }
 
@@ -300,12 +300,12 @@ impl Player {
 
     fn opened(&mut self, r: xsem::Result<Exclusive>) -> Act<Answer> {
         let s = r.map_err(|e| self.refuse(&e))?;
-        Ok(Answer::Handle(self.shared.keep(Sem::Exclusive(Box::leak(Box::new(s))))))
+        Ok(Answer::Handle(self.shared.keep(Sem::Exclusive(s))))
     }
 
     fn opened_counting(&mut self, r: xsem::Result<Counting>) -> Act<Answer> {
         let s = r.map_err(|e| self.refuse(&e))?;
-        Ok(Answer::Handle(self.shared.keep(Sem::Counting(Box::leak(Box::new(s))))))
+        Ok(Answer::Handle(self.shared.keep(Sem::Counting(s))))
     }
 
     fn permitted(&mut self, r: xsem::Result<Permit<'static>>) -> Act<Answer> {

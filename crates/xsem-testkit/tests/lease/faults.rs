@@ -64,6 +64,27 @@ fn a_dead_waiter_keeps_nobody_waiting() {
     at_rest(&cluster);
 }
 
+#[test]
+fn nothing_is_granted_to_a_session_that_is_over() {
+    let _dog = Watchdog::start("a waiter whose session is over");
+    let (cluster, a, b) = pair();
+    let (xa, xb) = (exclusive(&a, "x"), exclusive(&b, "x"));
+    let guard = xa.acquire().unwrap();
+    std::thread::scope(|s| {
+        let dead = s.spawn(|| xb.acquire().is_err());
+        until_waiting(&a.namespace(), "x", 1);
+        // The owner has seen the waiter, and does not look again before it releases.
+        guard.mark_consistent().unwrap();
+        b.kill_told();
+        assert!(dead.join().unwrap());
+        drop(guard);
+    });
+    drop(cluster.client().namespace().inspect("x").unwrap());
+    let c = cluster.client();
+    assert!(exclusive(&c, "x").try_acquire().is_ok(), "the dead one never owned it");
+    at_rest(&cluster);
+}
+
 /// A waiter that is dead, but whose lease lasts, may be granted the semaphore; then its heir is told.
 fn told_or_not<'a>(result: Result<Guard<'a>, AcquireError<'a>>) -> Guard<'a> {
     match result {

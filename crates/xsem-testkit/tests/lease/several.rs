@@ -42,6 +42,23 @@ fn wait_any_takes_one_and_the_lowest() {
 }
 
 #[test]
+fn wait_any_knows_that_an_owner_has_died() {
+    let _dog = Watchdog::start("wait_any after a death");
+    let (cluster, a, b) = pair();
+    let (sa, sb, na) = (three(&a), three(&b), a.namespace());
+    sa.iter().for_each(|s| drop(s.acquire().unwrap()));
+    std::mem::forget(sb[0].acquire().unwrap());
+    // This client has seen who owns the first one.
+    assert_eq!(code(sa[0].try_acquire()), Code::ExclSemAlreadyOwned);
+    b.kill_told();
+    match na.wait_any(&sa.iter().map(Pick::from).collect::<Vec<_>>(), Wait::not()) {
+        Err(AnyError::OwnerDied { index: 0, .. }) => {}
+        other => panic!("{other:?}"),
+    }
+    at_rest(&cluster);
+}
+
+#[test]
 fn acquire_all_takes_all_at_one_instant_or_nothing() {
     let _dog = Watchdog::start("acquire_all");
     let (cluster, a, b) = pair();
@@ -116,6 +133,25 @@ fn the_youngest_wait_of_a_cycle_is_refused() {
 }
 
 #[test]
+fn a_wait_with_an_end_is_part_of_no_cycle() {
+    let _dog = Watchdog::start("a cycle that ends by itself");
+    let (cluster, a, b) = pair();
+    let (sa, sb) = (three(&a), three(&b));
+    let ga = sa[0].acquire().unwrap();
+    std::thread::scope(|s| {
+        let other = s.spawn(|| {
+            let _gb = sb[1].acquire().unwrap();
+            assert_eq!(code(sb[0].acquire_timeout(Duration::from_millis(200))), Code::SemTimeout);
+        });
+        until_waiting(&a.namespace(), "a", 1);
+        drop(sa[1].acquire().expect("the other gives up first"));
+        other.join().unwrap();
+    });
+    drop(ga);
+    at_rest(&cluster);
+}
+
+#[test]
 fn two_permits_that_cannot_come_back_are_a_deadlock_and_one_that_can_is_none() {
     let _dog = Watchdog::start("a cycle through a pool");
     let (cluster, a, b) = pair();
@@ -163,6 +199,35 @@ fn a_drain_that_waits_for_its_own_claim_is_refused() {
         assert_eq!(code(ya.acquire()), Code::PossibleDeadlock);
         drop(guard);
         other.join().unwrap();
+    });
+    at_rest(&cluster);
+}
+
+#[test]
+fn who_stands_behind_one_that_waits_for_him_passes() {
+    let _dog = Watchdog::start("a cycle through a queue");
+    let (cluster, a, b) = pair();
+    let c = cluster.client();
+    let [pa, pb, pc] = [&a, &b, &c].map(|x| Counting::open_or_create_pool(&x.namespace(), "p", 2).unwrap());
+    let (xa, xc) = (exclusive(&a, "x"), exclusive(&c, "x"));
+    let one = pa.acquire().unwrap();
+    std::thread::scope(|s| {
+        let owner = s.spawn(|| {
+            let _x = xc.acquire().unwrap();
+            until_waiting(&c.namespace(), "p", 1);
+            until_waiting(&c.namespace(), "x", 1);
+            // One permit is free, and kept for the one before, who waits for a's, who waits for us.
+            drop(pc.acquire().unwrap());
+        });
+        while a.namespace().inspect("x").unwrap().holders.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let large = s.spawn(|| drop(pb.acquire_many(2).unwrap()));
+        until_waiting(&a.namespace(), "p", 1);
+        drop(xa.acquire().unwrap());
+        owner.join().unwrap();
+        drop(one);
+        large.join().unwrap();
     });
     at_rest(&cluster);
 }

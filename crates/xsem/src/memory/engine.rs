@@ -24,6 +24,13 @@ pub struct MemoryEngine {
     shared: Arc<Shared>,
 }
 
+impl Default for MemoryEngine {
+    /// A fresh namespace, for engines that are built on this one.
+    fn default() -> MemoryEngine {
+        MemoryEngine { shared: Shared::new("memory:".to_owned(), crate::shm::Options::default().max_semaphores) }
+    }
+}
+
 impl MemoryEngine {
     /// Opens what follows `memory:` in a URL: nothing for a fresh namespace, or a name.
     pub(crate) fn open(place: &str, options: &crate::shm::Options) -> Result<MemoryEngine> {

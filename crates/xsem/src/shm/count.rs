@@ -1,11 +1,11 @@
 //! The words of a counting semaphore: how many permits are free, in one atomic step with who made the last change.
 //!
 //! ```text
-//!  63          44 43            27 26  25            6  5    4    3    2    1    0
-//! +--------------+----------------+---+---------------+----+----+----+----+----+----+
-//! |   sequence   |  free, signed  | P |   entry + 1   | OP | CL | DR | PE | RE | WA |
-//! +--------------+----------------+---+---------------+----+----+----+----+----+----+
-//!                            |<--- low half: the futex word ---------------------->|
+//!  63        49 48          32 31    27 26  25          6  5    4    3    2    1    0
+//! +------------+--------------+--------+---+-------------+----+----+----+----+----+----+
+//! |  sequence  | free, signed | sequ.  | P |  entry + 1  | OP | CL | DR | PE | RE | WA |
+//! +------------+--------------+--------+---+-------------+----+----+----+----+----+----+
+//!                             |<------------- low half: the futex word -------------->|
 //! ```
 //!
 //! # One change, two places
@@ -67,17 +67,33 @@ pub const OPENED: u64 = 1 << 5;
 const FLAGS: u64 = 0x3f;
 const ENTRY_SHIFT: u32 = 6;
 const PARITY: u64 = 1 << 26;
-const FREE_SHIFT: u32 = 27;
-const SEQ_SHIFT: u32 = 44;
+const FREE_SHIFT: u32 = 32;
+/// The sequence is in two parts, so that the futex word has some of it.
+const SEQ_LOW_SHIFT: u32 = 27;
+const SEQ_LOW_BITS: u32 = 5;
+const SEQ_HIGH_SHIFT: u32 = 49;
+const SEQ: u64 = (1 << 20) - 1;
 
 /// A value of the count word.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Count(pub u64);
 
 impl Count {
-    /// The word of a new semaphore in a cell whose word was `before` in its life before.
-    pub fn first(before: u64, free: u32) -> Count {
-        Count(((before >> SEQ_SHIFT).wrapping_add(1) << SEQ_SHIFT) | (free as u64) << FREE_SHIFT)
+    /// The word of a new semaphore in a cell of this generation whose word was `before` in its life before. Where that was
+    /// the life of another kind, the generation keeps the sequence from beginning again where it once began.
+    pub fn first(before: u64, generation: u32, free: u32) -> Count {
+        let seq = Count(before).seq().wrapping_add((generation as u64).wrapping_mul(0x9e37_79b1));
+        Count((free as u64) << FREE_SHIFT).with_seq(seq)
+    }
+
+    fn seq(self) -> u64 {
+        self.0 >> SEQ_HIGH_SHIFT << SEQ_LOW_BITS | self.0 >> SEQ_LOW_SHIFT & ((1 << SEQ_LOW_BITS) - 1)
+    }
+
+    fn with_seq(self, seq: u64) -> Count {
+        let (seq, low) = (seq & SEQ, (1u64 << SEQ_LOW_BITS) - 1);
+        let cleared = self.0 & !(low << SEQ_LOW_SHIFT) & (1u64 << SEQ_HIGH_SHIFT).wrapping_sub(1);
+        Count(cleared | (seq & low) << SEQ_LOW_SHIFT | seq >> SEQ_LOW_BITS << SEQ_HIGH_SHIFT)
     }
 
     /// Permits that nobody holds; below zero when more are held than there should be.
@@ -113,15 +129,14 @@ impl Count {
 
     /// With other flags, and never the same as before.
     pub fn bumped(self, flags: u64) -> Count {
-        Count((self.0 & !FLAGS | flags).wrapping_add(1 << SEQ_SHIFT))
+        self.with_flags(flags).with_seq(self.seq().wrapping_add(1))
     }
 
     /// The word after `by`'s operation `op` has moved `delta` permits.
     fn after(self, by: u32, op: Op, delta: i32, flags: u64) -> Count {
-        let seq = (self.0 >> SEQ_SHIFT).wrapping_add(1) << SEQ_SHIFT;
-        let free = ((self.free() + delta) as u32 as u64 & 0x1_ffff) << FREE_SHIFT;
+        let free = (self.free().wrapping_add(delta) as u32 as u64 & 0x1_ffff) << FREE_SHIFT;
         let parity = if op.parity() { PARITY } else { 0 };
-        Count(seq | free | parity | (by as u64 + 1) << ENTRY_SHIFT | flags)
+        Count(free | parity | (by as u64 + 1) << ENTRY_SHIFT | flags).with_seq(self.seq().wrapping_add(1))
     }
 
     /// Whether it names this operation of this entry: then that has been carried out.
@@ -401,7 +416,128 @@ pub fn recover<L: Ledger>(
     }
 }
 
+/// Whether the operation that the word names is done in the ledger as far as the next one needs it: the caller's own entry
+/// `mine` is at rest, or about to begin the next.
+fn is_settled<L: Ledger>(w: Count, ledger: &L, mine: u32) -> bool {
+    match w.entry() {
+        None => true,
+        Some(e) if e == mine => true,
+        Some(e) => ledger.entry(e).is_none_or(|entry| {
+            let op = Op(entry.op.load(Acquire));
+            !op.is_active() || !w.names(e, op)
+        }),
+    }
+}
+
+/// The short way to take `n` permits for entry `e` of the caller: no flag is set, nobody has to be helped. It leaves `op` at
+/// TAKING, which the word names; who changes the word next writes down that they are held. False: the long way.
+#[inline]
+pub fn take_shortly<L: Ledger>(
+    words: &CountWords<'_>,
+    ledger: &L,
+    (e, n): (u32, u32),
+    entry: &EntryWords<'_>,
+    is_there: impl FnOnce() -> bool,
+) -> bool {
+    let w = words.load();
+    if w.flags() != 0 || w.free() < n as i32 || !is_there() {
+        return false;
+    }
+    let op = Op(entry.op.load(Relaxed));
+    let at_rest = match op.doing() {
+        Doing::Idle => true,
+        // Given back the short way, and nobody has come since.
+        Doing::Giving => op.rest() == 0 && w.names(e, op),
+        _ => false,
+    };
+    if !at_rest || !is_settled(w, ledger, e) {
+        return false;
+    }
+    let taking = op.next(Doing::Taking, n, 0);
+    entry.op.store(taking.0, Release);
+    if carry_out(words, w, e, taking, -(n as i32), 0) {
+        return true;
+    }
+    give_up(entry, taking, Doing::Idle, 0);
+    false
+}
+
+/// The short way to give back all that entry `e` of the caller holds: as [`take_shortly`]. False: the claim is over.
+#[inline]
+pub fn give_shortly<L: Ledger>(
+    words: &CountWords<'_>,
+    ledger: &L,
+    e: u32,
+    entry: &EntryWords<'_>,
+    reserved: impl Fn() -> bool,
+) -> bool {
+    let giving = loop {
+        let op = Op(entry.op.load(Relaxed));
+        if !matches!(op.doing(), Doing::Held | Doing::Taking) {
+            return false;
+        }
+        let giving = op.next(Doing::Giving, op.permits(), 0);
+        // By compare-and-swap: somebody may be evicting it, or writing down that it is held.
+        if swap(entry.op, op, giving) {
+            break giving;
+        }
+    };
+    let w = words.load();
+    if w.flags() == 0 && is_settled(w, ledger, e) && carry_out(words, w, e, giving, giving.permits() as i32, 0) {
+        return true;
+    }
+    give(words, ledger, e, giving, reserved);
+    true
+}
+
 /// Takes back what the caller has written into its entry's `op` and nobody has carried out.
 pub fn give_up(entry: &EntryWords<'_>, op: Op, doing: Doing, permits: u32) {
     entry.op.store(op.undone(doing, permits).0, Release);
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_come_back_as_they_were() {
+        for free in [-65_535, -1, 0, 1, 17, 65_535] {
+            for entry in [0, 5, crate::shm::layout::MAX_ENTRIES - 1] {
+                for seq in [0, 31, 32, SEQ - 1, SEQ] {
+                    let start = Count(0).with_seq(seq);
+                    let op = Op(0).next(Doing::Taking, 3, 0);
+                    let w = start.after(entry, op, free, WAITERS | DRAINED);
+                    assert_eq!((w.free(), w.entry(), w.flags()), (free, Some(entry), WAITERS | DRAINED));
+                    assert_eq!(w.seq(), (seq + 1) & SEQ);
+                    assert!(w.names(entry, op) && !w.names(entry, op.next(Doing::Giving, 3, 0)) && !w.names(entry + 1, op));
+                    assert_eq!(w.bumped(CLOSED).free(), free);
+                    assert_ne!(w.bumped(w.flags()).low(), w.low());
+                    assert_ne!(w.after(entry, op, 32, w.flags()).low(), w.low());
+                }
+            }
+        }
+        let fresh = Count::first(0, 7, 65_535);
+        assert_eq!((fresh.free(), fresh.entry(), fresh.flags()), (65_535, None, 0));
+        assert_ne!(Count::first(0, 8, 65_535), fresh);
+    }
+
+    #[test]
+    fn operations_alternate() {
+        let idle = Op(0);
+        let taking = idle.next(Doing::Taking, 65_535, 7);
+        assert_eq!((taking.doing(), taking.permits(), taking.rest()), (Doing::Taking, 65_535, 7));
+        assert_ne!(taking.parity(), idle.parity());
+        assert_eq!(taking.undone(Doing::Idle, 0).next(Doing::Taking, 1, 0).parity(), taking.parity());
+        assert_eq!(taking.now(Doing::Held, 1, 0).parity(), taking.parity());
+        assert_eq!(idle.aside(Doing::User).parity(), idle.parity());
+        assert_eq!(Op(NUMBER).next(Doing::Taking, 1, 0).permits(), 1);
+    }
+
+    #[test]
+    fn bounds_follow_each_other() {
+        let b = Bounds::first(u64::MAX, 65_535, 65_535);
+        assert_eq!(Bounds::read(b.bits()), b);
+        let next = b.changed(1, 0);
+        assert!(b.precedes(next) && !next.precedes(b) && !b.precedes(b));
+    }
 }

@@ -7,6 +7,7 @@ use super::members::shorten;
 use super::object::{ShmExclusive, limit};
 use super::permits;
 use super::protocol::{Look, Outcome, SPINS, Turn, World};
+use super::short::FastPermits;
 use super::slots;
 use super::thread;
 use super::users;
@@ -67,6 +68,18 @@ impl ShmCounting {
 
     /// An entry that is at rest again.
     pub fn put_back(&self, me: Owner, i: u32) {
+        let short = FastPermits::new(self.base.book());
+        let mine = self.base.arena.map.entry(i).is_some_and(|e| {
+            let who = e.who.load(Relaxed);
+            who as u32 != 0 && who as u32 == thread::claimant() && e.label.load(Relaxed) == 0
+        });
+        if mine && short.keep(me.bits(), i) {
+            return;
+        }
+        // From now on it is nobody's claim: not that of a thread which may end.
+        if let Some(e) = self.base.arena.map.entry(i) {
+            e.who.store((me.bits() as u64) << 32, Relaxed);
+        }
         let mut spare = self.spare(me);
         match spare.1.len() {
             SPARE.. => {
@@ -108,7 +121,8 @@ impl ShmCounting {
         let mine = e.who.load(Acquire) == (me.bits() as u64) << 32 | claim.key & 0xffff_ffff
             && e.token.load(Acquire) == claim.token
             && e.target.load(Acquire) == self.base.target();
-        (mine && op.doing() == Doing::Held).then_some((me, i, e, op))
+        // TAKING: had the short way, and nobody has written yet that it is held.
+        (mine && matches!(op.doing(), Doing::Held | Doing::Taking)).then_some((me, i, e, op))
     }
 
     /// 87, unless that many can be asked for.
@@ -149,8 +163,11 @@ impl ShmCounting {
     /// Ends the claims of a thread that has ended.
     pub fn end_of_thread(base: &ShmExclusive, me: Owner, claimant: u32) {
         let (book, who) = (base.book(), (me.bits() as u64) << 32 | claimant as u64);
+        book.settled();
         for (i, e) in book.entries() {
-            if e.who.load(Acquire) == who {
+            // Those at rest the thread has given back itself, or a handle keeps them.
+            let in_use = !matches!(Op(e.op.load(Acquire)).doing(), Doing::Idle | Doing::User);
+            if in_use && e.who.load(Acquire) == who {
                 book.end_of(i, e, me, Cause::ThreadEnded, || e.who.load(Acquire) == who);
                 book.give_entry(i);
             }
@@ -204,7 +221,10 @@ impl Object for ShmCounting {
     }
 
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
-        let Some((me, i, e, op)) = self.held(claim) else { return Err(self.base.not_owner()) };
+        let Some((me, i, e, op)) = self.held(claim) else {
+            self.after_eviction(claim);
+            return Err(self.base.not_owner());
+        };
         if let Ending::Abandon(cause) = ending {
             // The permits come back as usual; that they were abandoned is counted.
             self.base.book().end_of(i, e, me, cause, || e.op.load(Acquire) == op.0);
@@ -239,6 +259,10 @@ impl Object for ShmCounting {
         self
     }
 
+    fn fast_permits(&self) -> Option<FastPermits> {
+        Some(FastPermits::new(self.base.book()))
+    }
+
     fn release_part(&self, claim: &Claim, n: u32) -> Result<()> {
         let Some((_, i, e, op)) = self.held(claim).filter(|(.., op)| n <= op.permits()) else {
             return Err(self.base.not_owner());
@@ -262,6 +286,8 @@ impl Object for ShmCounting {
         }
         let Some((_, i, e, op)) = self.held(claim) else { return Err(self.base.not_owner()) };
         e.slots.store(1, Relaxed);
+        // A slot's claim is one that is written down as held.
+        self.base.book().settled();
         let found = slots::of_claim(&self.base.book(), i, claim.token, op.permits())?;
         // Evicted meanwhile: they are somebody else's.
         if self.held(claim).is_some() { Ok(found) } else { Err(self.base.not_owner()) }
@@ -328,6 +354,27 @@ impl Object for ShmCounting {
 }
 
 impl ShmCounting {
+    /// The end of a claim of this thread that was ended from outside: its entry is at rest, and its own again.
+    fn after_eviction(&self, claim: &Claim) {
+        let Some(me) = self.base.arena.me() else { return };
+        let Some((i, e)) = ((claim.key >> 32) as u32).checked_sub(1).and_then(|i| Some((i, self.base.arena.map.entry(i)?)))
+        else {
+            return;
+        };
+        self.base.book().settled();
+        let mine = e.who.load(Acquire) == (me.bits() as u64) << 32 | claim.key & 0xffff_ffff
+            && e.token.load(Acquire) == claim.token
+            && e.target.load(Acquire) == self.base.target()
+            && Op(e.op.load(Acquire)).doing() == Doing::Idle;
+        if mine {
+            e.token.store(0, Relaxed);
+            if claim.key as u32 != 0 && claim.key as u32 == thread::claimant() {
+                thread::give_one_back();
+            }
+            self.put_back(me, i);
+        }
+    }
+
     fn only_credit(&self, what: &str) -> Result<()> {
         match is_credit(self.base.cell()) {
             true => Ok(()),

@@ -11,7 +11,8 @@ use super::inspect::{is_credit, kind_of};
 use super::ledger::Book;
 use super::members::{Life, is_alive};
 use super::names;
-use super::waiters::{self, ALL, ANY, DEADLINE};
+use super::object::CLAIMANT_SHIFT;
+use super::waiters::{self, ALL, ANY, DEADLINE, INCOMPLETE};
 use super::word::{INHERITED, JOINED, Owner, State, Word};
 use crate::claim::{Edge, Kind, Process};
 use crate::graph::{self, Hold, Mode, Thing, Waiting, Want};
@@ -44,6 +45,11 @@ fn wrapper(owner: Owner) -> graph::Who {
 /// Who a claimant is for the search: what a claim word says. A claim of a process as a whole is nobody's.
 fn who(word: u64) -> graph::Who {
     if word as u32 == 0 { 0 } else { word }
+}
+
+/// A claim word of an exclusive semaphore as wait records name claimants.
+fn owner_of_claim(claim: u64) -> u64 {
+    claim >> 32 << 32 | (claim as u32 >> CLAIMANT_SHIFT) as u64
 }
 
 /// The graph at one time.
@@ -126,11 +132,14 @@ fn collect(arena: &'static Arena) -> Seen {
             let target = w.target.load(SeqCst);
             let flags = w.flags.load(Relaxed);
             let Some(index) = (target as u32).checked_sub(1) else { continue };
-            if flags & DEADLINE != 0 {
+            let group = w.group.load(Relaxed);
+            // Of a wait for any of several not all records may be there yet: its first one says so.
+            let incomplete =
+                group.checked_sub(1).and_then(|g| map.waiter(g)).is_none_or(|g| g.flags.load(Acquire) & INCOMPLETE != 0);
+            if flags & DEADLINE != 0 || incomplete {
                 continue;
             }
-            let (claimant, since, permits, group) =
-                (w.who.load(Relaxed), w.since.load(Relaxed), w.permits.load(Relaxed), w.group.load(Relaxed));
+            let (claimant, since, permits) = (w.who.load(Relaxed), w.since.load(Relaxed), w.permits.load(Relaxed));
             seen.prints.extend([i as u64, target, claimant, since]);
             let thing = *known.entry(target).or_insert_with(|| {
                 seen.cells.push((index, (target >> 32) as u32));
@@ -159,6 +168,13 @@ fn collect(arena: &'static Arena) -> Seen {
         }
         seen.things.push(thing);
     }
+    // Who has just got what it waits for has not taken its records back yet.
+    let exclusive = |k: usize| arena.map.cell(seen.cells[k].0).and_then(kind_of) == Some(Kind::Exclusive);
+    let things = &seen.things;
+    seen.waits.retain(|wait| {
+        let has = |w: &Want| exclusive(w.thing) && things[w.thing].holds.iter().any(|h| h.who == wait.who);
+        !wait.wants.iter().any(has)
+    });
     for (holder, inside) in wrapped {
         let wants = inside.into_iter().map(|who| {
             seen.things.push(Thing { free: 0, holds: vec![Hold { who, permits: 1 }] });
@@ -206,7 +222,7 @@ fn look(arena: &'static Arena, index: u32, generation: u32, prints: &mut Vec<u64
             // A shared claim others can end; one that is not written down is just being made, or given up.
             let alone = !word.has(JOINED) && !word.has(INHERITED) && (claim >> 32) as u32 == o.bits();
             let lives = arena.members.life(&arena.map, o) == Life::Alive;
-            Thing { free: 0, holds: vec![Hold { who: if alone && lives { who(claim) } else { 0 }, permits: 1 }] }
+            Thing { free: 0, holds: vec![Hold { who: if alone && lives { who(owner_of_claim(claim)) } else { 0 }, permits: 1 }] }
         }
         _ => nothing,
     }

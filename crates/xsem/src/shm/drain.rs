@@ -18,12 +18,12 @@ use super::members::Life;
 use super::object::{ShmExclusive, limit};
 use super::protocol::{Limit, Watching, World};
 use super::sleep::{self, Spot};
-use super::word::{CLOSING, DRAINED, Owner, State, WAITERS};
+use super::word::{DRAINED, Owner, State, WAITERS};
 use super::world::ShmWorld;
 use crate::deadline::now;
 use crate::engine::Request;
 use crate::error::{Code, Error, Result};
-use crate::sync::Ordering::*;
+use crate::sync::{Ordering::*, fence};
 
 const DRAINING: u64 = 1 << 32;
 const DONE: u64 = 2 << 32;
@@ -44,7 +44,6 @@ pub fn stands(sem: &ShmExclusive, me: Owner) -> bool {
     match state & !(u32::MAX as u64) {
         DONE => true,
         DRAINING if is_alive(sem, state) => true,
-        0 => false,
         OPENING if is_alive(sem, state) => false,
         _ => {
             open(sem, cold, state, me);
@@ -69,12 +68,12 @@ fn open(sem: &ShmExclusive, cold: &Cold, seen: u64, me: Owner) {
     if cold.drain.compare_exchange(seen, opening, AcqRel, Relaxed).is_err() {
         return;
     }
-    set_flag(sem, false);
+    set_flag(sem, false, || cold.drain.load(Acquire) == opening);
     let _ = cold.drain.compare_exchange(opening, 0, AcqRel, Relaxed);
 }
 
-/// Sets or clears the flag in the word; false: the semaphore is gone.
-fn set_flag(sem: &ShmExclusive, on: bool) -> bool {
+/// Sets or clears the flag in the word, as long as that is to be done; false: the semaphore is gone.
+fn set_flag(sem: &ShmExclusive, on: bool, go_on: impl Fn() -> bool) -> bool {
     if !sem.is_exclusive() {
         let words = sem.book().words();
         loop {
@@ -82,8 +81,11 @@ fn set_flag(sem: &ShmExclusive, on: bool) -> bool {
             if words.is_gone() || w.has(count::CLOSED) {
                 return false;
             }
-            let to = w.with_flags(if on { w.flags() | COUNT_DRAINED } else { w.flags() & !COUNT_DRAINED });
-            if w == to || words.count.swap(w, to) {
+            if !go_on() {
+                return true;
+            }
+            let to = w.bumped(if on { w.flags() | COUNT_DRAINED } else { w.flags() & !COUNT_DRAINED });
+            if w.flags() == to.flags() || words.count.swap(w, to) {
                 return true;
             }
         }
@@ -93,15 +95,15 @@ fn set_flag(sem: &ShmExclusive, on: bool) -> bool {
         if w.generation() != sem.generation || !matches!(w.state(), State::Free | State::Owned(_)) {
             return false;
         }
+        if !go_on() {
+            return true;
+        }
         let to = if on { w.with(DRAINED) } else { w.without(DRAINED) };
         if w == to {
             return true;
         }
-        // A release that has begun sets the low half without looking: the flag would be lost.
-        if w.has(CLOSING) {
-            std::thread::yield_now();
-            continue;
-        }
+        // A release that has begun sets the low half without looking, and so undoes this: who drains looks again, and a flag
+        // that is set without a drain is cleared by whoever meets it.
         if sem.cell().word.compare_exchange(w.0, to.0, AcqRel, Relaxed).is_ok() {
             return true;
         }
@@ -121,6 +123,22 @@ pub fn reopen(sem: &ShmExclusive, me: Owner) {
 
 /// Drains it: refuses new requests and waits until nobody holds it or waits for it.
 pub fn drain(sem: &ShmExclusive, me: Owner, request: &Request<'_>) -> Result<()> {
+    let mut at = sem.current();
+    let mut begun = false;
+    loop {
+        let done = drain_here(at, me, request, begun);
+        let next = at.current();
+        if done.is_ok() || std::ptr::eq(at, next) {
+            return done;
+        }
+        // Its owner was evicted meanwhile, which is what one does with one that hangs: it goes on elsewhere, and so does
+        // the drain.
+        (at, begun) = (next, true);
+    }
+}
+
+/// The same for a semaphore that does not move. `begun`: the drain came with it from where it was before.
+fn drain_here(sem: &ShmExclusive, me: Owner, request: &Request<'_>, begun: bool) -> Result<()> {
     let cold = sem.arena.map.ensure_cold(sem.index)?;
     let mine = DRAINING | me.bits() as u64;
     let name = sem.name().as_str();
@@ -132,6 +150,7 @@ pub fn drain(sem: &ShmExclusive, me: Owner, request: &Request<'_>) -> Result<()>
                 open(sem, cold, state, me);
                 continue;
             }
+            DRAINING if state == mine && begun => break,
             DRAINING if owner(state) == Some(me) => return Err(busy(name, "is being drained by this process already")),
             DRAINING => return Err(busy(name, "is being drained by somebody else")),
             _ => return Err(busy(name, "is being opened again by somebody else")),
@@ -166,15 +185,17 @@ fn wait_for_the_others(sem: &ShmExclusive, me: Owner, request: &Request<'_>, col
     let world = ShmWorld::new(sem, me, Some(request));
     let mut gave_up = false;
     loop {
-        if !set_flag(sem, true) {
+        if !set_flag(sem, true, || true) {
             return Err(sem.stale());
         }
         if cold.drain.load(Acquire) != mine {
             return Err(reopened(sem.name().as_str()));
         }
-        // Armed first, then looked: what ends in between changes the word.
-        let Some((expect, busy)) = arm(sem, me) else { return Err(sem.stale()) };
+        // Waiters first: one that is gone by the next look is an owner then, or has left. And what ends after that look
+        // changes the word.
+        fence(SeqCst);
         let waiters = inspect::waiters_of(sem.arena, sem.index, sem.generation, None);
+        let Some((expect, busy)) = arm(sem, me) else { return Err(sem.stale()) };
         if busy.is_none() && waiters.is_empty() {
             return Ok(());
         }
@@ -223,7 +244,7 @@ fn arm(sem: &ShmExclusive, me: Owner) -> Option<(u32, Option<Watching>)> {
             }
             let armed = w.with_flags(w.flags() | count::WAITERS);
             if armed == w || words.count.swap(w, armed) {
-                let held = book.holds().next().is_some();
+                let held = book.holds().next().is_some() || !armed.has(COUNT_DRAINED);
                 return Some((armed.low(), held.then_some(Watching::Holders(None))));
             }
         }
@@ -234,6 +255,8 @@ fn arm(sem: &ShmExclusive, me: Owner) -> Option<(u32, Option<Watching>)> {
             return None;
         }
         let watch = match w.state() {
+            // Lost again to a release: the caller sets it once more.
+            State::Free if !w.has(DRAINED) => Some(Watching::Nobody),
             State::Free => None,
             State::Owned(o) if o != me && sem.arena.members.life(&sem.arena.map, o) != Life::Alive => {
                 if sem.try_for(me, Limit::Now).ok()? == super::protocol::Outcome::Owned {
@@ -247,6 +270,10 @@ fn arm(sem: &ShmExclusive, me: Owner) -> Option<(u32, Option<Watching>)> {
             State::Owned(o) => Some(Watching::One(o)),
             _ => return None,
         };
+        if w.state() == State::Free && watch.is_some() {
+            // Nothing to sleep on: this value is not the word's.
+            return Some((!w.low(), watch));
+        }
         let armed = if watch.is_some() { w.with(WAITERS) } else { w };
         if armed == w || sem.cell().word.compare_exchange(w.0, armed.0, AcqRel, Relaxed).is_ok() {
             return Some((armed.low(), watch));

@@ -9,7 +9,7 @@ use super::ledger::Book;
 use super::members::{Life, is_alive};
 use super::names;
 use super::obituary;
-use super::object::ShmExclusive;
+use super::object::{CLAIMANT_SHIFT, ShmExclusive};
 use super::slots;
 use super::waiters::{self, target};
 use super::word::{INHERITED, JOINED, MARK, Owner, State, WAITERS, Word};
@@ -117,7 +117,7 @@ fn look(arena: &Arena, cell: &Cell) -> Seen {
         return Seen {
             word,
             owner,
-            claimant: if booked { claim as u32 } else { 0 },
+            claimant: if booked { claim as u32 >> CLAIMANT_SHIFT } else { 0 },
             token,
             since: (booked || inherited).then_some(since),
             depth,

@@ -15,8 +15,8 @@
 //! | another number | cannot be: it was settled; look again |
 
 use super::count::{self, CLOSED, Count, DRAINED as COUNT_DRAINED, Doing, Ledger, Op, PENDING, Verdict};
-use super::permits::PermitWords;
-use super::protocol::{self, Turn, Words, World};
+use super::permits::{self, PermitWords};
+use super::protocol::{self, Fits, Turn, Words, World};
 use super::word::{DRAINED, Owner, State, TENTATIVE, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 
@@ -164,11 +164,11 @@ fn take_word<W: World + Ledger>(
         if word.generation() != words.generation {
             return Some(Attempt::Stale(i));
         }
-        if word.has(DRAINED) && turn.mine.is_none() && w.is_drained() {
+        if turn.is_refused(word.has(DRAINED), || w.is_drained()) {
             return Some(Attempt::Drained(i));
         }
         match word.state() {
-            State::Free if protocol::stand_back(w, words.word, words.oldest, turn, |_| true).is_some() => {
+            State::Free if protocol::stand_back(w, words.word, words.oldest, turn, |_| Fits::Now).is_some() => {
                 return Some(Attempt::Blocked(i));
             }
             State::Free => {
@@ -207,14 +207,15 @@ fn take_permits<W: World + Ledger>(
         if words.is_gone() || word.has(CLOSED) {
             return Some(Attempt::Stale(i));
         }
-        if word.has(COUNT_DRAINED) && turn.mine.is_none() && w.is_drained() {
+        if turn.is_refused(word.has(COUNT_DRAINED), || w.is_drained()) {
             return Some(Attempt::Drained(i));
         }
         if word.has(PENDING) {
             w.wake_pending(words.count.count);
             continue;
         }
-        let fits = |o: &protocol::Waiting| word.free() >= o.permits as i32;
+        let limit = words.limit();
+        let fits = |o: &protocol::Waiting| permits::fits(word, limit, o);
         if word.free() < n as i32 {
             return Some(Attempt::Dead(i));
         }

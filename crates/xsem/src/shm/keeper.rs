@@ -175,7 +175,11 @@ fn sweep(arena: &'static Arena, slot: u32, now: u32) {
     let cells = if s.swept.load(Acquire) == 0 && now == 1 { 0 } else { arena.map.cells() };
     for i in 0..cells {
         let Some(cell) = arena.map.cell(i) else { continue };
-        let w = Word(cell.word.load(Acquire));
+        let mut w = Word(cell.word.load(Acquire));
+        while let State::Tentative(_) = w.state() {
+            names::settle(arena, cell, w);
+            w = Word(cell.word.load(Acquire));
+        }
         match w.state() {
             State::Owned(o) if o.slot() == slot => {
                 if let Some(sem) = ShmExclusive::unnamed(arena, i, w.generation()) {

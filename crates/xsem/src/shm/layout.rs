@@ -233,7 +233,8 @@ pub struct Waiter {
     _pad: u32,
     /// When it last looked at the semaphore while it was the oldest.
     pub seen: AtomicU64,
-    _reserved: u64,
+    /// When somebody last woke it to see whether it stirs.
+    pub pinged: AtomicU64,
 }
 
 const _: () = {

@@ -56,10 +56,20 @@ pub fn owner_of(e: &Entry) -> Option<Owner> {
 }
 
 impl Book {
+    /// Limit and total.
+    pub fn bounds(&self) -> &'static AtomicU64 {
+        static NONE: AtomicU64 = AtomicU64::new(0);
+        self.arena.map.cold(self.index).map_or(&NONE, |c| &c.bounds)
+    }
+
     /// The atomics that the protocol moves.
     pub fn words(&self) -> PermitWords<'static> {
-        static NONE: AtomicU64 = AtomicU64::new(0);
-        let bounds = self.arena.map.cold(self.index).map_or(&NONE, |c| &c.bounds);
+        self.words_with(self.bounds())
+    }
+
+    /// The same where the bounds are known.
+    #[inline]
+    pub fn words_with(&self, bounds: &'static AtomicU64) -> PermitWords<'static> {
         PermitWords {
             count: CountWords { count: &self.cell.claim, bounds },
             oldest: &self.cell.oldest,
@@ -263,7 +273,15 @@ fn new_entry(arena: &'static Arena, mine: u64) -> Result<(u32, &'static Entry)> 
         let e = map.entry(i)?;
         // Who dies after this and before it is linked has lost one entry until the table is full.
         let free = e.target.load(Acquire) == 0 && e.who.load(Relaxed) == 0;
-        (free && e.who.compare_exchange(0, mine, AcqRel, Relaxed).is_ok()).then_some((i, e))
+        if !free || e.who.compare_exchange(0, mine, AcqRel, Relaxed).is_err() {
+            return None;
+        }
+        if e.target.load(Acquire) != 0 {
+            // Somebody took it, linked it and gave it back in between: it belongs to that ledger.
+            e.who.store(0, Release);
+            return None;
+        }
+        Some((i, e))
     };
     while let Some(i) = blob::take_hint(&c.entry_hints) {
         if let Some(found) = try_take(i) {
@@ -317,7 +335,6 @@ pub fn clear(arena: &'static Arena, index: u32) {
         }
     }
     let high = (cold.ledger.swap(0, AcqRel) >> 32) as u32;
-    // That of an exclusive semaphore says who was evicted.
     if map.cell(index).and_then(super::inspect::kind_of) == Some(Kind::Counting) {
         super::slots::free(map, index, high);
     }

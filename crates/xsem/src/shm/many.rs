@@ -9,15 +9,15 @@ use super::layout::Joint;
 use super::ledger::{Book, generation_of};
 use super::names;
 use super::object::{ShmExclusive, limit};
-use super::permits;
+use super::permits::{self, Reclaimed};
 use super::protocol::{self, BOUND, LAPSE, Limit, Look, Outcome, Stuck, Turn, World};
 use super::sleep::{self, Spot};
-use super::waiters::{ALL, ANY, Record};
+use super::waiters::{ALL, ANY, INCOMPLETE, Record};
 use super::word::{Owner, State, Word};
 use super::world::ShmWorld;
 use crate::claim::Kind;
 use crate::deadline::now;
-use crate::engine::{Grant, Request, Want, check_list};
+use crate::engine::{Grant, Object, Request, Want, check_list};
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU64, Ordering::*};
 
@@ -161,6 +161,16 @@ fn is_deadlocked(seats: &[Seat<'_>], arena: &'static Arena, me: Owner, request: 
     }
 }
 
+/// Says that all the records of a wait for any are there.
+fn complete(seats: &mut [Seat<'_>]) {
+    for s in seats {
+        s.world.mode &= !INCOMPLETE;
+        if let Some(r) = &s.world.record {
+            r.waiter.flags.fetch_and(!INCOMPLETE, AcqRel);
+        }
+    }
+}
+
 /// At the latest in a millisecond.
 fn soon(until: Option<u64>) -> Option<u64> {
     [until, Some(now() + 1_000_000)].into_iter().flatten().min()
@@ -187,6 +197,17 @@ fn again_if_moved<T>(list: &[Want<'_>], mut f: impl FnMut() -> Result<T>) -> Res
     }
 }
 
+/// The first of the list that is gone or drained: nothing is taken then, whatever the others are like.
+fn refused(parts: &[Part<'_>], me: Owner, request: &Request<'_>) -> Option<Error> {
+    parts.iter().enumerate().find_map(|(i, p)| {
+        let sem = p.sem();
+        if matches!(p, Part::Exclusive(s) if s.is_mine(me, request.claimant)) {
+            return None;
+        }
+        sem.refuses(me).map(|outcome| sem.refused(outcome, &ShmWorld::new(sem, me, Some(request))).at([i]))
+    })
+}
+
 /// One of the list.
 pub fn wait_any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
     check_list(list, false)?;
@@ -202,6 +223,9 @@ pub fn acquire_all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'
 fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
     let parts = Part::of(arena, list)?;
     let me = arena.register()?;
+    if let Some(e) = refused(&parts, me, request) {
+        return Err(e);
+    }
     let mut seats = Vec::with_capacity(parts.len());
     for (i, part) in parts.into_iter().enumerate() {
         if let Part::Exclusive(s) = part
@@ -226,7 +250,7 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
                 }
             }
         }
-        match Seat::take(part, me, request, ANY) {
+        match Seat::take(part, me, request, ANY | INCOMPLETE) {
             Ok(seat) => seats.push(seat),
             Err(e) => {
                 give_up(seats, me, request);
@@ -239,6 +263,7 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
         let mut spots = Vec::new();
         let mut until = None;
         let mut failed = None;
+        let mut at_a_gate = false;
         for i in 0..seats.len() {
             match seats[i].look(me, limit) {
                 Ok(Look::End(Outcome::Owned)) => return Ok((i, finish(seats, i, me, request)?)),
@@ -252,7 +277,10 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
                     until = [until, u].into_iter().flatten().min();
                     spots.push(seats[i].spot(expect, watch));
                 }
-                Ok(Look::Gate { .. }) => until = soon(until),
+                Ok(Look::Gate { .. }) => {
+                    until = soon(until);
+                    at_a_gate = true;
+                }
                 Err(e) => {
                     failed = Some(e.at([i]));
                     break;
@@ -266,6 +294,9 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
             failed = Some(seats[0].part.sem().refused(Outcome::Cancelled, &seats[0].world));
         }
         if failed.is_none() {
+            complete(&mut seats);
+        }
+        if failed.is_none() && !at_a_gate {
             match is_deadlocked(&seats, arena, me, request, &mut next) {
                 Stuck::No => {}
                 Stuck::Unclear => until = soon(until),
@@ -304,6 +335,9 @@ fn finish(seats: Vec<Seat<'_>>, k: usize, me: Owner, request: &Request<'_>) -> R
 fn all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
     let parts = Part::of(arena, list)?;
     let me = arena.register()?;
+    if let Some(e) = refused(&parts, me, request) {
+        return Err(e);
+    }
     // In the order of their cells, so that two requests do not stand in each other's way for ever. What the caller owns
     // already it goes on to own, and nests when it has the others.
     let mut nested = Vec::new();
@@ -323,27 +357,36 @@ fn all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
     }
     order.sort_by_key(|(_, s)| s.part.sem().index);
     let (places, mut seats): (Vec<usize>, Vec<Seat<'_>>) = order.into_iter().unzip();
+    let mut grants: Vec<Option<Grant>> = list.iter().map(|_| None).collect();
+    for &(i, s) in &nested {
+        match s.nest(me, request.claimant) {
+            Ok(Some(grant)) => grants[i] = Some(grant),
+            // Evicted in this very instant.
+            Ok(None) => failed = failed.or_else(|| Some(s.stale())),
+            Err(e) => failed = failed.or(Some(e.at([i]))),
+        }
+    }
     if failed.is_none() {
         failed = take_all(arena, me, request, &mut seats, &places).err();
     }
     if let Some(e) = failed {
         give_up(seats, me, request);
+        for (i, s) in nested {
+            // Not held any more: then there is no level to give back.
+            let _ = grants[i].take().map(|g| s.release(&g.claim, crate::engine::Ending::Release));
+        }
         return Err(e);
     }
-    let mut grants: Vec<Option<Grant>> = list.iter().map(|_| None).collect();
     for (i, s) in places.into_iter().zip(seats) {
         grants[i] = s.end(me, request, true);
     }
-    for (i, s) in nested {
-        grants[i] = s.nest(me, request.claimant)?;
-    }
     let n = grants.len();
     let all: Vec<Grant> = grants.into_iter().flatten().collect();
-    if all.len() == n { Ok(all) } else { Err(Error::new(Code::NotOwner, "a claim was ended from outside meanwhile")) }
+    if all.len() == n { Ok(all) } else { Err(Error::new(Code::FileCorrupt, "an entry of the ledger has gone")) }
 }
 
 fn take_all(arena: &'static Arena, me: Owner, request: &Request<'_>, seats: &mut [Seat<'_>], places: &[usize]) -> Result<()> {
-    let (limit, mut next, mut gave_up, mut tries) = (limit(request), 0, false, 0u32);
+    let (limit, mut next, mut gave_up, mut tries, mut dead_tries) = (limit(request), 0, false, 0u32, 0);
     loop {
         let attempt = if seats.is_empty() { Attempt::Owned } else { attempt(arena, me, seats)? };
         let refused =
@@ -353,7 +396,14 @@ fn take_all(arena: &'static Arena, me: Owner, request: &Request<'_>, seats: &mut
             Attempt::Stale(i) => return refused(i, Outcome::Stale, seats),
             Attempt::Moved(i) => return refused(i, Outcome::Moved, seats),
             Attempt::Drained(i) => return refused(i, Outcome::Drained, seats),
-            Attempt::Dead(i) => end_dead(&seats[i], me),
+            Attempt::Dead(i) => {
+                if !end_dead(&seats[i], me) {
+                    dead_tries += 1;
+                }
+                if limit == Limit::Now && dead_tries > 21 {
+                    return Err(late(seats, me, places, Some(i)));
+                }
+            }
             Attempt::Again => {
                 tries += 1;
                 if tries > 20 {
@@ -367,9 +417,13 @@ fn take_all(arena: &'static Arena, me: Owner, request: &Request<'_>, seats: &mut
             return refused(0, Outcome::Cancelled, seats);
         }
         if matches!(limit, Limit::At(t) if now() >= t) {
-            return Err(late(seats, me, places));
+            return Err(late(seats, me, places, None));
         }
         if attempt == Attempt::Again {
+            continue;
+        }
+        if limit != Limit::Now && enlist(seats)? {
+            // Now that everybody can see us wait: once more, before we sleep.
             continue;
         }
         // What cannot be had now is what to sleep on.
@@ -394,7 +448,7 @@ fn take_all(arena: &'static Arena, me: Owner, request: &Request<'_>, seats: &mut
             }
         }
         if limit == Limit::Now && !busy.is_empty() {
-            return Err(late(seats, me, places));
+            return Err(late(seats, me, places, None));
         }
         if spots.is_empty() {
             continue;
@@ -410,15 +464,33 @@ fn take_all(arena: &'static Arena, me: Owner, request: &Request<'_>, seats: &mut
     }
 }
 
+/// A record at each of them, also where it is free: the wait is for all. True: there was none before.
+fn enlist(seats: &mut [Seat<'_>]) -> Result<bool> {
+    let mut new = false;
+    for i in 0..seats.len() {
+        let s = &mut seats[i];
+        if s.turn.mine.is_none() {
+            let reserves = std::mem::replace(&mut s.turn.reserves, false);
+            let queued = protocol::queue(&mut s.turn, &mut s.world, &s.part.sem().cell().oldest);
+            s.turn.reserves = reserves;
+            queued?;
+            unite(seats);
+            new = true;
+        }
+    }
+    Ok(new)
+}
+
 /// 121, about those that cannot be had.
-fn late(seats: &mut [Seat<'_>], me: Owner, places: &[usize]) -> Error {
-    let mut busy = Vec::new();
+fn late(seats: &mut [Seat<'_>], me: Owner, places: &[usize], dead: Option<usize>) -> Error {
+    let mut busy: Vec<usize> = dead.into_iter().collect();
     for (i, s) in seats.iter_mut().enumerate() {
         s.turn.only_looks = true;
-        if !matches!(s.look(me, Limit::Now), Ok(Look::End(Outcome::Free))) {
+        if dead != Some(i) && !matches!(s.look(me, Limit::Now), Ok(Look::End(Outcome::Free))) {
             busy.push(i);
         }
     }
+    busy.sort_unstable();
     let first = &seats[busy.first().copied().unwrap_or(0)];
     let record: Option<&Record<'_>> = first.world.record.as_ref();
     let since = if record.is_some() { first.world.since } else { u64::MAX };
@@ -444,19 +516,19 @@ fn reserve(seats: &mut [Seat<'_>]) {
     }
 }
 
-/// Ends the claim of a dead owner, if it is past its gate; else waits a little.
-fn end_dead(seat: &Seat<'_>, me: Owner) {
+/// Ends the claim of a dead owner, if it is past its gate; else waits a little. False: it still stands.
+fn end_dead(seat: &Seat<'_>, me: Owner) -> bool {
     match &seat.part {
         Part::Exclusive(s) => match s.try_for(me, Limit::Now) {
-            Ok(Outcome::Owned) => {
-                s.end(me, false);
-            }
+            Ok(Outcome::Owned) => s.end(me, false),
             // Still being taken apart, or its command still runs.
-            _ => std::thread::sleep(std::time::Duration::from_millis(1)),
+            _ => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                false
+            }
         },
-        Part::Counting(s, _) => {
-            s.base.book().reclaim();
-        }
+        // Where permits are missing, that may also be because they are held.
+        Part::Counting(s, _) => s.base.book().reclaim() == Reclaimed::Some,
     }
 }
 

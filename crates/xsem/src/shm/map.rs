@@ -58,6 +58,11 @@ impl Map {
         unsafe { self.at(0) }
     }
 
+    /// Whether an address lies in the mapping.
+    pub fn contains(&self, address: usize) -> bool {
+        (self.base as usize..self.base as usize + self.geo.len as usize).contains(&address)
+    }
+
     /// A cell that is in use.
     #[inline]
     pub fn cell(&self, i: u32) -> Option<&Cell> {

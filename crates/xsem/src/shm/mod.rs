@@ -12,7 +12,7 @@
 //! | `protocol` | how a semaphore changes hands |
 //! | `count`, `permits` | the words of a counting semaphore, and how permits change hands |
 //! | `ledger`, `slots` | who holds which permits |
-//! | `counting` | an open counting semaphore |
+//! | `counting`, `short` | an open counting semaphore; the short way to permits |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
 //! | `deadlock` | the wait-for graph |
@@ -51,6 +51,7 @@ mod permits;
 mod protocol;
 mod removal;
 mod sharing;
+mod short;
 mod sleep;
 mod slots;
 mod sys;
@@ -63,6 +64,7 @@ mod world;
 
 pub use file::Options;
 pub use object::FastPath;
+pub use short::FastPermits;
 pub(crate) use sys::user_name;
 pub use thread::claimant;
 
@@ -292,9 +294,10 @@ impl Engine for ShmEngine {
                 State::Owned(_) => return Err(self.in_use(name, sem.index, sem.generation)),
                 _ => continue,
             };
+            let path = removal::path(self.arena, home);
             // Waiters that appear from here on find the semaphore gone, as if they had come later.
             if removal::take(&sem, word)? {
-                removal::finish(self.arena, home)?;
+                removal::finish(self.arena, &path)?;
                 return Ok(());
             }
         }

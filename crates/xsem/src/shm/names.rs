@@ -19,6 +19,7 @@ use super::inspect::{kind_bits, kind_of};
 use super::joint;
 use super::layout::{Cell, hash};
 use super::ledger;
+use super::removal;
 use super::word::{Owner, State, Word};
 use crate::claim::Kind;
 use crate::deadline::now_coarse;
@@ -135,6 +136,11 @@ fn walk<T>(
                 }
                 State::Moved if evict::is_gone(arena, i) => {
                     // It was removed where it had gone to; now the name goes.
+                    let _ = cell.word.compare_exchange(word.0, evict::removed(word).0, AcqRel, Relaxed);
+                    break true;
+                }
+                State::Free if removal::is_closed(cell) => {
+                    // Whoever removes it was stopped or killed before it said so here, too.
                     let _ = cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed);
                     break true;
                 }
@@ -217,7 +223,8 @@ fn clear(arena: &'static Arena, i: u32, cell: &Cell) {
     cell.name.store(0, Release);
     if kind_of(cell) == Some(Kind::Counting) {
         // From here on the word names no entry, so the entries may go to other ledgers.
-        cell.claim.store(Count::first(cell.claim.load(Acquire), 0).0, Release);
+        let generation = Word(cell.word.load(Acquire)).generation();
+        cell.claim.store(Count::first(cell.claim.load(Acquire), generation, 0).0, Release);
     }
     if let Some(cold) = map.cold(i) {
         for reference in [&cold.label, &cold.obituary] {
@@ -322,11 +329,11 @@ pub fn build(arena: &'static Arena, me: Owner, h: u32, name: &Name, spec: &Spec)
     let made = match spec.kind {
         Kind::Counting => arena.map.ensure_cold(i).map(|cold| {
             cold.bounds.store(Bounds::first(cold.bounds.load(Relaxed), spec.limit, spec.initial).bits(), Relaxed);
-            cell.claim.store(Count::first(before, spec.initial).0, Relaxed);
+            cell.claim.store(Count::first(before, generation, spec.initial).0, Relaxed);
         }),
         _ => {
             cell.claim.store(0, Relaxed);
-            // Where an evicted owner's semaphore went: nowhere.
+            // It continues no other.
             arena.map.cold(i).into_iter().for_each(|cold| cold.bounds.store(0, Relaxed));
             Ok(())
         }

@@ -1,7 +1,9 @@
 //! An open exclusive semaphore in shared memory.
 
 use super::arena::{Arena, Me};
+use super::count;
 use super::counting::ShmCounting;
+use super::drain;
 use super::evict;
 use super::futex;
 use super::inspect;
@@ -91,8 +93,12 @@ pub fn limit(request: &Request<'_>) -> Limit {
 /// it since; everybody else writes another key, and whoever releases clears it first.
 #[inline]
 pub fn key(me: u32, claimant: u32) -> u64 {
-    (me as u64) << 32 | claimant as u64
+    (me as u64) << 32 | (claimant as u64) << CLAIMANT_SHIFT
 }
+
+/// The lowest bits stay clear: who was stopped in the release of a counting semaphore that lived in this cell before may
+/// still clear its flags there.
+pub const CLAIMANT_SHIFT: u32 = 6;
 
 /// Writes down what the word does not say. Only the owner does this, so nothing of it needs a locked instruction.
 #[inline(always)]
@@ -234,6 +240,25 @@ impl ShmExclusive {
         }
     }
 
+    /// Why a newcomer's request cannot even begin here: it is gone, or drained.
+    pub fn refuses(&self, me: Owner) -> Option<Outcome> {
+        let (gone, flagged) = match self.is_exclusive() {
+            true => {
+                let w = self.load();
+                (w.generation() != self.generation || w.state() == State::Removed, w.has(DRAINED))
+            }
+            false => {
+                let words = self.book().words();
+                let w = words.count.load();
+                (words.is_gone() || w.has(count::CLOSED), w.has(count::DRAINED))
+            }
+        };
+        match gone {
+            true => Some(Outcome::Stale),
+            false => (flagged && drain::stands(self, me)).then_some(Outcome::Drained),
+        }
+    }
+
     /// Its ledger.
     pub fn book(&self) -> Book {
         Book { arena: self.arena, cell: self.cell, index: self.index, generation: self.generation }
@@ -285,6 +310,10 @@ impl ShmExclusive {
         let cell = self.cell();
         // A dead owner may have left its nesting.
         cell.depth.store(0, Relaxed);
+        let least = evict::least_token(self);
+        if cell.token.load(Relaxed) < least {
+            cell.token.store(least, Relaxed);
+        }
         thread::take_one();
         let claim = book(cell, key(me.bits(), request.claimant));
         if let Some(label) = request.label {
@@ -454,6 +483,13 @@ impl Object for ShmExclusive {
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
         let next = self.current();
         if !std::ptr::eq(next, self) {
+            let mine = self.arena.me().is_some_and(|me| key(me.bits(), thread::claimant()) == claim.key);
+            if mine && self.cell().claim.load(Relaxed) == claim.key && self.cell().token.load(Relaxed) == claim.token {
+                // The thread's own, which was ended from outside.
+                self.cell().claim.store(0, Relaxed);
+                thread::give_one_back();
+                return Err(self.not_owner());
+            }
             return next.release(claim, ending);
         }
         let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32) else {
@@ -478,7 +514,7 @@ impl Object for ShmExclusive {
             cold.longest.fetch_max(now().saturating_sub(cell.since.load(Relaxed)), Relaxed);
         }
         // A claim that is given back by another thread (an engine's user may) stays on the account of its own.
-        if claim.key as u32 == thread::claimant() {
+        if claim.key == key(me.bits(), thread::claimant()) {
             thread::give_one_back();
         }
         if self.end(me, matches!(ending, Ending::Abandon(_))) { Ok(()) } else { Err(self.not_owner()) }

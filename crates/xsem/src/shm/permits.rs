@@ -11,7 +11,7 @@
 //! member that joins the ledger changes the word, if somebody sleeps on it, before it takes anything.
 
 use super::count::{self, CLOSED, CountWords, DRAINED, Doing, Ledger, Op, PENDING, RESERVED, WAITERS};
-use super::protocol::{self, Limit, Look, Outcome, SOON, Stuck, Turn, Watching, World};
+use super::protocol::{self, Fits, Limit, Look, Outcome, SOON, Stuck, Turn, Watching, World};
 use super::word::Owner;
 use crate::sync::{AtomicU64, Ordering::*};
 
@@ -50,9 +50,23 @@ impl PermitWords<'_> {
         (self.cell.load(Acquire) >> 32) as u32 != self.generation
     }
 
+    /// The limit in force.
+    pub fn limit(&self) -> u32 {
+        count::Bounds::read(self.count.bounds.load(Acquire)).limit
+    }
+
     /// Whether a waiter is entered as the oldest.
     pub fn is_reserved(&self) -> bool {
         self.oldest.load(Acquire) != 0
+    }
+}
+
+/// Whether the oldest waiter could have what it wants.
+pub fn fits(word: count::Count, limit: u32, oldest: &protocol::Waiting) -> Fits {
+    match () {
+        () if oldest.permits > limit => Fits::Never,
+        () if word.free() >= oldest.permits as i32 => Fits::Now,
+        () => Fits::Later,
     }
 }
 
@@ -71,7 +85,7 @@ pub fn look<W: World + Ledger + Reclaim>(
         if words.is_gone() || word.has(CLOSED) {
             return Ok(Look::End(Outcome::Stale));
         }
-        if word.has(DRAINED) && turn.mine.is_none() && w.is_drained() {
+        if turn.is_refused(word.has(DRAINED), || w.is_drained()) {
             return Ok(Look::End(Outcome::Drained));
         }
         if word.has(PENDING) {
@@ -80,7 +94,9 @@ pub fn look<W: World + Ledger + Reclaim>(
         }
         let (mut standing_back, mut poll) = (None, None);
         let (flags, watch) = if word.free() >= n as i32 {
-            let back = protocol::stand_back(w, words.count.count, words.oldest, turn, |o| word.free() >= o.permits as i32);
+            let limit = words.limit();
+            let fits = |o: &protocol::Waiting| fits(word, limit, o);
+            let back = protocol::stand_back(w, words.count.count, words.oldest, turn, fits);
             let Some((kept_for, oldest, until)) = back else {
                 if turn.only_looks {
                     return Ok(Look::End(Outcome::Free));
@@ -122,9 +138,14 @@ pub fn look<W: World + Ledger + Reclaim>(
         if let Some(over) = protocol::over(w, limit) {
             return Ok(Look::End(over));
         }
-        let (aged, oldest, since) = protocol::queue(turn, w, words.oldest)?;
+        // Who asks for more than there can be now waits for a higher limit, and keeps nothing from others.
+        let reserves = turn.reserves;
+        turn.reserves &= n <= words.limit();
+        let queued = protocol::queue(turn, w, words.oldest);
+        turn.reserves = reserves;
+        let (aged, oldest, since) = queued?;
         let armed = word.with_flags(word.flags() | flags | if oldest { RESERVED } else { 0 });
-        if armed != word && !words.count.swap(word, armed) {
+        if armed != word && !words.count.swap(word, armed) || !turn.is_admitted(armed != word) {
             continue;
         }
         if let Some((kept_for, _)) = standing_back
@@ -232,6 +253,9 @@ pub fn use_up<L: Ledger>(words: &PermitWords<'_>, ledger: &L, e: u32, held: Op) 
         let now = count::Bounds::read(words.count.bounds.load(Acquire));
         if words.count.load() != word {
             continue;
+        }
+        if entry.op.load(Acquire) != using.0 {
+            return false;
         }
         let next = now.changed(now.limit, now.total.saturating_sub(held.permits()));
         entry.arg.store(next.bits(), Release);

@@ -41,6 +41,17 @@ pub struct Waiting {
     pub permits: u32,
     /// When it last looked at the semaphore while it was the oldest.
     pub seen: u64,
+    /// When somebody last woke it to see whether it stirs.
+    pub pinged: u64,
+}
+
+/// Whether what is free is enough for the oldest waiter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fits {
+    Now,
+    Later,
+    /// It wants more than there can be.
+    Never,
 }
 
 /// Whether what a dead member left may be touched.
@@ -140,6 +151,8 @@ pub trait World {
     fn waiting(&self, reference: u64) -> Option<Waiting>;
     /// The caller, who is the oldest, has looked.
     fn touch(&self) {}
+    /// Notes that the waiter behind a reference is being woken.
+    fn ping(&self, _reference: u64, _now: u64) {}
     /// Sleeps while the low half is `expect`, at most until `until`; ends when one that is watched dies. May end early.
     fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>);
     /// Whether the caller's wait, which is published, could never end.
@@ -202,6 +215,8 @@ pub struct Turn {
     pub only_looks: bool,
     /// Enters itself as the oldest when it is.
     pub reserves: bool,
+    /// It was a waiter, as others see it, before the semaphore was drained.
+    admitted: bool,
     spins: u32,
     attempt: u32,
     lapse: Option<Lapse>,
@@ -212,14 +227,26 @@ pub struct Turn {
 struct Lapse {
     reference: u64,
     until: u64,
-    /// When the caller woke it to see whether it stirs.
-    pinged: Option<u64>,
 }
 
 impl Turn {
     /// At its beginning; spins so often before it sleeps.
     pub fn new(spins: u32) -> Turn {
-        Turn { mine: None, only_looks: false, reserves: true, spins, attempt: 0, lapse: None }
+        Turn { mine: None, only_looks: false, reserves: true, admitted: false, spins, attempt: 0, lapse: None }
+    }
+
+    /// Whether a word that says "drained", or does not, ends the request. Who drains sets the flag and then looks for
+    /// waiters; so a waiter that finds no flag after it has published its record is waited for.
+    pub fn is_refused(&mut self, drained: bool, stands: impl FnOnce() -> bool) -> bool {
+        let refused = drained && !self.admitted && stands();
+        self.admitted |= !refused && self.mine.is_some();
+        refused
+    }
+
+    /// Before the caller sleeps, whether it is admitted: its own change of the word says so, else it has to look again.
+    pub fn is_admitted(&mut self, changed: bool) -> bool {
+        self.admitted |= changed;
+        self.admitted
     }
 
     /// The end of the request here.
@@ -245,12 +272,12 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
         if word.generation() != words.generation {
             return Ok(Look::End(Outcome::Stale));
         }
-        if word.has(DRAINED) && turn.mine.is_none() && w.is_drained() {
+        if turn.is_refused(word.has(DRAINED), || w.is_drained()) {
             return Ok(Look::End(Outcome::Drained));
         }
         let (flags, watch, standing_back) = match word.state() {
             State::Free => {
-                let Some((kept_for, oldest, until)) = stand_back(w, words.word, words.oldest, turn, |_| true) else {
+                let Some((kept_for, oldest, until)) = stand_back(w, words.word, words.oldest, turn, |_| Fits::Now) else {
                     if turn.only_looks {
                         return Ok(Look::End(Outcome::Free));
                     }
@@ -314,7 +341,7 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
         }
         let (aged, oldest, since) = queue(turn, w, words.oldest)?;
         let armed = word.with(if oldest { flags | RESERVED } else { flags });
-        if armed != word && !words.swap(word, armed) {
+        if armed != word && !words.swap(word, armed) || !turn.is_admitted(armed != word) {
             continue;
         }
         if let Some((kept_for, _)) = standing_back
@@ -366,43 +393,41 @@ pub fn over<W: World>(w: &W, limit: Limit) -> Option<Outcome> {
     matches!(limit, Limit::At(t) if w.now() >= t).then_some(Outcome::TimedOut)
 }
 
-/// Whether what is free is kept for somebody else: for which reference, who that is, and until when at most. `fits` says
-/// whether the oldest could have what it wants now; if not, it is kept as long as the oldest stirs when it is woken.
+/// Whether what is free is kept for somebody else: for which reference, who that is, and until when at most.
+///
+/// The oldest gets [`LAPSE`] of each waiter's time to take what it can have; and where there is not enough for it yet, as
+/// long as it stirs when it is woken. Whether it does is noted in its record, so that those who do not wait find a stopped
+/// one out as well.
 pub fn stand_back<W: World>(
     w: &W,
     word: &AtomicU64,
     oldest: &AtomicU64,
     turn: &mut Turn,
-    fits: impl Fn(&Waiting) -> bool,
+    fits: impl Fn(&Waiting) -> Fits,
 ) -> Option<(u64, Owner, u64)> {
     let reference = oldest.load(Acquire);
     if reference == 0 || turn.mine.is_some_and(|(m, _)| m == reference) {
         return None;
     }
-    let Some(waiting) = w.waiting(reference) else {
+    let waiting = w.waiting(reference).filter(|o| fits(o) != Fits::Never);
+    let Some(waiting) = waiting else {
         vacate(oldest, reference);
         return None;
     };
     let now = w.now();
-    let fresh = Lapse { reference, until: now + LAPSE, pinged: None };
-    let mut lapse = turn.lapse.filter(|l| l.reference == reference).unwrap_or(fresh);
-    if now >= lapse.until {
-        match lapse.pinged {
-            _ if fits(&waiting) => {
-                vacate(oldest, reference);
-                return None;
-            }
-            Some(at) if waiting.seen < at => {
-                vacate(oldest, reference);
-                return None;
-            }
-            // Not stopped. It is asked again, later and later.
-            Some(at) => lapse = Lapse { until: now + (now - at).clamp(LAPSE, 10 * LAPSE), pinged: None, ..lapse },
-            None => {
-                lapse = Lapse { until: now + LAPSE, pinged: Some(now), ..lapse };
-                w.wake_all(word);
-            }
-        }
+    let mut lapse = turn.lapse.filter(|l| l.reference == reference).unwrap_or(Lapse { reference, until: now + LAPSE });
+    let asked = waiting.pinged > waiting.seen;
+    let over = now >= lapse.until;
+    if over && fits(&waiting) == Fits::Now || asked && now >= waiting.pinged + LAPSE {
+        vacate(oldest, reference);
+        return None;
+    }
+    if !asked && now >= waiting.seen + LAPSE {
+        w.ping(reference, now);
+        w.wake_all(word);
+    }
+    if over {
+        lapse.until = now + LAPSE;
     }
     turn.lapse = Some(lapse);
     Some((reference, waiting.owner, lapse.until))

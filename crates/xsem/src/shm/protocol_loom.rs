@@ -47,7 +47,7 @@ impl Shared {
             word: AtomicU64::new(Word::new(1, 0).0),
             oldest: AtomicU64::new(0),
             joints: zeros(),
-            count: AtomicU64::new(Count::first(0, 0).0),
+            count: AtomicU64::new(Count::first(0, 1, 0).0),
             bounds: AtomicU64::new(Bounds::first(0, 3, 0).bits()),
             permits_oldest: AtomicU64::new(0),
             cell: AtomicU64::new(Word::new(1, 0).0),
@@ -112,7 +112,7 @@ impl World for Process<'_> {
 
     fn waiting(&self, reference: u64) -> Option<Waiting> {
         let permits = self.shared.wants[reference as usize].load(Relaxed);
-        Some(Waiting { since: 0, owner: owner(reference as u32), permits, seen: 0 }).filter(|w| self.is_alive(w.owner))
+        Some(Waiting { since: 0, owner: owner(reference as u32), permits, seen: 0, pinged: 0 }).filter(|w| self.is_alive(w.owner))
     }
 
     fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>) {
@@ -232,7 +232,7 @@ impl Shared {
     /// A pool of so many.
     fn with_permits(total: u32) -> Arc<Shared> {
         let s = Shared::new();
-        s.count.store(Count::first(0, total).0, SeqCst);
+        s.count.store(Count::first(0, 1, total).0, SeqCst);
         s.bounds.store(Bounds::first(0, total, total).bits(), SeqCst);
         s
     }

@@ -3,9 +3,12 @@
 use super::arena::Arena;
 use super::count::{self, CLOSED, PENDING};
 use super::evict;
+use super::inspect::kind_of;
+use super::layout::Cell;
 use super::names;
 use super::object::ShmExclusive;
 use super::word::{State, Word};
+use crate::claim::Kind;
 use crate::error::Result;
 use crate::sync::Ordering::*;
 
@@ -42,32 +45,41 @@ pub fn take(sem: &ShmExclusive, word: Word) -> Result<bool> {
     names::remove(sem.arena, sem.index, word)
 }
 
+/// Whether a cell is that of a counting semaphore whose removal has begun.
+pub fn is_closed(cell: &Cell) -> bool {
+    kind_of(cell) == Some(Kind::Counting) && count::Count(cell.claim.load(Acquire)).has(CLOSED)
+}
+
+/// The cells through which a semaphore has moved, from that of its name to that where it is now.
+pub fn path(arena: &Arena, home: u32) -> Vec<u32> {
+    let mut path = vec![home];
+    while let Some((next, _)) = evict::successor(arena, path[path.len() - 1]) {
+        if path.len() > arena.map.geo.max_semaphores as usize {
+            break;
+        }
+        path.push(next);
+    }
+    path
+}
+
 /// Where the semaphore had moved: the cells that led to it go, too.
-pub fn finish(arena: &'static Arena, home: u32) -> Result<()> {
-    let mut at = home;
-    for _ in 0..arena.map.geo.max_semaphores {
-        let Some(cell) = arena.map.cell(at) else { break };
-        let word = Word(cell.word.load(Acquire));
-        let next = evict::successor(arena, at).filter(|_| word.state() == State::Moved);
-        match next {
-            Some((next, _)) => {
-                let removed = Word::removed(word.generation());
-                if evict::is_gone(arena, at) && cell.word.compare_exchange(word.0, removed.0, AcqRel, Relaxed).is_ok() {
-                    // The name's own cell is unlinked by a walk over its chain; the others nothing leads to any more.
-                    if at == home {
-                        names::unlink(arena, at)?;
-                    } else {
-                        names::dismantle(arena, at, removed);
-                    }
-                }
-                at = next;
-            }
-            None => {
-                if at != home && word.state() == State::Removed {
-                    names::dismantle(arena, at, word);
-                }
-                break;
-            }
+pub fn finish(arena: &'static Arena, path: &[u32]) -> Result<()> {
+    let Some((&home, others)) = path.split_first() else { return Ok(()) };
+    let word = |i: u32| arena.map.cell(i).map(|c| (c, Word(c.word.load(Acquire))));
+    for &i in path {
+        if let Some((cell, w)) = word(i)
+            && w.state() == State::Moved
+        {
+            let _ = cell.word.compare_exchange(w.0, evict::removed(w).0, AcqRel, Relaxed);
+        }
+    }
+    // The name's own cell is unlinked by a walk over its chain; to the others nothing leads any more.
+    names::unlink(arena, home)?;
+    for &i in others {
+        if let Some((_, w)) = word(i)
+            && w.state() == State::Removed
+        {
+            names::dismantle(arena, i, w);
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use super::watchers;
 use super::word::Owner;
 use crate::deadline::now;
 use crate::engine::Request;
-use crate::sync::{AtomicU64, Ordering::*};
+use crate::sync::{AtomicU64, Ordering::*, fence};
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
@@ -30,6 +30,14 @@ pub struct Spot<'a> {
 
 /// Sleeps. True: a signal came, and the request's owner wants it to end.
 pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
+    if spots.is_empty() {
+        // All are at a gate, or the like: a look again soon.
+        let wait = until.map_or(1_000_000, |u| u.saturating_sub(now())).min(10_000_000);
+        std::thread::sleep(std::time::Duration::from_nanos(wait));
+        return false;
+    }
+    // The words are armed: who joins a ledger from here on changes them.
+    fence(SeqCst);
     let mut lives = BTreeSet::new();
     for s in spots {
         match s.watch {

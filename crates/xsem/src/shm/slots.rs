@@ -32,7 +32,11 @@ fn walk(book: &Book, grow: bool, mut visit: impl FnMut(u32, &AtomicU64) -> bool)
             if !grow {
                 return Ok(());
             }
-            at = append(book, last)?;
+            let next = append(book, last)?;
+            if next == at || map.block(next.wrapping_sub(1)).is_none() {
+                return Err(Error::new(Code::FileCorrupt, "the slots lead to a block that does not exist"));
+            }
+            at = next;
             continue;
         };
         for word in &block.text {

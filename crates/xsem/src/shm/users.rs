@@ -15,7 +15,7 @@ use super::protocol::{Limit, Outcome};
 use super::waiters;
 use super::word::{JOINED, Owner, State, Word};
 use crate::error::{Code, Error, Result};
-use crate::sync::Ordering::*;
+use crate::sync::{Ordering::*, fence};
 
 /// Enters this process as a user; the entry. None: the name has just gone.
 pub fn enter(sem: &ShmExclusive, me: Owner) -> Result<Option<u32>> {
@@ -24,6 +24,8 @@ pub fn enter(sem: &ShmExclusive, me: Owner) -> Result<Option<u32>> {
     if let Some(e) = sem.arena.map.entry(i) {
         e.op.store(Op(e.op.load(Relaxed)).aside(Doing::User).0, Release);
     }
+    // The entry first, then the look at the word.
+    fence(SeqCst);
     if flag(sem) {
         return Ok(Some(i));
     }
@@ -52,7 +54,7 @@ fn flag(sem: &ShmExclusive) -> bool {
                     return true;
                 }
             }
-            State::Free | State::Creating(_) if w.generation() == sem.generation => return true,
+            State::Free | State::Creating(_) | State::Moved if w.generation() == sem.generation => return true,
             _ => return false,
         }
     }
@@ -76,14 +78,21 @@ pub fn is_abandoned(sem: &ShmExclusive) -> bool {
 
 fn has_users(sem: &ShmExclusive) -> bool {
     let (arena, book) = (sem.arena, sem.book());
-    book.entries().filter_map(|(_, e)| owner_of(e)).any(|o| arena.members.life(&arena.map, o) == Life::Alive)
+    if !sem.is_exclusive() {
+        book.settled();
+    }
+    // An entry at rest is one that a thread keeps for its next claim.
+    let in_use = |e: &super::layout::Entry| Op(e.op.load(Acquire)).doing() != Doing::Idle;
+    let lives = |o| arena.members.life(&arena.map, o) == Life::Alive;
+    book.entries().filter(|(_, e)| in_use(e)).filter_map(|(_, e)| owner_of(e)).any(lives)
         || !waiters_of(arena, sem.index, sem.generation, None).is_empty()
 }
 
 fn is_owned(sem: &ShmExclusive) -> bool {
     match Word(sem.cell().word.load(Acquire)).state() {
         State::Owned(o) => sem.arena.members.life(&sem.arena.map, o) == Life::Alive,
-        State::Tentative(_) => true,
+        // Its owner was evicted: it stays until somebody removes it.
+        State::Tentative(_) | State::Moved => true,
         _ => false,
     }
 }
@@ -108,6 +117,7 @@ fn take_exclusive(sem: &ShmExclusive, me: Owner) -> Result<bool> {
             continue;
         }
         let w = w.without(JOINED);
+        fence(SeqCst);
         if !has_users(sem) && names::remove(sem.arena, sem.index, w)? {
             return Ok(true);
         }
@@ -134,6 +144,7 @@ fn take_counting(sem: &ShmExclusive) -> Result<bool> {
         if !words.count.swap(w, seen) {
             continue;
         }
+        fence(SeqCst);
         let bounds = count::Bounds::read(words.count.bounds.load(Acquire));
         if seen.free() != bounds.total as i32 && !super::inspect::is_credit(sem.cell()) || has_users(sem) {
             return Ok(false);

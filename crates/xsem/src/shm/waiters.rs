@@ -48,6 +48,8 @@ pub struct Waits {
 pub const DEADLINE: u32 = 1;
 /// It waits for any of several.
 pub const ANY: u32 = 2;
+/// In the first record of a wait for any: more are to come.
+pub const INCOMPLETE: u32 = 8;
 /// It waits for all of several.
 pub const ALL: u32 = 4;
 
@@ -89,6 +91,7 @@ impl<'a> Record<'a> {
         w.who.store((me.bits() as u64) << 32 | claimant as u64, Relaxed);
         w.since.store(wait.since, Relaxed);
         w.seen.store(wait.since, Relaxed);
+        w.pinged.store(0, Relaxed);
         w.permits.store(wait.permits, Relaxed);
         w.flags.store(wait.flags, Relaxed);
         w.group.store(wait.group.unwrap_or(self.index + 1), Relaxed);

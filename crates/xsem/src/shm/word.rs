@@ -20,7 +20,7 @@
 //! | 0 | 0 | 1 | 0 | FREE, and somebody has opened it since a removal began (ephemeral names) |
 //! | slot 1, generation 0 | 0 | 0 | 0 | EMPTY: no semaphore lives here |
 //! | slot 2, generation 0 | 0 | 0 | 0 | REMOVED: the name is gone, the cell is being unlinked; anybody may finish |
-//! | slot 3, generation 0 | 0 | 0 | 0 | MOVED: its owner was evicted; the semaphore goes on in another cell |
+//! | a cell's index | 1 | 0 | 1 | MOVED: its owner was evicted; the semaphore goes on in that cell |
 //! | a member | 0 | 1 | 1 | CREATING: being built by that member; FREE as soon as it is linked, by whoever sees it |
 //! | a member | 0 | 0 | 0 | OWNED |
 //! | a member | 0 | 1 | 0 | OWNED, and others may share the claim: look at the members' join fields before it ends |
@@ -60,7 +60,7 @@ const SLOT_SHIFT: u32 = 8;
 const GEN_SHIFT: u32 = 19;
 const EMPTY: u32 = 1 << SLOT_SHIFT;
 const REMOVED: u32 = 2 << SLOT_SHIFT;
-const MOVED: u32 = 3 << SLOT_SHIFT;
+const MOVED: u32 = TENTATIVE | CLOSING;
 const CREATING: u32 = JOINED | CLOSING;
 
 /// Slots that the owner field can name.
@@ -142,8 +142,13 @@ impl Word {
     }
 
     /// A semaphore that goes on in another cell.
-    pub fn moved(generation: u32) -> Word {
-        Word::new(generation, MOVED)
+    pub fn moved(generation: u32, to: u32) -> Word {
+        Word::new(generation, to << SLOT_SHIFT | MOVED)
+    }
+
+    /// The cell where a moved semaphore goes on.
+    pub fn moved_to(self) -> Option<u32> {
+        (self.state() == State::Moved).then_some(self.low() >> SLOT_SHIFT)
     }
 
     /// The same semaphore in the hands of `owner`'s joint request of this number.
@@ -204,7 +209,7 @@ impl Word {
             (0, 0 | JOINED) => State::Free,
             (EMPTY, 0) => State::Empty,
             (REMOVED, 0) => State::Removed,
-            (MOVED, 0) => State::Moved,
+            (_, MOVED) => State::Moved,
             (f, c) => match Owner::from_bits(f) {
                 Some(o) if c == CREATING => State::Creating(o),
                 Some(o) if c == TENTATIVE => State::Tentative(o),
@@ -246,12 +251,13 @@ mod tests {
             (Word::new(4, o.bits()), State::Owned(o)),
             (Word::new(4, o.bits() | JOINED | WAITERS), State::Owned(o)),
             (Word::new(4, o.bits() | CLOSING | MARK), State::Owned(o)),
-            (Word::moved(4), State::Moved),
+            (Word::moved(4, 0), State::Moved),
+            (Word::moved(4, 0xff_ffff), State::Moved),
             (Word::new(4, JOINED | WAITERS), State::Free),
             (Word::new(4, DRAINED), State::Free),
             (Word::new(4, o.bits() | DRAINED | MARK), State::Owned(o)),
             (Word::new(4, MARK | WAITERS).tentative(99, o), State::Tentative(o)),
-            (Word::new(4, o.bits() | TENTATIVE | CLOSING), State::Damaged),
+            (Word::new(4, o.bits() | TENTATIVE | JOINED), State::Damaged),
             (Word::new(4, CLOSING), State::Damaged),
             (Word::new(4, 5 << SLOT_SHIFT), State::Damaged),
             (Word::new(4, EMPTY | CLOSING), State::Damaged),

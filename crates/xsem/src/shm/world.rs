@@ -19,7 +19,7 @@ use crate::claim::Edge;
 use crate::deadline::now;
 use crate::engine::{Request, Until};
 use crate::error::{Error, Result};
-use crate::sync::{AtomicU64, Ordering::*};
+use crate::sync::{AtomicU64, Ordering::*, fence};
 use std::cell::Cell as StdCell;
 
 /// One request at one semaphore.
@@ -93,6 +93,8 @@ impl World for ShmWorld<'_> {
             let flags = self.mode | if matches!(r.until, Until::Deadline(_)) { DEADLINE } else { 0 };
             let waits = Waits { since: self.since, permits: self.permits, flags, group: self.group };
             record.publish(self.me, r.claimant, self.sem.target(), waits);
+            // Before the word is looked at again: whoever drains it changes the word, and then looks for waiters.
+            fence(SeqCst);
         }
         let reference = record.index as u64 + 1;
         self.record = Some(record);
@@ -107,8 +109,20 @@ impl World for ShmWorld<'_> {
         let w = self.sem.arena.map.waiter((reference as u32).checked_sub(1)?)?;
         let owner = Owner::from_bits((w.who.load(Acquire) >> 32) as u32)?;
         let (since, seen) = (w.since.load(Relaxed), w.seen.load(Relaxed));
-        let permits = w.permits.load(Relaxed);
-        (w.target.load(Acquire) == self.sem.target() && self.is_alive(owner)).then_some(Waiting { since, owner, permits, seen })
+        let (permits, pinged) = (w.permits.load(Relaxed), w.pinged.load(Relaxed));
+        (w.target.load(Acquire) == self.sem.target() && self.is_alive(owner)).then_some(Waiting {
+            since,
+            owner,
+            permits,
+            seen,
+            pinged,
+        })
+    }
+
+    fn ping(&self, reference: u64, now: u64) {
+        if let Some(w) = (reference as u32).checked_sub(1).and_then(|i| self.sem.arena.map.waiter(i)) {
+            w.pinged.store(now, Relaxed);
+        }
     }
 
     fn touch(&self) {

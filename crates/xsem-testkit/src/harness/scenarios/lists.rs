@@ -6,11 +6,12 @@ use super::*;
 use crate::harness::counting::{Got, LIMIT, POOL, SECOND};
 use xsem::Wait;
 
-/// Makes two exclusive semaphores and a pool, in this order.
+/// Makes a pool and two exclusive semaphores, in this order, in which a request takes them, too: so between its first and
+/// its last step there are many others, in which the permits must not be withheld.
 fn make_three(case: &Case<'_>) {
-    make(case);
-    case.run_player("maker", |p| drop(p.must("create", Exclusive::create(p.ns(), SECOND))));
     make_pool(case);
+    case.run_player("maker", |p| drop(p.must("create", Exclusive::create(p.ns(), SECOND))));
+    make(case);
 }
 
 /// Somebody who owns the second one until `Release` is set.
@@ -154,14 +155,20 @@ fn greedy_peer(case: &Case<'_>) {
 /// All are free; others come one by one.
 pub(crate) const ALL_FREE: Play = Play {
     name: "all-free",
-    about: "acquire two exclusive semaphores and two permits at once, while a peer acquires one of them",
+    about: "acquire two exclusive semaphores and two permits at once, while peers acquire one of them and all permits",
     prepare: make_three,
     victim: takes_all,
     killed: died_with_all,
     paused: |case| {
         must_hold(case, &[0, 0b111]);
         single_peer(case);
-        case.others_reach("a peer to acquire", Flag::Got);
+        if case.others_reach("a peer to acquire", Flag::Got) {
+            // The request is over, as it has not come true: its permits are free, too.
+            case.run_player("second peer", |p| match p.holds(p.pool().try_acquire_many(LIMIT)) {
+                Ok(held) => p.give(held),
+                Err(e) => p.violation(format_args!("the stopped request holds permits, and nothing else: {e}")),
+            });
+        }
         // An open request is made to fail; one that came true holds all.
         must_hold(case, &[0, 0b111]);
     },

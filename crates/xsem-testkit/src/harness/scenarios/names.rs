@@ -8,7 +8,7 @@ use xsem::Code;
 const NEW: &str = "ci/new";
 
 /// Whether a list has exactly these names.
-fn must_list(p: &Player<'_>, want: &[&str]) {
+pub(super) fn must_list(p: &Player<'_>, want: &[&str]) {
     let all = p.must("list", p.ns().list());
     let got: Vec<&str> = all.iter().map(|s| s.name.as_str()).collect();
     if got != want {
@@ -17,7 +17,7 @@ fn must_list(p: &Player<'_>, want: &[&str]) {
 }
 
 /// The codes that two got, of whom exactly one can have succeeded.
-fn one_wins(case: &Case<'_>, refusal: Code) {
+pub(super) fn one_wins(case: &Case<'_>, refusal: Code) {
     let codes = (case.stage.get(Value::VictimCode), case.stage.get(Value::PeerCode));
     let no = u64::from(refusal.number());
     if codes != (0, no) && codes != (no, 0) {
@@ -26,7 +26,7 @@ fn one_wins(case: &Case<'_>, refusal: Code) {
 }
 
 /// Nothing of the room for names is lost: it can be filled to the last place.
-fn room_is_whole(case: &Case<'_>) {
+pub(super) fn room_is_whole(case: &Case<'_>) {
     case.run_player("filler", |p| {
         let had = p.must("list", p.ns().list()).len();
         let mut made = 0;

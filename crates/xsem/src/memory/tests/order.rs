@@ -92,6 +92,24 @@ fn all_is_not_overtaken_for_ever_by_those_who_want_one() {
 }
 
 #[test]
+fn who_waits_for_a_higher_limit_keeps_nothing_from_others() {
+    let mut w = World::new();
+    let p = w.session();
+    let (a, b, c) = (w.make(p, "a", Spec::exclusive()), w.make(p, "b", Spec::exclusive()), w.make(p, "c", Spec::pool(3)));
+    let held = w.take(who(p, 1), b, 1);
+    w.take(who(p, 1), c, 1);
+    let all = w.wait_for(who(p, 2), All, &[(a, 1), (c, 3)]);
+    let any = w.wait_for(who(p, 3), Any, &[(c, 3), (b, 1)]);
+    let now = w.now();
+    w.s.resize(c, 2, now).unwrap();
+    assert!(w.got(all).is_none(), "3 of 2");
+    w.take(who(p, 4), a, 1);
+    w.take(who(p, 4), c, 1);
+    w.release(b, held);
+    assert_eq!(w.got(any).unwrap()[0].0, 1);
+}
+
+#[test]
 fn marks_of_a_list_come_with_their_entries() {
     let mut w = World::new();
     let p = w.session();
@@ -131,12 +149,13 @@ mod overtaking {
     fn an_owner_passes_who_waits_for_what_it_owns() {
         let mut w = World::new();
         let p = w.session();
-        let (a, b) = (w.make(p, "a", Spec::exclusive()), w.make(p, "b", Spec::exclusive()));
+        let [a, b, c] = ["a", "b", "c"].map(|n| w.make(p, n, Spec::exclusive()));
         let x = w.take(who(p, 1), a, 1);
         let both = w.wait_for(who(p, 2), All, &[(a, 1), (b, 1)]);
+        w.take(who(p, 3), c, 1);
         let behind = w.wait(who(p, 3), b, 1);
         let y = w.take(who(p, 1), b, 1);
-        assert!(w.got(behind).is_none(), "who has nothing to give does not pass");
+        assert!(w.got(behind).is_none(), "who has nothing to give that is wanted does not pass");
         w.release(b, y);
         assert!(w.got(behind).is_none());
         w.release(a, x);

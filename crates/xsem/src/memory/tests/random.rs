@@ -268,7 +268,7 @@ impl Play {
 
 #[test]
 fn the_rules_hold_and_nobody_sleeps_for_ever() {
-    let cases: u64 = std::env::var("XSEM_CASES").map_or(250, |n| n.parse().expect("a number"));
+    let cases: u64 = std::env::var("XSEM_CASES").map_or(150, |n| n.parse().expect("a number"));
     let (mut deadlocks, mut drains) = (0, 0);
     for seed in 0..cases {
         let caught = std::panic::catch_unwind(|| {

@@ -337,6 +337,27 @@ fn a_shared_claim_ends_with_the_last_that_shares_it() {
 }
 
 #[test]
+fn a_sharer_that_dies_leaves_the_mark_and_an_evicted_claim_is_nobodys() {
+    let mut w = World::new();
+    let (p, q, r) = (w.session(), w.session(), w.session());
+    let [a, b, c] = [p, q, r].map(|s| w.make(s, "a", Spec::exclusive()));
+    let claim = w.take(who(p, 1), a, 1);
+    let shared = w.s.join(b, claim.token).unwrap().expect("shared");
+    w.s.join(c, claim.token).unwrap().expect("shared");
+    let now = w.now();
+    w.s.session_ended(r, Cause::ProcessEnded, now);
+    let report = w.report("a");
+    assert_eq!((report.marked, report.holders[0].shared_with.len(), report.counters.deaths), (true, 1, 1));
+    assert_eq!(report.deaths.unwrap().latest.process.pid, 102);
+    w.s.mark_consistent(b, &shared).unwrap();
+    w.s.evict(&name("a"), claim.token, now).unwrap();
+    assert!(!w.s.is_held(a, &claim) && !w.s.is_held(b, &shared));
+    assert_eq!(w.try_take(who(q, 1), b, 1).unwrap().died.unwrap().unwrap().latest.cause, Cause::Evicted);
+    // Who shared it may share another one.
+    assert!(w.s.join(a, 2).unwrap().is_some());
+}
+
+#[test]
 fn a_report_tells_what_there_is() {
     let mut w = World::new();
     let p = w.session();

@@ -1,0 +1,171 @@
+//! What a thread of the torture run does with lists of semaphores.
+
+use super::super::account::{Entry, NAMES, POOLS, STEADY, STEADY_POOLS};
+use super::super::ledger::{exclusive, identity, pool};
+use super::{Claimant, Next, entry};
+use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
+use xsem::{AllError, AnyError, Code, Counting, Error, Exclusive, Held, Pick, Wait};
+
+/// An entry of a list.
+#[derive(Clone, Copy)]
+enum Want {
+    Exclusive(usize, &'static Exclusive),
+    Permits(usize, &'static Counting, u32),
+}
+
+impl Want {
+    fn pick(&self) -> Pick<'static> {
+        match *self {
+            Want::Exclusive(_, s) => s.into(),
+            Want::Permits(_, s, n) => Pick::permits(s, n),
+        }
+    }
+
+    fn bit(&self) -> u8 {
+        match *self {
+            Want::Exclusive(i, _) => exclusive(i),
+            Want::Permits(k, ..) => pool(k),
+        }
+    }
+}
+
+impl Claimant<'_> {
+    pub(super) fn list(&mut self) -> Next {
+        let without_end = self.random.one_in(2);
+        let wants = self.wants(without_end);
+        if wants.is_empty() {
+            return Next::GoOn;
+        }
+        let picks: Vec<Pick<'static>> = wants.iter().map(Want::pick).collect();
+        let mask = wants.iter().fold(0, |m, w| m | w.bit());
+        let patience = Duration::from_micros(self.random.below(3000));
+        let wait = match without_end {
+            true => Wait::forever(),
+            false if self.random.one_in(2) => Wait::timeout(patience),
+            false => Wait::not(),
+        };
+        let any = self.random.one_in(3);
+        self.unsure(mask);
+        let got = if any { self.any(&wants, &picks, wait) } else { self.all(&wants, &picks, wait) };
+        match got {
+            Err(e) => {
+                self.without(mask);
+                self.refused_list(&wants, &e);
+                Next::GoOn
+            }
+            Ok(got) => self.has_list(got),
+        }
+    }
+
+    /// Two to four different ones, in any order.
+    fn wants(&mut self, without_end: bool) -> Vec<Want> {
+        let mut left: Vec<usize> = (0..NAMES + POOLS).collect();
+        let mut wants = Vec::new();
+        for _ in 0..2 + self.random.below(3) {
+            let at = left.remove(self.random.below(left.len() as u64) as usize);
+            let want = match at.checked_sub(NAMES) {
+                None => self.handle(at).map(|s| Want::Exclusive(at, s)),
+                Some(k) => {
+                    let n = self.amount(k, without_end);
+                    self.pool(k).map(|s| Want::Permits(k, s, n))
+                }
+            };
+            wants.extend(want);
+        }
+        wants
+    }
+
+    fn any(
+        &self,
+        wants: &[Want],
+        picks: &[Pick<'static>],
+        wait: Wait<'_>,
+    ) -> Result<Vec<(Want, Held<'static>, Option<Entry>)>, Error> {
+        match self.ns.wait_any(picks, wait) {
+            Ok(taken) => Ok(vec![(wants[taken.index], taken.held, None)]),
+            Err(AnyError::OwnerDied { index, recovery }) => {
+                let told = match wants[index] {
+                    Want::Exclusive(i, _) => Some(entry(i, recovery.deaths())),
+                    Want::Permits(k, ..) => {
+                        self.ledger.violation(&format!("105 for permits of pool {k}"));
+                        None
+                    }
+                };
+                Ok(vec![(wants[index], Held::Guard(recovery.into_guard()), told)])
+            }
+            Err(AnyError::Failed(e)) => Err(e),
+        }
+    }
+
+    fn all(
+        &self,
+        wants: &[Want],
+        picks: &[Pick<'static>],
+        wait: Wait<'_>,
+    ) -> Result<Vec<(Want, Held<'static>, Option<Entry>)>, Error> {
+        let (all, told) = match self.ns.acquire_all(picks, wait) {
+            Ok(all) => (all, vec![None; wants.len()]),
+            Err(AllError::OwnerDied(r)) => {
+                let died = r.indices();
+                let told = |(i, w): (usize, &Want)| match w {
+                    Want::Exclusive(name, _) if died.contains(&i) => Some(entry(*name, r.deaths(i))),
+                    _ => None,
+                };
+                let told: Vec<_> = wants.iter().enumerate().map(told).collect();
+                (r.into_all(), told)
+            }
+            Err(AllError::Failed(e)) => return Err(e),
+        };
+        let held = all.into_vec();
+        if held.len() != wants.len() {
+            self.ledger.violation(&format!("{} claims for a list of {}", held.len(), wants.len()));
+        }
+        Ok(wants.iter().copied().zip(held).zip(told).map(|((w, h), t)| (w, h, t)).collect())
+    }
+
+    fn refused_list(&mut self, wants: &[Want], e: &Error) {
+        let stale = |w: &Want| match w {
+            Want::Exclusive(i, _) => *i >= STEADY,
+            Want::Permits(k, ..) => *k >= STEADY_POOLS,
+        };
+        match e.code() {
+            Code::SemTimeout => {
+                self.ledger.timeouts.fetch_add(1, SeqCst);
+            }
+            // The limit was lowered.
+            Code::InvalidParameter if wants.iter().any(|w| matches!(w, Want::Permits(super::RESIZED, ..))) => {}
+            // Names were removed: look again.
+            Code::InvalidHandle if wants.iter().any(stale) => {
+                self.handles[STEADY..].fill(None);
+                self.pools[STEADY_POOLS..].fill(None);
+            }
+            _ => self.ledger.violation(&format!("a list: {e}")),
+        }
+    }
+
+    /// Everything is taken into the ledger before anything is given back: they are held at one time.
+    fn has_list(&mut self, got: Vec<(Want, Held<'static>, Option<Entry>)>) -> Next {
+        self.holds(got.iter().fold(0, |m, (w, ..)| m | w.bit()));
+        self.ledger.list_grants.fetch_add(1, SeqCst);
+        let me = identity(self.thread);
+        for (want, held, told) in &got {
+            if let (Want::Exclusive(i, _), Held::Guard(guard)) = (want, held) {
+                self.enter(*i, guard, told.as_ref());
+            }
+        }
+        for (want, held, told) in got {
+            match (want, held) {
+                (Want::Exclusive(i, _), Held::Guard(guard)) => {
+                    self.ledger.change(i, me, || (0..50).for_each(|_| std::hint::spin_loop()));
+                    self.acknowledge(i, &guard, told.is_some());
+                    // A thread that ended here would leave the others, too, which the books do not know of.
+                    self.give_back(i, guard);
+                }
+                (Want::Permits(k, ..), Held::Permit(permit)) => self.has_permits(k, permit),
+                _ => self.ledger.violation("a claim of another kind than what was asked for"),
+            }
+        }
+        Next::GoOn
+    }
+}
