@@ -7,7 +7,8 @@
 pub const OK: u8 = 0;
 /// A command other than `run` could not do it; stderr says why.
 pub const FAILED: u8 = 1;
-/// Somebody holds it (101, 102, 121). `run -E` changes it. It is EX_TEMPFAIL of sysexits.h: try again later.
+/// Somebody holds it (101, 121), or it is in use or drained (102). `run -E` changes it. It is EX_TEMPFAIL of sysexits.h: try
+/// again later.
 pub const TAKEN: u8 = 75;
 /// The previous owner died, and `--on-owner-death fail` was given.
 pub const OWNER_DIED: u8 = 76;

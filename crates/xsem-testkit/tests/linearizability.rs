@@ -63,5 +63,5 @@ fn in_memory() {
 #[test]
 fn over_a_lease() {
     let delays = Faults { delay: Duration::from_micros(500), event_delay: Duration::from_micros(500), ..Faults::NONE };
-    explained(&mut LeaseRig::new(1, delays), 15);
+    explained(&mut LeaseRig::new(1, delays), 6);
 }

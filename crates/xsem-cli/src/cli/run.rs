@@ -15,8 +15,8 @@ command is ended by a signal, the next owner is told (105), because things may b
 back. What the command leaves running in the background neither keeps the semaphore nor knows of it.
 
 Inside the command, `xsem run` with the same NAME shares the claim instead of waiting for itself, also through shells and \
-make; the claim ends with the last of them. Permits are not shared: each run takes its own, so a nested run of the same \
-pool can wait for its own parent (use -n or -w there).";
+make; the claim ends with the last of them. Permits are not shared: each run takes its own. Two jobs that nest the same \
+names in opposite orders would wait for each other for ever: the later one is refused (1131); name both in one run instead.";
 
 const AFTER: &str = "\
 Examples:

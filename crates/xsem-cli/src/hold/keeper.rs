@@ -29,16 +29,15 @@ fn kept(args: &HoldArgs, url: &str, owner: &Owner, channel: &mut UnixStream) -> 
     let watch = Watch::on(owner)?;
     let ns = Namespace::open(url)?;
     // A shell that holds it already, or whose own caller does, shares that claim: the last release ends it.
+    let claims = Claims::from_env();
     let enclosing = match args.permits.any() {
         true => None,
-        false => {
-            let claims = Claims::from_env();
-            claims.token(ns.url(), &args.name).or_else(|| tree::held_for(&ns, &args.name, owner.pid))
-        }
+        false => claims.token(ns.url(), &args.name).or_else(|| tree::held_for(&ns, &args.name, owner.pid)),
     };
     ns.describe(&tree::description(owner.pid, &tree::command_of(owner.pid)))?;
     // Before anything is ours, so that there is no instant at which our death would let others in beside the shell.
     ns.cover(Some(owner.pid))?;
+    crate::run::enclosing::announce(&ns, &claims, owner.pid)?;
 
     let handle = enclosing.map(|_| Exclusive::open(&ns, &args.name)).transpose()?;
     if let (Some(handle), Some(token)) = (&handle, enclosing)

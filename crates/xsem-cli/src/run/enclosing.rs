@@ -6,7 +6,6 @@ use super::sharer::Sharer;
 use crate::cli::RunArgs;
 use crate::failure::Failure;
 use crate::tree;
-use crate::wanted::Sem;
 use std::ops::ControlFlow;
 use xsem::Namespace;
 
@@ -53,19 +52,18 @@ pub(super) fn by_children(ns: &Namespace, all: &[Enclosing]) -> Result<Vec<Part<
 
 /// How many names are looked at for what a shell above us holds. Most namespaces have fewer; in larger ones a deadlock that
 /// goes through `xsem hold` may stay undetected, which is better than a slow start.
-const LOOKED_AT: usize = 2000;
+const LOOKED_AT: usize = 500;
 
-/// Before a wait without an end: says in whose command we run, so that a cycle of waits which goes through it is found (1131).
-/// Nothing, unless somebody has what we want.
+/// Says in whose command `pid` runs, on behalf of which we claim something: a cycle of waits that goes through that command
+/// is found then (1131). Those say so, too, that do not wait: what they run may.
 ///
 /// What a shell has put into the background does not keep its command from ending, so that it is in no cycle. Shells
 /// without job control start such commands with SIGINT ignored, which is how we know.
-pub(super) fn announce(ns: &Namespace, claims: &Claims, sems: &[Sem]) -> xsem::Result<()> {
-    let taken = |s: &Sem| ns.inspect(s.name()).is_ok_and(|r| !r.holders.is_empty() || !r.waiters.is_empty());
-    if super::signals::in_background() || !sems.iter().any(taken) {
+pub fn announce(ns: &Namespace, claims: &Claims, pid: u32) -> xsem::Result<()> {
+    if super::signals::in_background() {
         return Ok(());
     }
-    let family = tree::family(std::process::id());
+    let family = tree::family(pid);
     let place = |pid: u32| family.iter().position(|&p| p == pid);
     let mut nearest: Option<(usize, String, u64)> = None;
     if let Some((name, token)) = claims.innermost(ns.url()) {
@@ -77,7 +75,8 @@ pub(super) fn announce(ns: &Namespace, claims: &Claims, sems: &[Sem]) -> xsem::R
     }
     let mut looked_at = 0;
     ns.for_each(|s| {
-        for h in s.holders.iter().filter(|h| tree::is_hold(h)) {
+        // What we are just about to share or keep ourselves holds nobody up but us.
+        for h in s.holders.iter().filter(|h| tree::is_hold(h) && h.process.pid != std::process::id()) {
             let at = h.covers.as_ref().and_then(|c| place(c.pid));
             if let Some(at) = at.filter(|at| nearest.as_ref().is_none_or(|(n, ..)| at < n)) {
                 nearest = Some((at, s.name.clone(), h.token));

@@ -61,9 +61,7 @@ pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     }
     let shown = command_line::shown(&args.command);
     ns.describe(&shown).map_err(own)?;
-    if take::waits_for_ever(args) {
-        enclosing::announce(&ns, &claims, &sems).map_err(own)?;
-    }
+    enclosing::announce(&ns, &claims, std::process::id()).map_err(own)?;
     let turn = take::take(&sems, &ns, args, || shares.clear())?;
     let Some((acquired, inherited)) = turn else { return Ok(exit_codes::OK) };
     let mut parts = shares;

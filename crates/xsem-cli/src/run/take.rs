@@ -45,11 +45,6 @@ pub fn take<'a>(
     }
 }
 
-/// Whether nothing but its turn or a signal ends the wait.
-pub fn waits_for_ever(args: &RunArgs) -> bool {
-    !args.waiting.no_wait && args.waiting.wait.is_none() && !args.quiet
-}
-
 fn request<'a>(sems: &'a [Sem], ns: &Namespace, args: &RunArgs, cancel: &CancelToken) -> Result<Acquired<'a>> {
     let mut wait = match (args.waiting.no_wait, args.waiting.wait, args.quiet) {
         (true, ..) | (_, None, true) => Wait::not(),

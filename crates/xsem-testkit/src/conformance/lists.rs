@@ -29,6 +29,7 @@ pub(super) const ROWS: &[Row] = &[
     row("acquire_all", 153, all_153),
     row("acquire_all", 1131, all_1131),
     Row { operation: "wait_any", outcome: Shows::Named("nests"), setting: Setting::Usual, scene: any_nests },
+    Row { operation: "acquire_all", outcome: Shows::Named("nests"), setting: Setting::Usual, scene: all_nests },
     Row { operation: "acquire_all", outcome: Shows::Named("no partial"), setting: Setting::Usual, scene: nothing_partial },
     Row { operation: "acquire_all", outcome: Shows::Named("opposite"), setting: Setting::Usual, scene: opposite_orders },
 ];
@@ -107,6 +108,18 @@ fn any_nests(s: &mut Stage) {
     assert_eq!(s.inspect("x").holders[0].depth, 2);
     a.done(Verb::Release(inner));
     assert_eq!(s.inspect("x").holders[0].depth, 1);
+}
+
+fn all_nests(s: &mut Stage) {
+    for till in [Till::Now, SHORT, LONG, Till::Ever] {
+        let mut a = three(s);
+        let (x, _) = a.owns(Verb::Try(0));
+        let guards = taken_all(a.ask(0, &Verb::All(vec![(0, 1), (2, 1)], till)));
+        assert_eq!((s.inspect("x").holders[0].depth, held(s)), (2, [1, 0, 1]), "{till}");
+        guards.into_iter().for_each(|g| a.done(Verb::Release(g)));
+        assert_eq!((s.inspect("x").holders[0].depth, held(s)), (1, [1, 0, 0]), "{till}");
+        a.done(Verb::Release(x));
+    }
 }
 
 fn stale(s: &mut Stage, list: List) {

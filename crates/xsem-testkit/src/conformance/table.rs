@@ -17,8 +17,8 @@ pub fn table(engines: &[&str], played: &[Played]) -> String {
     }
     let of = |op: &str| played.iter().filter(|(r, _)| r.operation == op).collect::<Vec<_>>();
     let shown = |op: &str| of(op).iter().map(|(r, _)| r.outcome.to_string()).collect::<Vec<_>>().join(" ");
-    let width = |f: &dyn Fn(&str) -> usize| operations.iter().map(|op| f(op)).max().unwrap_or(0);
-    let (first, second) = (width(&|op| op.len()), width(&|op| shown(op).chars().count()));
+    let width = |head: &str, f: &dyn Fn(&str) -> usize| operations.iter().map(|op| f(op)).max().unwrap_or(0).max(head.len());
+    let (first, second) = (width("operation", &|op| op.len()), width("outcomes", &|op| shown(op).chars().count()));
     let mut text = format!("{:first$}  {:second$}", "operation", "outcomes");
     for e in engines {
         let _ = write!(text, "  {e:10}");

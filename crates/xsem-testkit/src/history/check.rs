@@ -56,6 +56,9 @@ pub fn check(history: &History) -> Verdict {
     // Those that ended first are tried first: mostly that is the order.
     steps.sort_by_key(|s| s.end);
     assert!(steps.len() <= 128, "{} steps are too many for one history", steps.len());
+    if let Some(text) = tokens_repeat(history, &steps) {
+        return Verdict::Impossible(text);
+    }
     let mut model = Model::new(Limits::default());
     let spec = |what: &Kind| match what {
         Kind::Exclusive => Spec::exclusive(),
@@ -71,6 +74,29 @@ pub fn check(history: &History) -> Verdict {
         Some(false) => Verdict::Impossible(explain(history, &search.steps, search.best.1)),
         None => Verdict::Undecided,
     }
+}
+
+/// The tokens of a counting semaphore are all different, and grow from one request to another that began later than the
+/// first one ended. (Not in the order in which the permits went: claims on it exist beside each other, so a resource that
+/// they protect cannot tell by the token who came last, and an engine may take the permit and then draw the token.)
+fn tokens_repeat(history: &History, steps: &[Step]) -> Option<String> {
+    let mut all: Vec<(usize, u64, &Step)> = Vec::new();
+    for step in steps {
+        if let What::Take { list, tokens, .. } = &step.what {
+            all.extend(list.iter().zip(tokens).map(|((object, _), token)| (*object, *token, step)));
+        }
+    }
+    all.retain(|(object, ..)| history.objects[*object] != Kind::Exclusive);
+    for (object, token, step) in &all {
+        let wrong = |(o, t, other): &&(usize, u64, &Step)| {
+            let twice = t == token && !std::ptr::eq(*other, *step);
+            o == object && (twice || t >= token && other.end < step.begin)
+        };
+        if let Some((_, other, _)) = all.iter().find(wrong) {
+            return Some(format!("object {object}: token {token} after, or beside, token {other}\n{history}"));
+        }
+    }
+    None
 }
 
 fn bit(i: usize) -> u128 {
@@ -125,7 +151,9 @@ impl Search<'_> {
                 let Reply::Granted(grants) = state.model.request(who, How::All, &list(l), Until::Now) else { return false };
                 for (k, (_, g)) in grants.iter().enumerate() {
                     let last = &mut state.tokens[l[k].0];
-                    let token_fits = if g.nested { tokens[k] == *last } else { tokens[k] > *last };
+                    // For counting semaphores, `tokens_grow` has looked at them.
+                    let exclusive = self.history.objects[l[k].0] == Kind::Exclusive;
+                    let token_fits = if g.nested { tokens[k] == *last } else { tokens[k] > *last } || !exclusive;
                     let count_fits = count.is_none_or(|n| g.died.is_some_and(|d| d.count == n));
                     if !token_fits || g.died.is_some() != died[k] || !count_fits {
                         return false;

@@ -66,6 +66,17 @@ fn tokens_grow_and_nesting_keeps_them() {
 }
 
 #[test]
+fn tokens_of_permits_are_unique_and_grow_between_requests_that_do_not_overlap() {
+    let two = |first: &str, second: &str, a: u64, b: u64| {
+        format!("0 {first} ask 0 1 now false -> granted 0 {a}\n 1 {second} ask 0 1 now false -> granted 0 {b}")
+    };
+    possible(POOL, &two("1-4", "2-3", 2, 1));
+    possible(POOL, &two("1-2", "3-4", 1, 2));
+    impossible(POOL, &two("1-2", "3-4", 2, 1));
+    impossible(POOL, &two("1-4", "2-3", 1, 1));
+}
+
+#[test]
 fn permits_are_counted() {
     possible(
         POOL,

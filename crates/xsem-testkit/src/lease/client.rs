@@ -230,6 +230,7 @@ impl Inner {
     /// Ends the process in an instant. With `told`, somebody (a guardian) revokes the lease; otherwise its time has to pass.
     pub fn kill(&self, told: bool) {
         self.link.kill();
+        self.outbox.close();
         if told {
             self.lose_lease();
         }
@@ -253,7 +254,7 @@ fn keep_alive(me: &Weak<Inner>, clock: &Clock) {
     let mut pause = 1;
     loop {
         clock.sleep_until(clock.now() + pause, || me.strong_count() == 0);
-        let Some(inner) = me.upgrade().filter(|i| !i.link.is_killed()) else { return };
+        let Some(inner) = me.upgrade().filter(|i| !i.link.is_killed() && !clock.is_stopped()) else { return };
         pause = if inner.beat() { inner.ttl / 4 } else { inner.ttl / 20 } + 1;
     }
 }

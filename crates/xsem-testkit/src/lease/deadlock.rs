@@ -191,3 +191,50 @@ pub fn around(world: &World, name: &str) -> Vec<Edge> {
     let cycles = waits.iter().filter_map(|w| graph.cycle(w));
     cycles.into_iter().find(|c| c.iter().any(|e| e.name == name)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::{Ticket, Who};
+    use super::super::world::Slot;
+    use super::*;
+    use xsem::engine::Spec;
+
+    fn party(session: u64, op: u32) -> Party {
+        let who = Who { pid: session as u32, uid: 0, command: String::new() };
+        Party { id: Id { session, op }, claimant: 1, who }
+    }
+
+    fn ticket(session: u64, op: u32, permits: u32, order: u64) -> Ticket {
+        let list = vec![Entry { name: "p".to_owned(), permits, nests: None }];
+        let party = party(session, op);
+        Ticket { party, wish: Wish::One, list, label: None, deadline: false, since: 0, order, passes: false }
+    }
+
+    /// A pool of 4 of which these hold what they hold, and those wait.
+    fn world(held: &[(u64, u32)], queue: Vec<Ticket>) -> World {
+        let mut rec = Record::new(&Spec::pool(4), Id { session: 9, op: 0 }, 0);
+        held.iter().for_each(|&(session, n)| rec.grant(&ticket(session, 1, n, 0), n, 0));
+        rec.queue = queue;
+        let slot = Slot { before: None, modified: 0, created: 0, after: Some(rec) };
+        let slots = [("p".to_owned(), slot)].into();
+        World { slots, alive: None, revision: 0, now: 0, served: BTreeSet::new() }
+    }
+
+    #[test]
+    fn one_that_will_be_refused_makes_no_cycle_for_a_younger_one() {
+        // The first waits for more than the others could ever give back.
+        let w = world(&[(1, 3), (2, 1)], vec![ticket(1, 2, 2, 10), ticket(2, 2, 2, 11)]);
+        assert_eq!(closed_by(&w, Id { session: 1, op: 2 }).map(|c| c.len()), Some(1));
+        assert_eq!(closed_by(&w, Id { session: 2, op: 2 }), None);
+    }
+
+    #[test]
+    fn of_two_that_wait_for_each_other_the_younger_closes_the_cycle() {
+        let w = world(&[(1, 2), (2, 2)], vec![ticket(1, 2, 1, 10), ticket(2, 2, 1, 11)]);
+        assert_eq!(closed_by(&w, Id { session: 1, op: 2 }), None);
+        assert!(closed_by(&w, Id { session: 2, op: 2 }).is_some());
+        // As long as somebody else holds something that is enough, there is none.
+        let w = world(&[(1, 2), (2, 1), (3, 1)], vec![ticket(1, 2, 1, 10), ticket(2, 2, 1, 11)]);
+        assert_eq!(closed_by(&w, Id { session: 2, op: 2 }), None);
+    }
+}

@@ -43,7 +43,9 @@
 //! client saw last.
 //!
 //! The price is the conflict: changes of one semaphore go one after the other, and of those that meet, all but one begin
-//! again. For a counting semaphore that many hosts use for short times, tickets are faster (560 acquisitions a second flat,
+//! again; who joins the queue of a busy semaphore may have to try several times, and there is no bound. (A cure: who loses
+//! puts its ticket under a key of its own, which conflicts with nobody, and whoever changes the record next takes it in.)
+//! For a counting semaphore that many hosts use for short times, tickets are faster (560 acquisitions a second flat,
 //! by the design page). Measure both before choosing for etcd. The value also grows with claims and queue, and every waiter
 //! is sent it at every change; a key per waiter, put by the granting transaction, would send it once.
 //!
@@ -54,12 +56,21 @@
 //! lease lasts can be granted the semaphore; then its lease's end is an owner's death, and a false alarm.
 //!
 //! # Differences from shared memory
-//! - Strictly first-in-first-out, among those whose request fits the limit. An `acquire_all` that cannot be served does not
-//!   keep others from its semaphores, so it may be overtaken for as long as they are never free at one instant.
+//! - Strictly first-in-first-out, among those whose request fits the limit: nobody overtakes, there is no millisecond and no
+//!   reservation that lapses. Two exceptions: an `acquire_all` that cannot be served does not keep others from its
+//!   semaphores, so it may be overtaken for as long as they are never free at one instant; and whoever stands only behind
+//!   waits that, in the end, wait for him passes them, where strict order would be a deadlock in spite of free permits.
+//! - A deadlock (1131) is found after the wait was published, not in the same instant, and looked for again every 50 ms; a
+//!   claim or wait of a client that is dead, but whose lease lasts, counts until then.
 //! - A wait outlives its session: it queues again, at the end.
 //! - `release` returns when the store has answered; where it is silent, after a short time, and the outbox goes on. It never
 //!   says that something is given back that is still used, but if the lease ends first, the release counts as a death.
-//! - `cover` is refused (1): a lease cannot wait for a process. What it is for is the guardian's work.
+//! - `cover` is refused (1): a lease cannot wait for a process. What it is for is the guardian's work. So `inside` has nothing
+//!   to do.
+//! - `join` is for exclusive semaphores (1 otherwise), and once per claim and process.
+//! - A `drain` whose time is over while the store is silent comes back when the store answers or the session ends, since it
+//!   must not leave the semaphore closed.
+//! - Tokens count a semaphore's claims; one that is removed and created again begins at 1, also for the resource.
 //! - Without an answer from the store, operations fail with 6 (waits with a time limit: 121): the network codes that the
 //!   contract promises are not in the table yet. A lease's end shows as `Cause::ProcessEnded`, which is all there is.
 
@@ -78,13 +89,12 @@ mod record;
 mod refusal;
 mod request;
 mod session;
-mod store;
+pub mod store;
 mod thread;
 mod view;
 mod world;
 
 pub use net::Faults;
-pub use store::Store;
 
 use client::Inner;
 use clock::{Clock, ticks};
@@ -92,10 +102,10 @@ use net::Link;
 use record::{Record, Who};
 use session::{RECORDS, SESSIONS};
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use store::{Op, Txn};
+use store::{Op, Store, Txn};
 use world::World;
 use xsem::Namespace;
 
@@ -108,7 +118,6 @@ pub struct Cluster {
     ttl: Duration,
     seed: u64,
     clients: AtomicU32,
-    stop: Arc<AtomicBool>,
 }
 
 impl Cluster {
@@ -120,10 +129,9 @@ impl Cluster {
     /// With these faults for every client, and this time to live for every lease.
     pub fn with(seed: u64, faults: Faults, ttl: Duration) -> Cluster {
         let (store, clock) = (Arc::<Store>::default(), Arc::<Clock>::default());
-        let (of, ticking, stop) = (Arc::downgrade(&store), clock.clone(), Arc::new(AtomicBool::new(false)));
-        let stopped = stop.clone();
-        std::thread::spawn(move || tick(&of, &ticking, &stopped));
-        Cluster { store, clock, faults, ttl: ttl.max(Duration::from_millis(50)), seed, clients: AtomicU32::new(0), stop }
+        let (of, ticking) = (Arc::downgrade(&store), clock.clone());
+        std::thread::spawn(move || tick(&of, &ticking));
+        Cluster { store, clock, faults, ttl: ttl.max(Duration::from_millis(50)), seed, clients: AtomicU32::new(0) }
     }
 
     /// A new client: as a process of its own on a host of its own. Its pid is made up ([`Client::pid`]).
@@ -195,12 +203,12 @@ const FIRST_PID: u32 = 1 << 22;
 impl Drop for Cluster {
     /// Its time stands still from now on, also for clients that somebody has leaked.
     fn drop(&mut self) {
-        self.stop.store(true, SeqCst);
+        self.clock.stop();
     }
 }
 
-fn tick(store: &Weak<Store>, clock: &Clock, stop: &AtomicBool) {
-    while !stop.load(SeqCst) {
+fn tick(store: &Weak<Store>, clock: &Clock) {
+    while !clock.is_stopped() {
         std::thread::sleep(Duration::from_millis(1));
         let Some(store) = store.upgrade() else { return };
         store.expire(clock.advance());

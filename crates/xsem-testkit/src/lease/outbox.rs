@@ -11,7 +11,7 @@ use super::session::Session;
 use super::world::{Got, Stop, World, outcome};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use xsem::engine::Ending;
 use xsem::{Code, Error};
@@ -90,13 +90,13 @@ impl Outbox {
         let end = Instant::now() + patience;
         let mut jobs = lock(&self.jobs);
         while !jobs.is_empty() && !self.closed.load(SeqCst) && Instant::now() < end {
-            jobs = self.pause(jobs);
+            jobs = self.pause(jobs, end.saturating_duration_since(Instant::now()));
         }
         jobs.is_empty()
     }
 
-    fn pause<'a>(&self, jobs: std::sync::MutexGuard<'a, VecDeque<Job>>) -> std::sync::MutexGuard<'a, VecDeque<Job>> {
-        self.changed.wait_timeout(jobs, Duration::from_millis(20)).unwrap_or_else(PoisonError::into_inner).0
+    fn pause<'a>(&self, jobs: MutexGuard<'a, VecDeque<Job>>, time: Duration) -> MutexGuard<'a, VecDeque<Job>> {
+        self.changed.wait_timeout(jobs, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// The client is gone.
@@ -110,13 +110,13 @@ impl Outbox {
         while !self.closed.load(SeqCst) {
             let mut jobs = lock(&self.jobs);
             let Some(first) = jobs.front_mut() else {
-                drop(self.pause(jobs));
+                drop(self.pause(jobs, Duration::from_secs(1)));
                 continue;
             };
             let (pending, task) = (first.pending.take(), first.task.clone());
             drop(jobs);
             let Some(client) = client.upgrade() else { return };
-            if client.link.is_killed() {
+            if client.link.is_killed() || client.clock.is_stopped() {
                 self.close();
                 return;
             }

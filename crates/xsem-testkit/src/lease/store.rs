@@ -196,11 +196,6 @@ impl Store {
         }
     }
 
-    /// The leases that there are.
-    pub fn leases(&self) -> Vec<u64> {
-        lock(&self.state).leases.keys().copied().collect()
-    }
-
     /// The changes from revision `from` on that `wanted` accepts; waits for the first one for at most `patience`. Also the
     /// revision from which to ask next.
     pub fn watch(

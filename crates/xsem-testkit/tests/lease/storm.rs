@@ -9,6 +9,9 @@ use xsem_testkit::lease::Faults;
 use xsem_testkit::random::Random;
 use xsem_testkit::watchdog::Watchdog;
 
+/// Many operations on a machine that does other things as well.
+const LONG: Duration = Duration::from_secs(240);
+
 /// A counter that is read and written in two steps, under a token. It refuses tokens that are older than one it has seen.
 #[derive(Default)]
 struct Resource {
@@ -51,7 +54,7 @@ fn guard_of<'a>(result: Result<Guard<'a>, AcquireError<'a>>) -> Result<(Guard<'a
 
 #[test]
 fn the_total_is_exact_and_no_two_own_it_on_a_rough_network() {
-    let _dog = Watchdog::start("a storm without deaths");
+    let _dog = Watchdog::with_time("a storm without deaths", LONG);
     // No lease ends here, whatever gets lost: so every write must be accepted.
     let cluster = Cluster::with(11, Faults::ROUGH, Duration::from_secs(20));
     let resource = Resource::default();
@@ -95,7 +98,7 @@ fn the_total_is_exact_and_no_two_own_it_on_a_rough_network() {
 
 #[test]
 fn what_a_client_without_a_lease_does_is_refused_and_it_is_told() {
-    let _dog = Watchdog::start("a storm of lost leases");
+    let _dog = Watchdog::with_time("a storm of lost leases", LONG);
     let cluster = Cluster::with(12, Faults { lost_answers: 10, ..Faults::ROUGH }, Duration::from_millis(150));
     let resource = Resource::default();
     let (written, refused, stop) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
@@ -158,7 +161,7 @@ fn settle(cluster: &Cluster, name: &str) {
 
 #[test]
 fn permits_and_slots_are_never_lent_twice_and_come_back_after_kills() {
-    let _dog = Watchdog::start("a storm on a pool");
+    let _dog = Watchdog::with_time("a storm on a pool", LONG);
     let cluster = Cluster::with(13, Faults::ROUGH, Duration::from_secs(1));
     const LIMIT: u32 = 5;
     let (out, busy) = (AtomicU64::new(0), [const { AtomicBool::new(false) }; LIMIT as usize]);
@@ -202,7 +205,7 @@ fn permits_and_slots_are_never_lent_twice_and_come_back_after_kills() {
 
 #[test]
 fn money_moves_between_accounts_and_none_is_made() {
-    let _dog = Watchdog::start("acquire_all in a storm");
+    let _dog = Watchdog::with_time("acquire_all in a storm", LONG);
     let cluster = Cluster::with(14, Faults::ROUGH, Duration::from_secs(20));
     let names = ["a", "b", "c"];
     let accounts = [const { AtomicU64::new(100) }; 3];

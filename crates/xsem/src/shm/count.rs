@@ -483,7 +483,10 @@ pub fn give_shortly<L: Ledger>(
         }
     };
     let w = words.load();
-    if w.flags() == 0 && is_settled(w, ledger, e) && carry_out(words, w, e, giving, giving.permits() as i32, 0) {
+    // Anybody who lacks permits may have carried it out already. If `op` still says so after the word was read, and the
+    // word does not name it, nobody has, and the swap fails if somebody does.
+    let open = entry.op.load(Acquire) == giving.0 && !w.names(e, giving);
+    if open && w.flags() == 0 && is_settled(w, ledger, e) && carry_out(words, w, e, giving, giving.permits() as i32, 0) {
         return true;
     }
     give(words, ledger, e, giving, reserved);

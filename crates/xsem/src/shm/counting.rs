@@ -117,12 +117,15 @@ impl ShmCounting {
         let me = self.base.arena.me()?;
         let i = ((claim.key >> 32) as u32).checked_sub(1)?;
         let e = self.base.arena.map.entry(i)?;
-        let op = Op(e.op.load(Acquire));
         let mine = e.who.load(Acquire) == (me.bits() as u64) << 32 | claim.key & 0xffff_ffff
             && e.token.load(Acquire) == claim.token
             && e.target.load(Acquire) == self.base.target();
-        // TAKING: had the short way, and nobody has written yet that it is held.
-        (mine && matches!(op.doing(), Doing::Held | Doing::Taking)).then_some((me, i, e, op))
+        if mine && Op(e.op.load(Acquire)).doing() == Doing::Taking {
+            // Had the short way, and nobody has written yet that it is held; anybody might, at any time.
+            self.base.book().settled();
+        }
+        let op = Op(e.op.load(Acquire));
+        (mine && op.doing() == Doing::Held).then_some((me, i, e, op))
     }
 
     /// 87, unless that many can be asked for.

@@ -19,8 +19,9 @@ use crate::graph::{self, Hold, Mode, Thing, Waiting, Want};
 use crate::sync::Ordering::*;
 use std::collections::{BTreeSet, HashMap};
 
-/// A waiter searches again after so many nanoseconds: a word may have been in an instant's state at the first time.
-pub const AGAIN: u64 = 1_000_000_000;
+/// A waiter searches again when it was woken and still has to wait, but not sooner than after so many nanoseconds: a cycle may
+/// also close by permits that come back and are not enough.
+pub const AGAIN: u64 = 2_000_000;
 
 /// Says that `me` runs inside of the command of `holder`, which cannot end before.
 pub fn inside(arena: &Arena, me: Owner, holder: Owner) {
@@ -76,12 +77,24 @@ pub fn closed_by(arena: &'static Arena, me: Owner, claimant: u32) -> Closed {
     let me = (me.bits() as u64) << 32 | claimant as u64;
     for _ in 0..10 {
         let seen = collect(arena);
-        let Some(cycle) = graph::cycle_of(me, &seen.waits, &seen.things).filter(|c| c.youngest == me) else {
-            return Closed::No;
-        };
-        if collect(arena).prints == seen.prints {
+        let Some(cycle) = graph::cycle_of(me, &seen.waits, &seen.things) else { return Closed::No };
+        if collect(arena).prints != seen.prints {
+            continue;
+        }
+        if cycle.youngest == me {
             return Closed::Cycle(told(arena, &seen, &cycle));
         }
+        // It may have closed by something else than the youngest wait: permits that came back and were not enough. Who
+        // notices wakes the youngest, who then finds it.
+        let youngest = seen.waits.iter().filter(|w| w.who == cycle.youngest).flat_map(|w| &w.wants);
+        for want in youngest {
+            let cell = seen.cells.get(want.thing).and_then(|(i, _)| arena.map.cell(*i));
+            if let Some(cell) = cell {
+                super::futex::wake_all(super::futex::low(&cell.word));
+                super::futex::wake_all(super::futex::low(&cell.claim));
+            }
+        }
+        return Closed::No;
     }
     Closed::Unclear
 }
@@ -152,9 +165,14 @@ fn collect(arena: &'static Arena) -> Seen {
             });
             debug_assert!(flags & (ANY | ALL) != ANY | ALL);
             seen.waits[wait].wants.push(Want { thing, permits });
-            if let Some(holder) = Owner::from_bits((claimant >> 32) as u32).and_then(|o| runs_inside(arena, o)) {
+            let mut inner = Owner::from_bits((claimant >> 32) as u32);
+            // However deep: each wrapper waits for all that runs inside of it. A damaged file may go in a circle.
+            while let Some(holder) = inner.and_then(|o| runs_inside(arena, o)) {
                 seen.prints.push(holder.bits() as u64);
-                wrapped.entry(holder).or_default().insert(claimant);
+                if !wrapped.entry(holder).or_default().insert(claimant) {
+                    break;
+                }
+                inner = Some(holder);
             }
         }
     }

@@ -259,10 +259,10 @@ fn arm(sem: &ShmExclusive, me: Owner) -> Option<(u32, Option<Watching>)> {
             State::Free if !w.has(DRAINED) => Some(Watching::Nobody),
             State::Free => None,
             State::Owned(o) if o != me && sem.arena.members.life(&sem.arena.map, o) != Life::Alive => {
-                if sem.try_for(me, Limit::Now).ok()? == super::protocol::Outcome::Owned {
-                    sem.end(me, false);
-                } else {
+                if !sem.end_dead(me) {
+                    // Over in a moment, or its command still runs: the caller looks again, and at its time.
                     std::thread::sleep(std::time::Duration::from_millis(1));
+                    return Some((!w.low(), Some(Watching::Nobody)));
                 }
                 continue;
             }

@@ -1,7 +1,7 @@
 //! Looking without touching: holders, waiters, reports, the audit.
 
 use super::arena::Arena;
-use super::count::Bounds;
+use super::count::{Bounds, Doing};
 use super::deadlock;
 use super::drain;
 use super::layout::Cell;
@@ -171,6 +171,9 @@ fn holders_of_permits(book: &Book) -> Vec<Holder> {
     let mut found: Vec<(u64, Holder)> = book
         .holds()
         .filter_map(|(i, e, op)| {
+            if op.doing() == Doing::Giving && op.rest() == 0 {
+                return None;
+            }
             let owner = super::ledger::owner_of(e)?;
             let (token, began) = (e.token.load(Acquire), e.since.load(Relaxed));
             let h = Holder {
@@ -180,7 +183,8 @@ fn holders_of_permits(book: &Book) -> Vec<Holder> {
                 held_for: (token != 0).then(|| since(began)),
                 token,
                 depth: 1,
-                permits: op.permits() + op.rest(),
+                // What is being given back is on its way.
+                permits: if op.doing() == Doing::Giving { op.rest() } else { op.permits() },
                 slots: slots.remove(&slots::name(i, token)).unwrap_or_default(),
                 covers: m.covered(map, owner),
                 shared_with: Vec::new(),

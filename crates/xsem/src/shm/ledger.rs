@@ -185,7 +185,18 @@ impl Book {
     pub fn reclaim(&self) -> Reclaimed {
         let (map, members) = (&self.arena.map, &self.arena.members);
         let mut result = Reclaimed::Nothing;
+        if self.counts() {
+            self.settled();
+        }
         for (i, e) in self.entries() {
+            let op = Op(e.op.load(Acquire));
+            if op.doing() == Doing::Giving && self.counts() {
+                // Decided, and not carried out: whoever was at it may have been stopped or killed, also one who was ending
+                // somebody else's claim.
+                let words = self.words();
+                count::give(&words.count, self, i, op, || words.is_reserved());
+                result = Reclaimed::Some;
+            }
             let Some(owner) = owner_of(e) else { continue };
             let gate = match members.life(map, owner) {
                 Life::Alive => continue,

@@ -145,8 +145,11 @@ fn unite(seats: &mut [Seat<'_>]) {
 fn is_deadlocked(seats: &[Seat<'_>], arena: &'static Arena, me: Owner, request: &Request<'_>, next: &mut u64) -> Stuck {
     let Some(since) = seats.iter().map(|s| s.world.since).find(|s| *s != 0) else { return Stuck::No };
     let time = now();
-    if limit(request) != Limit::Never || seats[0].world.has_nothing_to_give() || time < since + BOUND || time < *next {
+    if limit(request) != Limit::Never || seats[0].world.has_nothing_to_give() || time < since + BOUND {
         return Stuck::No;
+    }
+    if time < *next {
+        return Stuck::Unclear;
     }
     match deadlock::closed_by(arena, me, request.claimant) {
         deadlock::Closed::No => {
@@ -519,14 +522,14 @@ fn reserve(seats: &mut [Seat<'_>]) {
 /// Ends the claim of a dead owner, if it is past its gate; else waits a little. False: it still stands.
 fn end_dead(seat: &Seat<'_>, me: Owner) -> bool {
     match &seat.part {
-        Part::Exclusive(s) => match s.try_for(me, Limit::Now) {
-            Ok(Outcome::Owned) => s.end(me, false),
-            // Still being taken apart, or its command still runs.
-            _ => {
+        Part::Exclusive(s) => {
+            let ended = s.end_dead(me);
+            if !ended {
+                // Still being taken apart, or its command still runs.
                 std::thread::sleep(std::time::Duration::from_millis(1));
-                false
             }
-        },
+            ended
+        }
         // Where permits are missing, that may also be because they are held.
         Part::Counting(s, _) => s.base.book().reclaim() == Reclaimed::Some,
     }
@@ -558,7 +561,7 @@ fn attempt(arena: &'static Arena, me: Owner, seats: &mut [Seat<'_>]) -> Result<A
 }
 
 /// Before the first joint request of this process: the last one of whoever had its slot before may not be settled.
-fn settle_the_last(arena: &'static Arena, me: Owner, joint: &Joint) {
+pub fn settle_the_last(arena: &'static Arena, me: Owner, joint: &Joint) {
     joint::verdict(&joint.state, (joint.state.load(Acquire) >> 32) as u32);
     for target in joint.targets.iter().take(joint.len.load(Relaxed) as usize) {
         let Some(index) = (target.load(Relaxed) as u32).checked_sub(1) else { continue };

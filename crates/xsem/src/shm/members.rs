@@ -247,6 +247,11 @@ impl Members {
             }
     }
 
+    /// Whether the command still runs that a member covers.
+    pub fn covers(&self, map: &Map, slot: u32) -> bool {
+        map.slot(slot).is_some_and(|s| self.cover_lives(s))
+    }
+
     /// Waits a little for the gate of a dead member: told by the kernel where it is the covered command that lives, with
     /// growing steps otherwise.
     pub fn wait_for_gate(&self, map: &Map, slot: u32, attempt: u32) {

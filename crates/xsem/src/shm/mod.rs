@@ -76,7 +76,6 @@ use crate::sync::Ordering::*;
 use arena::Arena;
 use counting::ShmCounting;
 use object::ShmExclusive;
-use protocol::{Limit, Outcome};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use word::State;
@@ -263,6 +262,7 @@ impl Engine for ShmEngine {
 
     fn remove(&self, name: &Name, if_acquired: Option<u64>) -> Result<()> {
         let me = self.arena.register()?;
+        let mut attempt = 0;
         loop {
             let (home, home_generation) = self.find(name)?;
             let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
@@ -279,16 +279,17 @@ impl Engine for ShmEngine {
             }
             let word = match word.state() {
                 State::Free => word,
-                // A dead owner's claim is over; it is taken over first, which waits for its last write.
+                // A dead owner's claim is over; it is ended first, which waits for its last write.
                 State::Owned(o) if !self.arena.members.life(&self.arena.map, o).eq(&members::Life::Alive) => {
-                    match sem.try_for(me, Limit::Now)? {
+                    attempt += 1;
+                    match sem.end_dead(me) {
                         // Free again, with the mark; then as any other.
-                        Outcome::Owned => {
-                            sem.end(me, false);
+                        true => continue,
+                        false if attempt < 21 && !self.arena.members.covers(&self.arena.map, o.slot()) => {
+                            self.arena.members.wait_for_gate(&self.arena.map, o.slot(), attempt);
                             continue;
                         }
-                        Outcome::Stale | Outcome::Moved => continue,
-                        _ => return Err(self.in_use(name, sem.index, sem.generation)),
+                        false => return Err(self.in_use(name, sem.index, sem.generation)),
                     }
                 }
                 State::Owned(_) => return Err(self.in_use(name, sem.index, sem.generation)),

@@ -9,9 +9,10 @@ use super::futex;
 use super::inspect;
 use super::layout::Cell;
 use super::ledger::Book;
+use super::members::Life;
 use super::names;
 use super::obituary;
-use super::protocol::{self, Limit, Outcome, Words};
+use super::protocol::{self, Gate, Limit, Outcome, Words};
 use super::sharing;
 use super::thread;
 use super::users;
@@ -194,12 +195,33 @@ impl ShmExclusive {
         self.owns(me, &Claim::new(token, key(me.bits(), claimant)))
     }
 
+    /// Ends the claim of a dead owner that is past its gate, without owning it in between: the semaphore is free then, with
+    /// the mark, or its heir's. False: there is none, or it is not over yet.
+    pub fn end_dead(&self, me: Owner) -> bool {
+        let w = self.load();
+        let Some(dead) = w.owner().filter(|o| *o != me && w.generation() == self.generation) else { return false };
+        let over = match self.arena.members.life(&self.arena.map, dead) {
+            Life::Alive => false,
+            Life::Dead => self.arena.members.gate(&self.arena.map, dead.slot()) == Gate::Open,
+            Life::Gone => true,
+        };
+        if over {
+            self.end_past_claim(dead);
+        }
+        over
+    }
+
     /// Ends a claim of a slot's past, which is dead and long past its gate.
     pub fn end_past_claim(&self, past: Owner) {
         loop {
             let w = self.load();
             if w.owner() != Some(past) || w.generation() != self.generation {
                 return;
+            }
+            if w.has(JOINED) {
+                // Cleared before the search for joiners: one that comes after it sets the flag again.
+                let _ = self.cell().word.compare_exchange(w.0, w.without(JOINED).0, AcqRel, Relaxed);
+                continue;
             }
             let token = self.cell().token.load(Acquire);
             self.bury_owner(past);
@@ -400,11 +422,6 @@ impl ShmExclusive {
         let stands = || self.load().owner() == Some(dead);
         let facts = obituary::Facts::of_owner(self.arena, self.index, tokens);
         obituary::publish(self.arena, (self.index, self.generation), dead, facts, Cause::ProcessEnded, stands);
-    }
-
-    /// One request for `me` without a claimant, which is not booked: for those who remove it next.
-    pub fn try_for(&self, me: Owner, limit: Limit) -> Result<Outcome> {
-        protocol::acquire(&mut ShmWorld::new(self, me, None), &self.words(), me, limit)
     }
 
     /// Ends what an ended thread of this process has left here, if it did.

@@ -1,19 +1,19 @@
 //! Ephemeral names: gone with their last user. Who has one open has an entry in its ledger; when nobody has, and nobody
 //! holds or waits for it, whoever comes next finds no such name, and takes the room.
 //!
-//! An opener links its entry and then sees to it that the word has changed (JOINED on an owned word, OPENED on a count
-//! word). Who takes the name away clears that flag, then looks for users, then changes the word: an entry that was linked
-//! after the look makes that change fail. Meanwhile an exclusive semaphore is its own, so nobody else comes and goes.
+//! An opener links its entry and then sees to it that the word has changed: it sets OPENED in a count word, and settles a
+//! word that is in somebody's hands. Who takes the name away clears OPENED, or takes the word tentatively, then looks for
+//! users, then makes the last step: an entry that was linked after the look makes that step fail.
 
 use super::count::{self, CLOSED, Count, Doing, OPENED, Op, PENDING};
 use super::inspect::{is_ephemeral, waiters_of};
+use super::joint;
 use super::ledger::{Book, owner_of};
 use super::members::Life;
 use super::names;
 use super::object::ShmExclusive;
-use super::protocol::{Limit, Outcome};
 use super::waiters;
-use super::word::{JOINED, Owner, State, Word};
+use super::word::{Owner, State, Word};
 use crate::error::{Code, Error, Result};
 use crate::sync::{Ordering::*, fence};
 
@@ -46,18 +46,9 @@ fn flag(sem: &ShmExclusive) -> bool {
             }
         }
     }
-    loop {
-        let w = sem.load();
-        match w.state() {
-            State::Owned(_) if w.generation() == sem.generation => {
-                if w.has(JOINED) || sem.cell().word.compare_exchange(w.0, w.with(JOINED).0, SeqCst, Relaxed).is_ok() {
-                    return true;
-                }
-            }
-            State::Free | State::Creating(_) | State::Moved if w.generation() == sem.generation => return true,
-            _ => return false,
-        }
-    }
+    // Looking settles what is in the hands of who takes it away.
+    let w = sem.load();
+    w.generation() == sem.generation && !matches!(w.state(), State::Removed | State::Empty | State::Damaged)
 }
 
 /// The end of a use.
@@ -106,26 +97,42 @@ pub fn take_away(sem: &ShmExclusive, me: Owner) -> Result<bool> {
 }
 
 fn take_exclusive(sem: &ShmExclusive, me: Owner) -> Result<bool> {
-    match sem.try_for(me, Limit::Now)? {
-        Outcome::Owned => {}
-        Outcome::Stale => return Ok(true),
-        _ => return Ok(false),
-    }
-    loop {
-        let w = sem.load();
-        if w.has(JOINED) && sem.cell().word.compare_exchange(w.0, w.without(JOINED).0, SeqCst, Relaxed).is_err() {
-            continue;
-        }
-        let w = w.without(JOINED);
-        fence(SeqCst);
-        if !has_users(sem) && names::remove(sem.arena, sem.index, w)? {
-            return Ok(true);
-        }
-        if has_users(sem) {
-            sem.end(me, false);
+    let word = sem.load();
+    match word.state() {
+        _ if word.generation() != sem.generation => return Ok(true),
+        State::Free => {}
+        // Of a dead owner: its claim is ended first, and then it is as any other.
+        State::Owned(_) => {
+            if sem.end_dead(me) {
+                return take_exclusive(sem, me);
+            }
             return Ok(false);
         }
+        _ => return Ok(false),
     }
+    // In its hands by a joint request that never comes true: whoever wants it makes that fail, and so the step to REMOVED.
+    let lock = sem.arena.joint(me, |joint| super::many::settle_the_last(sem.arena, me, joint))?;
+    let state = &lock.joint.state;
+    lock.joint.targets[0].store(sem.target(), Relaxed);
+    lock.joint.len.store(1, Relaxed);
+    let number = joint::begin(state);
+    let tentative = word.tentative(number, me);
+    let cell = sem.cell();
+    let mut gone = false;
+    if cell.word.compare_exchange(word.0, tentative.0, SeqCst, Relaxed).is_ok() {
+        fence(SeqCst);
+        let removed = Word::removed(sem.generation);
+        gone = !has_users(sem) && cell.word.compare_exchange(tentative.0, removed.0, AcqRel, Relaxed).is_ok();
+        if !gone {
+            joint::settle_word(&cell.word, tentative, sem.generation, state);
+        }
+    }
+    joint::verdict(state, number);
+    if gone {
+        super::futex::wake_all(super::futex::low(&cell.word));
+        names::unlink(sem.arena, sem.index)?;
+    }
+    Ok(gone)
 }
 
 fn take_counting(sem: &ShmExclusive) -> Result<bool> {

@@ -17,7 +17,6 @@
 //! | owner field | TE | JO | CL | meaning |
 //! |---|---|---|---|---|
 //! | 0 | 0 | 0 | 0 | FREE (generation above 0), or a cell that was never used (generation 0) |
-//! | 0 | 0 | 1 | 0 | FREE, and somebody has opened it since a removal began (ephemeral names) |
 //! | slot 1, generation 0 | 0 | 0 | 0 | EMPTY: no semaphore lives here |
 //! | slot 2, generation 0 | 0 | 0 | 0 | REMOVED: the name is gone, the cell is being unlinked; anybody may finish |
 //! | a cell's index | 1 | 0 | 1 | MOVED: its owner was evicted; the semaphore goes on in that cell |
@@ -206,7 +205,7 @@ impl Word {
         let field = self.low() & !FLAGS;
         match (field, self.flags() & (CREATING | TENTATIVE)) {
             (0, 0) if self.generation() == 0 => State::Empty,
-            (0, 0 | JOINED) => State::Free,
+            (0, 0) => State::Free,
             (EMPTY, 0) => State::Empty,
             (REMOVED, 0) => State::Removed,
             (_, MOVED) => State::Moved,
@@ -253,7 +252,7 @@ mod tests {
             (Word::new(4, o.bits() | CLOSING | MARK), State::Owned(o)),
             (Word::moved(4, 0), State::Moved),
             (Word::moved(4, 0xff_ffff), State::Moved),
-            (Word::new(4, JOINED | WAITERS), State::Free),
+            (Word::new(4, JOINED | WAITERS), State::Damaged),
             (Word::new(4, DRAINED), State::Free),
             (Word::new(4, o.bits() | DRAINED | MARK), State::Owned(o)),
             (Word::new(4, MARK | WAITERS).tentative(99, o), State::Tentative(o)),

@@ -140,8 +140,11 @@ impl World for ShmWorld<'_> {
 
     fn is_deadlocked(&self) -> Stuck {
         // Who has nothing is in no cycle. Parts of a wait for several look together.
-        if self.has_nothing_to_give() || self.mode != 0 || self.now() < self.next_search.get() {
+        if self.has_nothing_to_give() || self.mode != 0 {
             return Stuck::No;
+        }
+        if self.now() < self.next_search.get() {
+            return Stuck::Unclear;
         }
         let Some(r) = self.request else { return Stuck::No };
         match deadlock::closed_by(self.sem.arena, self.me, r.claimant) {

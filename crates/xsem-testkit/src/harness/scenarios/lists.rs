@@ -256,6 +256,7 @@ pub(crate) const ALL_TAKEOVER: Play = Play {
         }
         if let (1.., xsem::Held::Guard(g)) = (got.died.len(), &got.held[1].1) {
             p.must("mark consistent", g.mark_consistent());
+            p.stage.set(Flag::Acknowledged);
         }
         keeps(p, got);
     },
@@ -274,12 +275,13 @@ pub(crate) const ALL_TAKEOVER: Play = Play {
     paused: |case| {
         must_hold(case, &[0, 0b111]);
         case.play("peer", |p| {
-            let s = p.open(SECOND);
-            if !p.own_once(&s, 1) {
-                p.violation("told of no death");
+            let told = p.own_once(&p.open(SECOND), 1);
+            // The victim may have been first.
+            if told == p.stage.is_set(Flag::Acknowledged) {
+                p.violation(format_args!("told of a death: {told}, after the victim acknowledged it: {told}"));
             }
             p.stage.set(Flag::Acknowledged);
-            p.outcome(true);
+            p.outcome(told);
             p.stage.set(Flag::Got);
             p.stage.set(Flag::Peer);
         });
