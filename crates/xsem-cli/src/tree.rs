@@ -31,6 +31,7 @@ pub fn holds(ns: &Namespace, name: &str) -> xsem::Result<(Kind, Vec<Hold>)> {
         all.extend(h.shared_with.iter().rev().filter_map(|p| shared(p, h.token)));
         all.extend(own(h));
     }
+    all.sort_by_key(|h| std::cmp::Reverse(h.token));
     Ok((report.kind, all))
 }
 

@@ -27,6 +27,7 @@ pub fn wait(args: &WaitForArgs, url: &str) -> Result<u8, Failure> {
             None => false,
         });
     }
+    enclosing::announce(&ns, &claims, std::process::id())?;
     let sems = args.names.iter().map(|n| Sem::existing(&ns, n)).collect::<xsem::Result<Vec<Sem>>>()?;
     let (done, _) = signals::cancel_on_signal(|cancel| had(&ns, sems, &ours, args, cancel), || {});
     if let Some(name) = done? {

@@ -93,6 +93,21 @@ fn shells_that_hold() {
 }
 
 #[test]
+fn a_wait_and_a_drain_inside_of_a_command() {
+    let p = Place::new();
+    crossing(
+        &p,
+        ["exec $X run a -- sh -c \"meet; $X wait b || exit 125\"", "exec $X run b -- sh -c \"meet; exec $X run a -- true\""],
+    );
+    let said = p.output(&["run", "a", "--", "true"]);
+    assert_eq!(code(said.status), 0, "{}", text(&said.stderr));
+    let out = p.script("exec $X run a -- $X drain a").output().expect("sh can be run");
+    assert_eq!(code(out.status), 1);
+    assert!(text(&out.stderr).starts_with("xsem: 1131 ERROR_POSSIBLE_DEADLOCK: draining `a`"), "{}", text(&out.stderr));
+    assert_eq!(p.show("a").expect("a")["drained"], false);
+}
+
+#[test]
 fn all_at_once_cannot_happen() {
     let p = Place::new();
     let jobs: Vec<Child> = (0..10).map(|i| p.start(&["run", ["a", "b"][i % 2], ["b", "a"][i % 2], "--", "true"])).collect();

@@ -131,9 +131,18 @@ impl World {
             (22..=24, Some(first), _) => {
                 let second = self.actors[a].handles[g % self.actors[a].handles.len()].clone();
                 let list = [(first.0, first.1, 1), (second.0, second.1, 1)];
+                if list
+                    .iter()
+                    .any(|l| self.model.open_kind(l.0.name(), Kind::Exclusive).is_err() && self.model.capacity(&l.0).is_err())
+                {
+                    return;
+                }
                 self.asks(a, who, if r.one_in(2) { How::Any } else { How::All }, &list, r.one_in(3));
             }
             (25..=29, _, Some((g, claim, ..))) => {
+                if !self.model.is_held(claim) {
+                    return;
+                }
                 self.actors[a].guards.retain(|x| x.0 != g);
                 let want = self.model.release_claim(claim);
                 self.done(a, Verb::Release(g), want);

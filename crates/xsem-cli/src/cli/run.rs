@@ -82,7 +82,7 @@ pub struct PermitArgs {
     #[arg(long, conflicts_with_all = ["permits", "all"])]
     pub shared: bool,
 
-    /// Keep everybody else out (a writer): take all permits of the pool, which is created as for --shared
+    /// Keep everybody else out (a writer): take all permits that the pool has when it asks; it is created as for --shared
     #[arg(long, conflicts_with = "permits")]
     pub all: bool,
 

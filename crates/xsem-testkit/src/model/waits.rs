@@ -26,11 +26,14 @@ impl Model {
         }
         let at = |i: usize| if how == How::One { Vec::new() } else { vec![i] };
         for (i, (handle, _)) in list.iter().enumerate() {
-            match self.find(handle) {
-                Err(code) => return Reply::Refused(code, at(i)),
-                // A further level belongs to the claim that the drain waits for.
-                Ok(s) if s.drain.is_some() && !s.nests(who) => return Reply::Refused(Code::SemIsSet, at(i)),
-                Ok(_) => {}
+            if let Err(code) = self.find(handle) {
+                return Reply::Refused(code, at(i));
+            }
+        }
+        for (i, (handle, _)) in list.iter().enumerate() {
+            // A further level belongs to the claim that the drain waits for.
+            if self.find(handle).is_ok_and(|s| s.drain.is_some() && !s.nests(who)) {
+                return Reply::Refused(Code::SemIsSet, at(i));
             }
         }
         if let Err(code) = self.enter(who.process) {

@@ -190,7 +190,7 @@ impl Object for ShmCounting {
     fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
         let base = &self.base;
         let me = base.arena.register()?;
-        if self.gone() {
+        if request.permits != 0 && self.gone() {
             return Err(base.stale());
         }
         self.check(request.permits)?;
@@ -235,10 +235,7 @@ impl Object for ShmCounting {
         if !self.give(i, e, op, op.permits()) && ending == Ending::Release {
             return Err(self.base.not_owner());
         }
-        if claim.key as u32 != 0 && claim.key as u32 == thread::claimant() {
-            thread::give_one_back();
-        }
-        self.put_back(me, i);
+        self.over(me, (i, e), claim);
         Ok(())
     }
 
@@ -311,15 +308,12 @@ impl Object for ShmCounting {
 
     fn forget(&self, claim: &Claim) -> Result<()> {
         self.only_credit("forget permits of")?;
-        let Some((me, i, _, op)) = self.held(claim) else { return Err(self.base.not_owner()) };
+        let Some((me, i, e, op)) = self.held(claim) else { return Err(self.base.not_owner()) };
         let book = self.base.book();
         if !permits::use_up(&book.words(), &book, i, op) {
             return Err(self.base.not_owner());
         }
-        if claim.key as u32 != 0 && claim.key as u32 == thread::claimant() {
-            thread::give_one_back();
-        }
-        self.put_back(me, i);
+        self.over(me, (i, e), claim);
         Ok(())
     }
 
@@ -370,15 +364,23 @@ impl ShmCounting {
             && e.target.load(Acquire) == self.base.target()
             && Op(e.op.load(Acquire)).doing() == Doing::Idle;
         if mine {
-            e.token.store(0, Relaxed);
-            if claim.key as u32 != 0 && claim.key as u32 == thread::claimant() {
-                thread::give_one_back();
-            }
-            self.put_back(me, i);
+            self.over(me, (i, e), claim);
         }
     }
 
+    /// The end of a claim: off the thread's account, and its entry is at rest. Once: then the token is not there any more.
+    fn over(&self, me: Owner, (i, e): (u32, &Entry), claim: &Claim) {
+        e.token.store(0, Relaxed);
+        if claim.key as u32 != 0 && claim.key as u32 == thread::claimant() {
+            thread::give_one_back();
+        }
+        self.put_back(me, i);
+    }
+
     fn only_credit(&self, what: &str) -> Result<()> {
+        if self.gone() {
+            return Err(self.base.stale());
+        }
         match is_credit(self.base.cell()) {
             true => Ok(()),
             false => Err(Error::new(Code::InvalidFunction, format!("cannot {what} `{}`: it is a pool", self.name()))

@@ -104,6 +104,8 @@ impl FastPermits {
         if !count::give_shortly(&words.count, &self.book, i, &at, || words.is_reserved()) {
             return false;
         }
+        // The claim is over: whoever asks for it again finds no token.
+        entry.token.store(0, Relaxed);
         thread::give_one_back();
         if !self.keep(me, i) {
             self.book.settled();
