@@ -64,8 +64,9 @@ impl World {
     /// `Done` or a refusal.
     fn done(&mut self, a: usize, verb: Verb, want: Result<(), Code>) {
         let answer = self.ask(a, verb);
+        let want = want.map_err(|c| Some(c.number()));
         let got = if answer == Answer::Done { Ok(()) } else { Err(answer.code()) };
-        self.same(&got, &want.map_err(|c| Some(c.number())), "the answer");
+        self.same(&got, &want, "the answer");
     }
 
     fn opened(&mut self, a: usize, verb: Verb, what: What, want: Result<Handle, Code>) {
@@ -131,18 +132,9 @@ impl World {
             (22..=24, Some(first), _) => {
                 let second = self.actors[a].handles[g % self.actors[a].handles.len()].clone();
                 let list = [(first.0, first.1, 1), (second.0, second.1, 1)];
-                if list
-                    .iter()
-                    .any(|l| self.model.open_kind(l.0.name(), Kind::Exclusive).is_err() && self.model.capacity(&l.0).is_err())
-                {
-                    return;
-                }
                 self.asks(a, who, if r.one_in(2) { How::Any } else { How::All }, &list, r.one_in(3));
             }
             (25..=29, _, Some((g, claim, ..))) => {
-                if !self.model.is_held(claim) {
-                    return;
-                }
                 self.actors[a].guards.retain(|x| x.0 != g);
                 let want = self.model.release_claim(claim);
                 self.done(a, Verb::Release(g), want);
@@ -169,10 +161,6 @@ impl World {
             }
             (35..=36, Some((handle, h, what)), _) if what != What::Exclusive => {
                 let want = self.model.add_permits(&handle, n);
-                // Of a pool that was removed, a handle may still know that it was a pool: 1 instead of 6.
-                if want == Err(Code::InvalidHandle) && !matches!(what, What::Credit(..)) {
-                    return;
-                }
                 self.done(a, Verb::Add(h, n), want);
             }
             (37, Some((handle, h, what)), _) if what != What::Exclusive => {
@@ -223,6 +211,7 @@ impl World {
         };
         let shape = |g: &[(usize, Grant)]| g.iter().map(|(i, g)| (*i, g.died.is_some())).collect::<Vec<_>>();
         let seen = got.as_ref().map(|g| g.iter().map(|(i, _, _, died)| (*i, *died)).collect::<Vec<_>>()).map_err(|c| *c);
+        let seen = seen.map_err(|c| as_stale(c, want.as_ref().err().copied()));
         self.same(&seen, &want.as_ref().map(|g| shape(g)).map_err(|c| *c), "what was granted");
         for ((i, guard, token, _), (_, grant)) in got.unwrap_or_default().into_iter().zip(want.unwrap_or_default()) {
             let exclusive = self.actors[a].handles.iter().any(|(h, _, w)| *h == list[i].0 && *w == What::Exclusive);
@@ -266,6 +255,14 @@ impl World {
             let wanted = want.holds.iter().map(|(_, n, _)| n).sum::<u32>() + u32::from(want.owner.is_some());
             self.same(&held, &wanted, &format!("permits of {name} that are held"));
         }
+    }
+}
+
+/// In a list with a stale handle and a drained semaphore both 6 and 102 are true, of different entries: 6 in any case.
+fn as_stale(got: Option<u32>, want: Option<Option<u32>>) -> Option<u32> {
+    match (got, want) {
+        (Some(87 | 102), Some(Some(6))) => Some(6),
+        (got, _) => got,
     }
 }
 

@@ -29,8 +29,11 @@ impl Model {
         self.find(handle)?.counting()?.add(permits)
     }
 
-    /// Another limit. 6, 1, 87.
+    /// Another limit. 87, 6, 1.
     pub fn resize(&mut self, handle: &Handle, limit: u32) -> Result<()> {
+        if !(1..=65_535).contains(&limit) {
+            return Err(Code::InvalidParameter);
+        }
         self.find(handle)?.counting()?.resize(limit)
     }
 

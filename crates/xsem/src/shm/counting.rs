@@ -157,7 +157,8 @@ impl ShmCounting {
         true
     }
 
-    fn gone(&self) -> bool {
+    /// Whether it was removed.
+    pub fn gone(&self) -> bool {
         let words = self.base.book().words();
         let w = words.count.load();
         words.is_gone() || w.has(count::CLOSED)

@@ -29,6 +29,11 @@ const DRAINING: u64 = 1 << 32;
 const DONE: u64 = 2 << 32;
 const OPENING: u64 = 3 << 32;
 
+/// The state that goes with a semaphore to where it moves: who is just clearing the flag does so where it was.
+pub fn carried(state: u64) -> u64 {
+    if state & !(u32::MAX as u64) == OPENING { 0 } else { state }
+}
+
 fn owner(state: u64) -> Option<Owner> {
     Owner::from_bits(state as u32)
 }

@@ -218,7 +218,7 @@ fn prepare(sem: &ShmExclusive, index: u32, generation: u32, owner: Owner, token:
         to.contended.store(from.contended.load(Relaxed), Relaxed);
         to.timed_out.store(from.timed_out.load(Relaxed), Relaxed);
         to.longest.store(from.longest.load(Relaxed), Relaxed);
-        to.drain.store(from.drain.load(Relaxed), Relaxed);
+        to.drain.store(super::drain::carried(from.drain.load(Relaxed)), Relaxed);
     }
     Ok(())
 }

@@ -63,6 +63,12 @@ impl Map {
         (self.base as usize..self.base as usize + self.geo.len as usize).contains(&address)
     }
 
+    /// The cell at an address that was a cell's, if it is one of this file's.
+    pub fn cell_at(&self, address: usize) -> Option<&Cell> {
+        let at = address.checked_sub(self.base as usize + self.geo.cells_at as usize)?;
+        (at % 64 == 0).then(|| self.cell(u32::try_from(at / 64).ok()?)).flatten()
+    }
+
     /// A cell that is in use.
     #[inline]
     pub fn cell(&self, i: u32) -> Option<&Cell> {

@@ -178,7 +178,13 @@ impl ShmEngine {
         let Some((index, generation)) = names::find(self.arena, name)? else { return Ok(()) };
         if self.arena.map.cell(index).is_some_and(inspect::is_ephemeral) {
             let me = self.arena.register()?;
-            users::take_away(&ShmExclusive::new(self.arena, index, generation, name.clone())?, me)?;
+            let sem = ShmExclusive::new(self.arena, index, generation, name.clone())?;
+            // Its last user may still be being taken apart.
+            let mut patience = 50;
+            while users::is_abandoned(&sem) && !users::take_away(&sem, me)? && patience > 0 {
+                patience -= 1;
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
         }
         Ok(())
     }
@@ -274,6 +280,10 @@ impl Engine for ShmEngine {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
             let word = sem.load();
+            if !sem.is_exclusive() && (word.generation() != sem.generation || word.state() == State::Removed) {
+                // Closed by us, and finished by somebody who looked the name up.
+                return Ok(());
+            }
             if word.generation() != sem.generation {
                 continue;
             }

@@ -416,13 +416,14 @@ pub fn stand_back<W: World>(
     };
     let now = w.now();
     let mut lapse = turn.lapse.filter(|l| l.reference == reference).unwrap_or(Lapse { reference, until: now + LAPSE });
-    let asked = waiting.pinged > waiting.seen;
+    // A time to come cannot be: damaged.
+    let asked = waiting.pinged > waiting.seen && waiting.pinged <= now;
     let over = now >= lapse.until;
-    if over && fits(&waiting) == Fits::Now || asked && now >= waiting.pinged + LAPSE {
+    if over && fits(&waiting) == Fits::Now || asked && now >= waiting.pinged.saturating_add(LAPSE) {
         vacate(oldest, reference);
         return None;
     }
-    if !asked && now >= waiting.seen + LAPSE {
+    if !asked && now >= waiting.seen.saturating_add(LAPSE) {
         w.ping(reference, now);
         w.wake_all(word);
     }

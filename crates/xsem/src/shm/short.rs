@@ -118,9 +118,21 @@ impl FastPermits {
     pub fn keep(&self, me: u32, i: u32) -> bool {
         let at = self.book.arena.map.entry(i);
         let kept = Kept { cell: self.place(), generation: self.book.generation, me, entry: i + 1, at };
-        MINE.with(|mine| match mine.iter().find(|k| k.get().entry == 0) {
+        // Those of a parent process, and of semaphores that are gone, make room.
+        let is_free = |k: &Kept| {
+            // None: of another namespace.
+            let cell = self.book.arena.map.cell_at(k.cell);
+            k.entry == 0 || cell.is_some_and(|c| k.me != me || (c.word.load(Relaxed) >> 32) as u32 != k.generation)
+        };
+        MINE.with(|mine| match mine.iter().find(|k| is_free(&k.get())) {
             Some(free) => {
-                free.set(kept);
+                let old = free.replace(kept);
+                if old.entry != 0
+                    && old.me == me
+                    && let Some(entry) = old.at
+                {
+                    rest(self.book.arena, old.entry - 1, entry);
+                }
                 true
             }
             None => false,

@@ -172,7 +172,10 @@ pub fn check_close(sem: &ShmExclusive) -> Result<()> {
     let Some(me) = sem.arena.me() else { return Ok(()) };
     let holds = match sem.is_exclusive() {
         true => sem.load().owner() == Some(me) && sem.load().generation() == sem.generation,
-        false => sem.book().holds().any(|(_, e, _)| owner_of(e) == Some(me)),
+        false => {
+            sem.book().settled();
+            sem.book().holds().any(|(_, e, _)| owner_of(e) == Some(me))
+        }
     };
     let waits = waiters::of_slot(&sem.arena.map, me.slot()).any(|(_, w)| w.target.load(Acquire) == sem.target());
     if !holds && !waits {
