@@ -52,6 +52,19 @@ fn two_runs_in_opposite_orders() {
     }
 }
 
+/// A job of a script that is in the background as a whole is as every other.
+#[test]
+fn jobs_in_the_background_themselves() {
+    let p = Place::new();
+    crossing(
+        &p,
+        [
+            "trap '' INT; exec $X run a -- sh -c \"meet; exec $X run b -- true\"",
+            "trap '' INT; exec $X run b -- sh -c \"meet; exec $X run a -- true\"",
+        ],
+    );
+}
+
 #[test]
 fn however_deep_they_are_nested() {
     let p = Place::new();

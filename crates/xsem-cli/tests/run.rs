@@ -239,6 +239,8 @@ fn a_background_grandchild_neither_keeps_the_claim_nor_has_a_descriptor_of_ours(
     let pid = |out: &[u8]| -> u32 { text(out).trim().parse().expect("a pid") };
     let (without, left) = (pid(&plain.expect("sh can be run").stdout), pid(&out.stdout));
     assert!(lives(left), "the grandchild lives on");
+    // Between fork and exec it has what its shell had.
+    until("both are executed", || [left, without].iter().all(|&p| common::command_line(p).starts_with(b"sleep")));
     // Whatever these tests were started with is there in both; the pipes of the two shells are closed.
     assert_eq!(descriptors(left), descriptors(without));
     kill(without, libc::SIGKILL);

@@ -4,6 +4,7 @@
 //! `cargo xtask test conformance` prints the table. A row that an engine cannot have is shown as `-`, with the reason.
 
 mod counting;
+mod credit;
 mod exclusive;
 mod life;
 mod lists;
@@ -61,7 +62,7 @@ const fn row(operation: &'static str, code: u32, scene: fn(&mut Stage)) -> Row {
 
 /// Every row of the contract.
 pub fn contract() -> Vec<Row> {
-    [names::ROWS, exclusive::ROWS, counting::ROWS, lists::ROWS, life::ROWS].concat()
+    [names::ROWS, exclusive::ROWS, counting::ROWS, credit::ROWS, lists::ROWS, life::ROWS].concat()
 }
 
 /// The behaviours that the kernel's ntsync selftest checks.

@@ -276,6 +276,23 @@ fn any_and_all_of_a_list() {
 }
 
 #[test]
+fn who_waits_for_all_does_not_keep_the_rest_idle() {
+    let ns = namespace();
+    let (x, y) = (Exclusive::create(&ns, "x").unwrap(), Exclusive::create(&ns, "y").unwrap());
+    let held = y.acquire().unwrap();
+    std::thread::scope(|s| {
+        let all =
+            s.spawn(|| ns.acquire_all(&[(&x).into(), (&y).into()], Wait::forever()).map(|all| all.as_slice().len()).unwrap());
+        until_waiting(&ns, "x", 1);
+        // Nobody has it, and the one who waits could not use it yet.
+        drop(x.try_acquire().expect("x is free"));
+        drop(s.spawn(|| x.acquire_timeout(Duration::from_secs(20)).map(drop).expect("x is free")).join().unwrap());
+        drop(held);
+        assert_eq!(all.join().unwrap(), 2);
+    });
+}
+
+#[test]
 fn two_threads_that_want_what_the_other_has() {
     let ns = namespace();
     let sems = [Exclusive::create(&ns, "a").unwrap(), Exclusive::create(&ns, "b").unwrap()];

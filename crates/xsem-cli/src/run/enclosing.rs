@@ -57,12 +57,8 @@ const LOOKED_AT: usize = 500;
 /// Says in whose command `pid` runs, on behalf of which we claim something: a cycle of waits that goes through that command
 /// is found then (1131). Those say so, too, that do not wait: what they run may.
 ///
-/// What a shell has put into the background does not keep its command from ending, so that it is in no cycle. Shells
-/// without job control start such commands with SIGINT ignored, which is how we know.
+/// What a shell in that command has put into the background does not keep it from ending, so that it is in no cycle.
 pub fn announce(ns: &Namespace, claims: &Claims, pid: u32) -> xsem::Result<()> {
-    if super::signals::in_background() {
-        return Ok(());
-    }
     let family = tree::family(pid);
     let place = |pid: u32| family.iter().position(|&p| p == pid);
     let mut nearest: Option<(usize, String, u64)> = None;
@@ -86,6 +82,7 @@ pub fn announce(ns: &Namespace, claims: &Claims, pid: u32) -> xsem::Result<()> {
         if looked_at < LOOKED_AT { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     })?;
     match nearest {
+        Some((at, ..)) if super::signals::in_background_of(family[at]) => Ok(()),
         Some((_, name, token)) => match ns.inside(&name, token) {
             // Removed since: then that claim is over.
             Err(e) if e.is_not_found() => Ok(()),

@@ -43,9 +43,15 @@ pub fn cancel_on_signal<T>(work: impl FnOnce(&CancelToken) -> T, before_death: i
     (outcome, inherited)
 }
 
-/// Whether a shell has started us, or somebody above us, with `&`.
-pub fn in_background() -> bool {
-    handler(libc::SIGINT) == libc::SIG_IGN
+/// Whether a shell below `above`, a process above us, has started us with `&`: without job control it lets such a command
+/// ignore SIGINT. If `above` ignores it as well, all of it is in the background, which says nothing about us.
+pub fn in_background_of(above: u32) -> bool {
+    let ignores = |pid: u32| -> Option<bool> {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"))?;
+        Some(u64::from_str_radix(mask.trim(), 16).ok()? >> (libc::SIGINT - 1) & 1 == 1)
+    };
+    handler(libc::SIGINT) == libc::SIG_IGN && ignores(above) == Some(false)
 }
 
 /// From `catch` to `finish`, the first signal that would have ended us cancels the token instead.

@@ -31,9 +31,6 @@ pub(crate) enum Density {
     Full,
 }
 
-/// How much of the file is compared at each step. Everything that the scenarios touch lies below.
-const COMPARED: usize = 1 << 20;
-
 /// Collects what matters while the victim is stepped through its whole operation.
 pub(crate) struct Measure {
     path: String,
@@ -123,13 +120,12 @@ fn seek(file: &File, at: u64, whence: i32) -> Option<u64> {
     u64::try_from(found).ok()
 }
 
-/// The parts of a file, up to where we compare, that have content: the file is mostly holes.
+/// The parts of a file that have content: it is mostly holes.
 fn extents(file: &File) -> Vec<(u64, usize)> {
     let mut found = Vec::new();
     let mut at = 0;
-    while at < COMPARED as u64 {
-        let Some(from) = seek(file, at, libc::SEEK_DATA).filter(|&f| f < COMPARED as u64) else { break };
-        let end = seek(file, from, libc::SEEK_HOLE).unwrap_or(COMPARED as u64).min(COMPARED as u64);
+    while let Some(from) = seek(file, at, libc::SEEK_DATA) {
+        let Some(end) = seek(file, from, libc::SEEK_HOLE).filter(|&end| end > from) else { break };
         found.push((from, (end - from) as usize));
         at = end;
     }

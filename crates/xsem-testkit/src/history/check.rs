@@ -235,7 +235,10 @@ impl Search<'_> {
     fn reserved(&self, step: &Step, object: usize, done: u128) -> bool {
         (0..self.steps.len()).any(|j| {
             let other = &self.steps[j];
-            let still = done & bit(j) == 0 && other.actor != step.actor && other.begin < step.end;
+            // One whose time ran out may be on its way out only: until it is gone, it counts as waiting for others.
+            let refused = matches!(other.what, What::Busy { .. } | What::NotAll { .. });
+            let here = done & bit(j) == 0 || refused && other.end > step.begin;
+            let still = here && other.actor != step.actor && other.begin < step.end;
             let alive = other.must || step.begin < other.end.saturating_add(LAPSE);
             let waits = other.event.and_then(|e| request(&self.history.events[e].verb));
             still && alive && waits.is_some_and(|(_, l, until)| until != Until::Now && l.iter().any(|(o, _)| *o == object))
@@ -256,9 +259,12 @@ impl Search<'_> {
             let Some((how, l, Until::Forever)) = other.event.and_then(|e| request(&self.history.events[e].verb)) else {
                 continue;
             };
-            // One that would be granted here does not wait; one that would be refused closes the cycle as well.
-            if now && matches!(wait(&mut model.clone(), other.actor, how, &l), Reply::Waits) {
-                wait(&mut model, other.actor, how, &l);
+            // One that would be granted here does not wait. One that will be told 1131 itself waits until then; and who
+            // waits for that one may be told before it.
+            let entries = list(&l);
+            let entries: Vec<(&Handle, u32)> = entries.iter().map(|(h, n)| (h, *n)).collect();
+            if now && !matches!(wait(&mut model.clone(), other.actor, how, &l), Reply::Granted(_)) {
+                model.suppose_waiting(Claimant { process: other.actor, thread: 0 }, how, &entries);
             }
         }
         matches!(wait(&mut model, step.actor, how, l), Reply::Refused(xsem::Code::PossibleDeadlock, _))

@@ -57,6 +57,13 @@ impl Model {
         Reply::Waits
     }
 
+    /// Supposes that `who` waits for this without an end, whether it would be let or not. For those who judge from outside:
+    /// one that is about to be told 1131 waits until it is told.
+    pub fn suppose_waiting(&mut self, who: Claimant, how: How, list: &[(&Handle, u32)]) {
+        let entry = |(h, n): &(&Handle, u32)| Entry { incarnation: h.incarnation, permits: *n, through: h.id };
+        self.waits.push(Waiting { who, how, list: list.iter().map(entry).collect(), has_deadline: false });
+    }
+
     /// 106: the process needs a member slot.
     fn enter(&mut self, process: u32) -> Result<()> {
         if !self.members.contains(&process) {

@@ -24,6 +24,13 @@
 //! The state machine has no threads, no clock and no I/O: time is passed in, and it may have any number of sessions. So it
 //! also serves as the store of a simulated network.
 //!
+//! # Order
+//! The oldest first; `order` has the rule. Two things follow from it. Who waits for several at one instant (`acquire_all`)
+//! can be overtaken without a bound by those who use its parts at different times. And owned permits, which are the process's
+//! (claimant 0) and nobody's in particular, can wait for ever if they are taken one after the other: the second one waits
+//! behind an older large request, which waits for the first one to come back, and no deadlock is found. Take them together
+//! (`acquire_owned(n, ..)`), or wait with a timeout.
+//!
 //! # After a fork
 //! A forked child has a copy of what there was, and nobody to share it with: claims that its parent held are still held,
 //! and if another thread was inside the engine at that instant, the lock is never free again. Do not use a `memory:`

@@ -1,33 +1,38 @@
 //! Who gets what next.
 //!
-//! **The oldest wait first**, at each semaphore: what is free is kept for the oldest until it can have all that it wants,
-//! be it many permits or several semaphores at one instant (`acquire_all`, for which something may so lie idle). Nobody
-//! overtakes, and nobody starves.
+//! **The oldest wait first**, wherever it waits. What is free of a semaphore is kept for the oldest request that wants more
+//! than that of it, be it many permits of one or any of a list, until there is enough: nobody overtakes it, and it does not
+//! starve. A wait for more permits than the limit in force (it was lowered) keeps nothing: it waits for a higher one.
 //!
-//! With one exception, without which this order would make deadlocks of its own: a wait is **overtaken by those on whom it
-//! depends**. Somebody owns A and asks for B; the oldest waits for A and B at one instant. B is free, and kept for the
-//! oldest; but the oldest can have nothing before that owner goes on, so the owner gets B. In words: a younger wait may
-//! pass an older one if the way from the older one leads to it, over those who hold what is wanted and wait themselves,
-//! and over those who are ahead of them; and if somebody on that way waits for what the younger one holds. (Who holds
-//! nothing would help nobody by being served.)
+//! **All at one instant** (`acquire_all` of several) is served before all who are younger in the instant in which everything
+//! that it wants is there and kept for nobody else. Until then it keeps nothing: what it could not take together with the
+//! rest would lie idle for as long as the rest is held. The price: it **can be overtaken without a bound** by those who use
+//! its parts at different times, and is served when all of them happen to be free at one instant. (The engine in shared
+//! memory lets it keep its parts for a tenth of the time; there is no clock in here that could.)
+//!
+//! There is one exception, without which this order would make deadlocks of its own: a request is **overtaken by those on
+//! whom it depends**. Somebody holds one of two permits and asks for the other; the oldest waits for both. The other one is
+//! kept for the oldest; but the oldest can have nothing before that holder goes on, so the holder gets it. In words: a
+//! younger wait may pass an older one if the way from the older one leads to it, over those who hold what is wanted and wait
+//! themselves, and over those for whom it is kept; and if somebody on that way waits for what the younger one holds. (Who
+//! holds nothing would help nobody by being served.) The process as a whole (claimant 0) is nobody in particular, whose
+//! claims no wait could be found by: it does not overtake.
 //!
 //! Why that is enough: take some waits that can never end, and that wait for nobody else. Among them are some who hold what
-//! another one wants, since places in queues alone make no circle. All who are ahead of one of these depend on it, so it
-//! may pass, and is blocked by claims alone, each of them of another one of these. So what remains is a deadlock of claims,
-//! and those are found (1131).
-//!
-//! A wait for more permits than the limit in force (it was lowered) keeps nothing: it waits for a higher one.
+//! another one wants, since places in queues alone make no circle. All for whom something is kept from one of these depend
+//! on it, so it may pass, and is blocked by claims alone, each of them of another one of these. So what remains is a
+//! deadlock of claims, and those are found (1131).
 
 use super::state::{Gate, Now, State, Want};
 use crate::claim::Wants;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 impl State {
     /// Serves whoever can be served after a change.
     pub(super) fn settle(&mut self, now: Now) {
         loop {
-            while let Some(sem) = self.dirty.pop_first() {
-                self.serve(sem, now);
+            while !self.dirty.is_empty() {
+                self.serve(now);
             }
             if !self.overtake(now) {
                 break;
@@ -53,51 +58,67 @@ impl State {
         self.settle(now);
     }
 
-    /// Serves the queue of one semaphore from its head.
-    fn serve(&mut self, id: u64, now: Now) {
+    /// Serves the queues of all semaphores that have changed as if they were one: who is older elsewhere may leave something
+    /// to who waits for several. Once from the oldest on, since a grant makes nothing possible for who is older.
+    fn serve(&mut self, now: Now) {
         let mut after = 0;
-        while let Some(next) = self.sems.get(&id).and_then(|s| s.queue.range(after + 1..).next().copied()) {
+        // Semaphores whose rest is kept for somebody.
+        let mut closed = BTreeSet::new();
+        loop {
+            let open = self.dirty.difference(&closed).filter_map(|id| self.sems.get(id)).filter(|s| s.free() > 0);
+            let Some(next) = open.filter_map(|s| s.queue.range(after + 1..).next()).min().copied() else { break };
             match self.possible(next, |_| false) {
                 Some(indices) => self.grant(next, &indices, now),
-                None if self.keeps(next, id) => break,
-                None => after = next,
+                None => {
+                    let wants = self.waits.get(&next).map_or(&[][..], |w| &w.wants);
+                    closed.extend(wants.iter().map(|w| w.sem).filter(|sem| self.keeps(next, *sem)));
+                }
             }
+            after = next;
         }
-        let Some(sem) = self.sems.get(&id) else { return };
-        if sem.free() > 0 && sem.queue.len() > 1 {
-            self.kept.insert(id);
-        } else {
-            self.kept.remove(&id);
+        for id in std::mem::take(&mut self.dirty) {
+            let Some(sem) = self.sems.get(&id) else { continue };
+            let keeper = sem.queue.iter().find(|w| self.keeps(**w, id));
+            if keeper.is_some_and(|k| sem.free() > 0 && sem.queue.range(k + 1..).next().is_some()) {
+                self.kept.insert(id);
+            } else {
+                self.kept.remove(&id);
+            }
+            self.check_drained(id);
         }
-        self.check_drained(id);
     }
 
     /// Which entries of its list a wait could be granted now, if it may pass these older ones.
     fn possible(&self, id: u64, may_pass: impl Fn(u64) -> bool) -> Option<Vec<usize>> {
         let w = self.waits.get(&id)?;
-        let can = |want: &Want| {
-            let Some(sem) = self.sems.get(&want.sem) else { return false };
-            let ahead = |older: &u64| !self.keeps(*older, want.sem) || may_pass(*older);
-            sem.is_mine(w.who) || sem.free() >= want.permits && sem.queue.range(..id).all(ahead)
-        };
+        let mine = |want: &Want| self.sems.get(&want.sem).is_some_and(|s| s.is_mine(w.who));
+        let there = |want: &Want| mine(want) || self.sems.get(&want.sem).is_some_and(|s| s.free() >= want.permits);
+        let left = |want: &Want| mine(want) || self.keepers(want.sem, id).all(&may_pass);
         match w.mode {
-            Wants::All => w.wants.iter().all(can).then(|| (0..w.wants.len()).collect()),
-            _ => w.wants.iter().position(can).map(|i| vec![i]),
+            // The queues are looked at only if all is there: that is rare.
+            Wants::All => (w.wants.iter().all(there) && w.wants.iter().all(left)).then(|| (0..w.wants.len()).collect()),
+            _ => w.wants.iter().position(|want| there(want) && left(want)).map(|i| vec![i]),
         }
     }
 
-    /// Whether this wait keeps others from what is free of the semaphore.
+    /// Whether this wait, as long as it cannot be served, keeps others from what is free of the semaphore. All of several
+    /// do not; all of one is a single request.
     fn keeps(&self, id: u64, sem: u64) -> bool {
         let within = |want: &Want| self.sems.get(&want.sem).is_some_and(|s| want.permits <= s.limit);
-        self.waits.get(&id).is_some_and(|w| match w.mode {
-            Wants::All => w.wants.iter().all(within),
-            _ => w.wants.iter().any(|want| want.sem == sem && within(want)),
+        self.waits.get(&id).is_some_and(|w| {
+            (w.mode != Wants::All || w.wants.len() == 1) && w.wants.iter().any(|want| want.sem == sem && within(want))
         })
+    }
+
+    /// For whom what is free of the semaphore is kept from this wait: the youngest first.
+    fn keepers(&self, sem: u64, id: u64) -> impl Iterator<Item = u64> {
+        let older = self.sems.get(&sem).into_iter().flat_map(move |s| s.queue.range(..id).rev().copied());
+        older.filter(move |older| self.keeps(*older, sem))
     }
 
     /// Whether what is free of the semaphore is kept from this wait for an older one.
     pub(super) fn is_kept(&self, sem: u64, id: u64) -> bool {
-        self.sems.get(&sem).is_some_and(|s| s.queue.range(..id).any(|&older| self.keeps(older, sem)))
+        self.keepers(sem, id).next().is_some()
     }
 
     /// Serves one wait that those ahead of it depend on.
@@ -109,10 +130,8 @@ impl State {
                 if !self.is_in_the_way(id) || self.possible(id, |_| true).is_none() {
                     continue;
                 }
-                // Who is ahead of it, at each of the semaphores that it wants.
-                let wants = self.waits[&id].wants.iter();
-                for older in wants.filter_map(|w| self.sems.get(&w.sem)).flat_map(|s| s.queue.range(..id)) {
-                    known.entry(*older).or_insert_with(|| self.depends_on(*older));
+                for older in self.waits[&id].wants.iter().flat_map(|w| self.keepers(w.sem, id)) {
+                    known.entry(older).or_insert_with(|| self.depends_on(older));
                 }
                 if let Some(indices) = self.possible(id, |older| known.get(&older).is_some_and(|d| d.contains(&id))) {
                     self.grant(id, &indices, now);
@@ -140,8 +159,8 @@ impl State {
             let mut blocking = Vec::new();
             for want in &w.wants {
                 let Some(sem) = self.sems.get(&want.sem).filter(|s| !s.is_mine(w.who)) else { continue };
-                // Who is ahead of that one is found from there.
-                ahead.extend(sem.queue.range(..id).next_back());
+                // Those before that one are found from there.
+                ahead.extend(self.keepers(want.sem, id).next());
                 if sem.free() < want.permits {
                     blocking.extend(sem.claims.values().filter_map(|h| self.waiting.get(&h.who)));
                 }

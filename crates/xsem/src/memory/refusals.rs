@@ -113,9 +113,8 @@ pub(super) fn drain_timed_out(name: &Name, holders: Vec<Holder>, waiters: Vec<Wa
         .advice("drain it again and wait longer, or see what they do (`Namespace::inspect`)")
 }
 
-pub(super) fn owned(name: &Name, kept: bool) -> Error {
-    let what = if kept { "is kept for who has waited longest" } else { "is owned by another claimant" };
-    Error::new(Code::ExclSemAlreadyOwned, format!("`{name}` {what}"))
+pub(super) fn owned(name: &Name) -> Error {
+    Error::new(Code::ExclSemAlreadyOwned, format!("`{name}` is owned by another claimant"))
         .advice("wait for it (`acquire`, `acquire_timeout`) or try again later")
 }
 

@@ -51,7 +51,7 @@ pub struct State {
     pub(super) holding: HashMap<Who, usize>,
     /// Semaphores whose queue is to be looked at again.
     pub(super) dirty: BTreeSet<u64>,
-    /// Semaphores with free permits that are kept for their oldest waiter while others wait behind it.
+    /// Semaphores with free permits that are kept for a waiter while others wait behind it.
     pub(super) kept: BTreeSet<u64>,
     /// Semaphores whose limit was changed, as long as more is out than it allows.
     pub(super) shrunk: BTreeSet<u64>,

@@ -94,7 +94,8 @@ pub fn limit(request: &Request<'_>) -> Limit {
 /// it since; everybody else writes another key, and whoever releases clears it first.
 #[inline]
 pub fn key(me: u32, claimant: u32) -> u64 {
-    (me as u64) << 32 | (claimant as u64) << CLAIMANT_SHIFT
+    // The highest bits of the number are cut off: two threads would have to live whose numbers are 67 million apart.
+    (me as u64) << 32 | (claimant << CLAIMANT_SHIFT) as u64
 }
 
 /// The lowest bits stay clear: who was stopped in the release of a counting semaphore that lived in this cell before may

@@ -184,6 +184,8 @@ impl Scenario for Open {
         let r = Exclusive::open(ns, SEM);
         p.done();
         p.put_code(Value::VictimCode, &r);
+        // One that came through before it could be stopped uses its handle when the others are done, too.
+        p.until(Flag::Leave);
         if let Ok(s) = &r {
             let used = p.owns(s.try_acquire()).map(|held| p.release(held));
             p.put_code(Value::UseCode, &used);
@@ -207,6 +209,7 @@ impl Scenario for Open {
     }
     fn resumed(&self, case: &Case<'_>) {
         case.until("the resumed victim to finish", Flag::Done);
+        case.stage.set(Flag::Leave);
         case.until("the victim to use its handle", Flag::Left);
         case.stage.set(Flag::Give);
         case.until("the peer to release", Flag::Peer);

@@ -27,15 +27,15 @@ fn the_oldest_comes_first_and_a_large_request_is_not_overtaken() {
 fn a_try_does_not_take_what_is_kept_and_leaves_nothing() {
     let mut w = World::new();
     let p = w.session();
-    let (a, b) = (w.make(p, "a", Spec::exclusive()), w.make(p, "b", Spec::exclusive()));
-    let held = w.take(who(p, 1), a, 1);
-    let both = w.wait_for(who(p, 2), All, &[(a, 1), (b, 1)]);
-    let e = w.ask(who(p, 3), Wants::One, &[(b, 1)], Patience::Now).unwrap_err();
-    assert_eq!(e.code(), Code::ExclSemAlreadyOwned);
-    assert!(e.message().contains("kept for who has waited longest") && e.holders().is_empty(), "{e}");
-    assert_eq!(w.report("b").waiters.len(), 1);
-    w.release(a, held);
-    assert_eq!(w.got(both).unwrap().len(), 2);
+    let (a, c) = (w.make(p, "a", Spec::exclusive()), w.make(p, "c", Spec::pool(2)));
+    let held = w.take(who(p, 1), c, 1);
+    // A list of one is a single request.
+    let two = w.wait_for(who(p, 2), All, &[(c, 2)]);
+    let e = w.ask(who(p, 3), All, &[(a, 1), (c, 1)], Patience::Now).unwrap_err();
+    assert_eq!((e.code(), e.indices(), e.ahead().len()), (Code::SemTimeout, &[1][..], 1));
+    assert_eq!(w.report("c").waiters.len() + w.report("a").waiters.len(), 1);
+    w.release(c, held);
+    assert!(w.got(two).is_some());
 }
 
 #[test]
@@ -76,19 +76,81 @@ fn r11_all_takes_all_at_one_instant_or_nothing() {
 }
 
 #[test]
-fn all_is_not_overtaken_for_ever_by_those_who_want_one() {
+fn all_keeps_nothing_that_it_cannot_use() {
+    let mut w = World::new();
+    let p = w.session();
+    let (a, b, c) = (w.make(p, "a", Spec::exclusive()), w.make(p, "b", Spec::exclusive()), w.make(p, "c", Spec::pool(3)));
+    let x = w.take(who(p, 1), a, 1);
+    let all = w.wait_for(who(p, 2), All, &[(a, 1), (b, 1), (c, 3)]);
+    // b and c are free: a try, a wait, a list and another list of all may have them.
+    let y = w.take(who(p, 3), b, 1);
+    w.release(b, y);
+    let any = w.wants(who(p, 3), Any, &[(a, 1), (b, 1)]).unwrap().1.expect("b");
+    let y = any[0].1;
+    let both = w.wait_for(who(p, 4), All, &[(b, 1), (c, 2)]);
+    w.release(b, y);
+    let got = w.got(both).expect("b and c, past who needs a as well");
+    // Its parts one after the other: never all at one instant.
+    w.release(a, x);
+    assert!(w.got(all).is_none());
+    let x = w.take(who(p, 1), a, 1);
+    w.release(b, got[0].1);
+    w.release(c, got[1].1);
+    assert!(w.got(all).is_none());
+    w.release(a, x);
+    assert_eq!(w.got(all).expect("now").len(), 3);
+}
+
+#[test]
+fn all_comes_before_the_younger_in_the_instant_in_which_all_is_there() {
     let mut w = World::new();
     let p = w.session();
     let (a, b) = (w.make(p, "a", Spec::exclusive()), w.make(p, "b", Spec::exclusive()));
     let x = w.take(who(p, 1), a, 1);
     let both = w.wait_for(who(p, 2), All, &[(a, 1), (b, 1)]);
-    let (for_a, for_b) = (w.wait(who(p, 3), a, 1), w.wait(who(p, 4), b, 1));
+    let for_a = w.wait(who(p, 3), a, 1);
     w.release(a, x);
     let got = w.got(both).expect("the oldest");
-    assert!(w.got(for_a).is_none() && w.got(for_b).is_none());
+    assert!(w.got(for_a).is_none());
+    let for_b = w.wait(who(p, 4), b, 1);
     w.release(a, got[0].1);
     w.release(b, got[1].1);
     assert!(w.got(for_a).is_some() && w.got(for_b).is_some(), "and they come after it");
+}
+
+#[test]
+fn the_oldest_comes_first_wherever_it_waits() {
+    let mut w = World::new();
+    let p = w.session();
+    let [a, b, c] = ["a", "b", "c"].map(|n| w.make(p, n, Spec::exclusive()));
+    for h in [a, b, c] {
+        w.take(who(p, 1), h, 1);
+    }
+    let any = w.wait_for(who(p, 2), Any, &[(c, 1), (b, 1)]);
+    let both = w.wait_for(who(p, 3), All, &[(a, 1), (b, 1)]);
+    let for_a = w.wait(who(p, 4), a, 1);
+    // All three at one instant: the first takes c, so b and with it a are the second one's.
+    let now = w.now();
+    w.s.claimant_ended(who(p, 1), crate::claim::Cause::ThreadEnded, now);
+    assert_eq!(w.got(any).expect("the oldest")[0].0, 0);
+    assert!(w.got(both).is_some() && w.got(for_a).is_none());
+}
+
+#[test]
+fn all_does_not_take_what_is_kept_for_a_large_request() {
+    let mut w = World::new();
+    let p = w.session();
+    let (a, c) = (w.make(p, "a", Spec::exclusive()), w.make(p, "c", Spec::pool(2)));
+    let held = w.take(who(p, 1), c, 1);
+    let large = w.wait(who(p, 2), c, 2);
+    let all = w.wait_for(who(p, 3), All, &[(a, 1), (c, 1)]);
+    let x = w.take(who(p, 4), a, 1);
+    w.release(a, x);
+    w.release(c, held);
+    let got = w.got(large).expect("2 are free");
+    assert!(w.got(all).is_none());
+    w.release(c, got[0].1);
+    assert!(w.got(all).is_some());
 }
 
 #[test]
@@ -146,20 +208,40 @@ mod overtaking {
     use super::*;
 
     #[test]
-    fn an_owner_passes_who_waits_for_what_it_owns() {
+    fn only_who_has_something_to_give_that_is_wanted() {
         let mut w = World::new();
         let p = w.session();
-        let [a, b, c] = ["a", "b", "c"].map(|n| w.make(p, n, Spec::exclusive()));
-        let x = w.take(who(p, 1), a, 1);
-        let both = w.wait_for(who(p, 2), All, &[(a, 1), (b, 1)]);
-        w.take(who(p, 3), c, 1);
-        let behind = w.wait(who(p, 3), b, 1);
-        let y = w.take(who(p, 1), b, 1);
-        assert!(w.got(behind).is_none(), "who has nothing to give that is wanted does not pass");
-        w.release(b, y);
+        let (c, z) = (w.make(p, "c", Spec::pool(2)), w.make(p, "z", Spec::exclusive()));
+        let one = w.take(who(p, 1), c, 1);
+        let large = w.wait(who(p, 2), c, 2);
+        w.take(who(p, 3), z, 1);
+        let behind = w.wait(who(p, 3), c, 1);
+        let more = w.take(who(p, 1), c, 1);
+        assert!(w.got(behind).is_none(), "nobody waits for z");
+        w.release(c, more);
         assert!(w.got(behind).is_none());
-        w.release(a, x);
-        assert!(w.got(both).is_some());
+        w.release(c, one);
+        assert!(w.got(large).is_some() && w.got(behind).is_none());
+    }
+
+    #[test]
+    fn not_by_way_of_who_keeps_nothing() {
+        let mut w = World::new();
+        let p = w.session();
+        let (c, z) = (w.make(p, "c", Spec::pool(3)), w.make(p, "z", Spec::exclusive()));
+        let held = w.take(who(p, 1), c, 2);
+        let own_z = w.take(who(p, 2), z, 1);
+        let all = w.wait_for(who(p, 3), All, &[(c, 1), (z, 1)]);
+        let large = w.wait(who(p, 4), c, 3);
+        // Who waits for all is older, and waits for 2; but the large request waits for 1 alone.
+        let behind = w.wait(who(p, 2), c, 1);
+        assert!(w.got(behind).is_none());
+        w.release(c, held);
+        let got = w.got(large).expect("3 are free");
+        w.release(c, got[0].1);
+        assert!(w.got(behind).is_some());
+        w.release(z, own_z);
+        assert!(w.got(all).is_some());
     }
 
     #[test]
@@ -179,44 +261,43 @@ mod overtaking {
     fn a_wait_that_begins_later_can_open_the_way_for_one_that_waits_already() {
         let mut w = World::new();
         let p = w.session();
-        let (x, y, z) = (w.make(p, "x", Spec::exclusive()), w.make(p, "y", Spec::exclusive()), w.make(p, "z", Spec::exclusive()));
-        // 1 owns y, 2 owns z; 3 waits for x and y, 2 for x, which is kept for 3.
-        let own_y = w.take(who(p, 1), y, 1);
+        let (c, z) = (w.make(p, "c", Spec::pool(2)), w.make(p, "z", Spec::exclusive()));
+        // 1 holds one of c, 2 owns z; 3 waits for two of c, 2 for the other one, which is kept for 3.
+        let one_of_c = w.take(who(p, 1), c, 1);
         let own_z = w.take(who(p, 2), z, 1);
-        let both = w.wait_for(who(p, 3), All, &[(x, 1), (y, 1)]);
-        let two = w.wait(who(p, 2), x, 1);
+        let large = w.wait(who(p, 3), c, 2);
+        let two = w.wait(who(p, 2), c, 1);
         assert!(w.got(two).is_none(), "1 runs, so 3 will have its turn");
         // Now 1 waits for 2, and so does 3.
         let one = w.wait(who(p, 1), z, 1);
         let got = w.got(two).expect("2 goes first");
-        w.release(x, got[0].1);
+        w.release(c, got[0].1);
         w.release(z, own_z);
         let got = w.got(one).unwrap();
         w.release(z, got[0].1);
-        w.release(y, own_y);
-        assert!(w.got(both).is_some());
+        w.release(c, one_of_c);
+        assert!(w.got(large).is_some());
     }
 
     #[test]
     fn through_who_is_ahead_elsewhere() {
         let mut w = World::new();
         let p = w.session();
-        let [x, y, q, r] = ["x", "y", "q", "r"].map(|n| w.make(p, n, Spec::exclusive()));
-        let own_y = w.take(who(p, 1), y, 1);
-        let own_r = w.take(who(p, 2), r, 1);
-        let first = w.wait_for(who(p, 3), All, &[(x, 1), (y, 1)]); // x is kept for it, y is 1's
-        let second = w.wait_for(who(p, 4), All, &[(q, 1), (r, 1)]); // q is kept for it, r is 2's
-        let one = w.wait(who(p, 1), q, 1); // behind the second
-        // 2 wants x: the first waits for 1, which waits behind the second, which waits for 2.
+        let [x, y] = ["x", "y"].map(|n| w.make(p, n, Spec::pool(2)));
+        let one_of_x = w.take(who(p, 1), x, 1);
+        let one_of_y = w.take(who(p, 2), y, 1);
+        let first = w.wait(who(p, 3), x, 2);
+        let second = w.wait(who(p, 4), y, 2);
+        let one = w.wait(who(p, 1), y, 1); // behind the second
+        // 2 wants one of x: the first waits for 1, which waits behind the second, which waits for 2.
         let claim = w.take(who(p, 2), x, 1);
         w.release(x, claim);
-        w.release(r, own_r);
-        let got = w.got(second).expect("q and r");
-        w.release(q, got[0].1);
-        w.release(r, got[1].1);
-        let got = w.got(one).expect("q");
-        w.release(q, got[0].1);
-        w.release(y, own_y);
+        w.release(y, one_of_y);
+        let got = w.got(second).expect("two of y");
+        w.release(y, got[0].1);
+        let got = w.got(one).expect("one of y");
+        w.release(y, got[0].1);
+        w.release(x, one_of_x);
         assert!(w.got(first).is_some());
     }
 
@@ -224,10 +305,10 @@ mod overtaking {
     fn through_a_drain() {
         let mut w = World::new();
         let p = w.session();
-        let [x, y, z] = ["x", "y", "z"].map(|n| w.make(p, n, Spec::exclusive()));
-        let own_y = w.take(who(p, 1), y, 1);
+        let (x, z) = (w.make(p, "x", Spec::pool(2)), w.make(p, "z", Spec::exclusive()));
+        let one_of_x = w.take(who(p, 1), x, 1);
         let own_z = w.take(who(p, 2), z, 1);
-        let both = w.wait_for(who(p, 3), All, &[(x, 1), (y, 1)]);
+        let large = w.wait(who(p, 3), x, 2);
         let now = w.now();
         let Ok(Answer::Waits(drain)) = w.s.drain(who(p, 1), &name("z"), Patience::Unlimited, now) else { panic!("it waits") };
         // 3 waits for 1, which waits for the end of z, which is 2's.
@@ -235,16 +316,17 @@ mod overtaking {
         w.release(x, claim);
         w.release(z, own_z);
         assert_eq!(w.got(drain), Some(vec![]));
-        w.release(y, own_y);
-        assert!(w.got(both).is_some());
+        w.release(x, one_of_x);
+        assert!(w.got(large).is_some());
     }
+
     #[test]
     fn through_a_drain_that_waits_for_a_waiter() {
         let mut w = World::new();
         let p = w.session();
-        let [x, y, z] = ["x", "y", "z"].map(|n| w.make(p, n, Spec::exclusive()));
-        let own_y = w.take(who(p, 1), y, 1);
-        let both = w.wait_for(who(p, 3), All, &[(x, 1), (y, 1)]);
+        let (x, z) = (w.make(p, "x", Spec::pool(2)), w.make(p, "z", Spec::exclusive()));
+        let one_of_x = w.take(who(p, 1), x, 1);
+        let large = w.wait(who(p, 3), x, 2);
         let behind = w.wait_for(who(p, 4), All, &[(z, 1), (x, 1)]);
         assert!(w.got(behind).is_none(), "1 runs");
         // Now 3 waits for 1, which waits for the end of z, at which 4 waits, behind 3.
@@ -254,7 +336,7 @@ mod overtaking {
         w.release(z, got[0].1);
         w.release(x, got[1].1);
         assert_eq!(w.got(drain), Some(vec![]));
-        w.release(y, own_y);
-        assert!(w.got(both).is_some());
+        w.release(x, one_of_x);
+        assert!(w.got(large).is_some());
     }
 }

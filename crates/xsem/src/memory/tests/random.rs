@@ -36,6 +36,12 @@ struct Play {
     before: [u64; 5],
     deadlocks: usize,
     drains: BTreeSet<Who>,
+    /// What was taken in this step: by which wait, of which semaphore, how much.
+    taken: Vec<(u64, usize, u32)>,
+    /// Whether a wait failed in this step, so that it was more than one instant.
+    failed: bool,
+    /// How often an order was there to be kept.
+    passed: usize,
 }
 
 impl Play {
@@ -63,6 +69,9 @@ impl Play {
             before: [0; 5],
             deadlocks: 0,
             drains: BTreeSet::new(),
+            taken: Vec::new(),
+            failed: false,
+            passed: 0,
         }
     }
 
@@ -70,14 +79,17 @@ impl Play {
         self.handles[&who.session][sem]
     }
 
-    /// Somebody was granted these entries of what it asked for.
-    fn granted(&mut self, who: Who, asked: &[(usize, u32)], grants: Granted) {
+    /// Somebody was granted these entries of what it asked for, by this wait.
+    fn granted(&mut self, id: u64, who: Who, asked: &[(usize, u32)], grants: Granted) {
         for (i, claim, _) in grants {
             let (sem, permits) = asked[i];
             let mine = self.held.get(&who).is_some_and(|h| h.iter().any(|x| x.0 == sem && x.1 == claim));
             // Several are granted in one step, and one's own answer comes before the news of the others.
             let new = claim.token > self.before[sem] && self.tokens[sem].insert(claim.token);
             assert!(mine && sem < 3 || new, "tokens grow");
+            if new {
+                self.taken.push((id, sem, permits));
+            }
             self.held.entry(who).or_default().push((sem, claim, permits));
         }
     }
@@ -90,8 +102,9 @@ impl Play {
             self.waits.remove(&who);
             self.drains.remove(&who);
             match self.w.s.outcome(id).expect("it has ended") {
-                Ok(g) => self.granted(who, &asked, plain(g)),
+                Ok(g) => self.granted(id, who, &asked, plain(g)),
                 Err(e) => {
+                    self.failed = true;
                     assert!(matches!(e.code(), Code::PossibleDeadlock | Code::Interrupt), "{e}");
                     self.deadlocks += (e.code() == Code::PossibleDeadlock) as usize;
                 }
@@ -112,11 +125,12 @@ impl Play {
         let patience = [Patience::Now, Patience::Limited, Patience::Unlimited, Patience::Unlimited][self.dice.below(4)];
         let list: Vec<_> = asked.iter().map(|(s, n)| (self.handle(who, *s), *n)).collect();
         match self.w.ask(who, wants, &list, patience) {
-            Ok(Answer::Granted(g)) => self.granted(who, &asked, plain(g)),
+            Ok(Answer::Granted(g)) => self.granted(u64::MAX, who, &asked, plain(g)),
             Ok(Answer::Waits(id)) => {
                 self.waits.insert(who, (id, asked, patience == Patience::Unlimited));
             }
             Err(e) => {
+                self.failed = true;
                 self.deadlocks += (e.code() == Code::PossibleDeadlock) as usize;
                 let known =
                     [Code::ExclSemAlreadyOwned, Code::SemTimeout, Code::PossibleDeadlock, Code::SemIsSet, Code::InvalidParameter];
@@ -141,6 +155,7 @@ impl Play {
     }
 
     fn step(&mut self) {
+        (self.failed, self.taken) = (false, Vec::new());
         self.before = std::array::from_fn(|sem| self.tokens[sem].last().copied().unwrap_or(0));
         let who = self.people[self.dice.below(self.people.len())];
         let now = self.w.now();
@@ -209,7 +224,7 @@ impl Play {
             assert!(report.deadlock.is_empty(), "somebody should have been told: {:?}", report.deadlock);
         }
         self.check_slots();
-        self.check_heads();
+        self.check_order();
     }
 
     fn check_slots(&mut self) {
@@ -223,24 +238,41 @@ impl Play {
         }
     }
 
-    /// Nobody sleeps who is the oldest wherever it waits, and could have what it wants.
-    fn check_heads(&mut self) {
-        let oldest = |p: &Play, sem: usize| p.waits.values().filter(|x| x.1.iter().any(|a| a.0 == sem)).map(|x| x.0).min();
+    /// For whom the rest of a semaphore is kept: those with a single request, or one for any of a list, that is older.
+    fn is_kept(&self, sem: usize, limit: u32, from: u64) -> bool {
+        self.waits.values().filter(|(id, ..)| *id < from).any(|(id, asked, _)| {
+            let all = matches!(self.w.s.waits[id].mode, Wants::All) && asked.len() > 1;
+            !all && asked.iter().any(|a| a.0 == sem && a.1 <= limit)
+        })
+    }
+
+    /// Nobody sleeps who could have what it wants, with what is free, and what younger ones took in this step.
+    fn check_order(&mut self) {
+        let mut passed = 0;
         for (who, (id, asked, _)) in &self.waits {
-            let mut can = asked.iter().map(|(sem, permits)| {
-                let s = &self.w.s.sems[&self.w.s.names[&name(NAMES[*sem])]];
-                s.is_mine(*who) || s.free() >= *permits && oldest(self, *sem) == Some(*id)
-            });
-            let all = matches!(self.w.s.waits[id].mode, Wants::All);
-            let could = if all { can.all(|x| x) } else { can.any(|x| x) };
-            assert!(asked.is_empty() || !could, "{who:?} sleeps, and could have it");
+            let mut could_be = |younger: bool| {
+                let mut can = asked.iter().map(|(sem, permits)| {
+                    let s = &self.w.s.sems[&self.w.s.names[&name(NAMES[*sem])]];
+                    let taken = self.taken.iter().filter(|t| younger && t.0 > *id && t.1 == *sem);
+                    let taken: u32 = taken.map(|t| t.2).sum();
+                    passed += (taken > 0) as usize;
+                    s.is_mine(*who) || s.free() + taken >= *permits && !self.is_kept(*sem, s.limit, *id)
+                });
+                let all = matches!(self.w.s.waits[id].mode, Wants::All);
+                !asked.is_empty() && if all { can.all(|x| x) } else { can.any(|x| x) }
+            };
+            assert!(!could_be(false), "{who:?} sleeps, and could have it");
+            // Where a wait failed, others may have gone on before that, and others after it.
+            assert!(self.failed || !could_be(true), "{who:?} sleeps, and a younger one has what was its");
         }
+        self.passed += passed;
     }
 
     /// Everybody who does not wait ends; where nobody is left who could, limits and credit are raised, as anybody may, and at
     /// last time runs out for those who have a deadline. Then nobody waits any more.
     fn come_to_rest(&mut self) {
         loop {
+            (self.failed, self.taken) = (false, Vec::new());
             let now = self.w.now();
             let busy = self.held.iter().find(|(p, h)| !h.is_empty() && !self.waits.contains_key(p)).map(|(p, _)| *p);
             if let Some(who) = busy {
@@ -258,6 +290,8 @@ impl Play {
                     assert!(self.w.s.give_up(id, GiveUp::TimedOut, now).is_some());
                     self.waits.remove(&who);
                 }
+                // That was more than one instant.
+                self.failed = true;
             }
             self.fetch();
             self.check();
@@ -269,7 +303,7 @@ impl Play {
 #[test]
 fn the_rules_hold_and_nobody_sleeps_for_ever() {
     let cases: u64 = std::env::var("XSEM_CASES").map_or(150, |n| n.parse().expect("a number"));
-    let (mut deadlocks, mut drains) = (0, 0);
+    let (mut deadlocks, mut drains, mut passed) = (0, 0, 0);
     for seed in 0..cases {
         let caught = std::panic::catch_unwind(|| {
             let mut play = Play::new(seed);
@@ -279,16 +313,16 @@ fn the_rules_hold_and_nobody_sleeps_for_ever() {
                 drains += play.drains.len();
             }
             play.come_to_rest();
-            (play.deadlocks, drains)
+            (play.deadlocks, drains, play.passed)
         });
-        let (d, n) = caught.unwrap_or_else(|e| {
+        let (d, n, o) = caught.unwrap_or_else(|e| {
             eprintln!("seed {seed}");
             std::panic::resume_unwind(e)
         });
-        (deadlocks, drains) = (deadlocks + d, drains + n);
+        (deadlocks, drains, passed) = (deadlocks + d, drains + n, passed + o);
     }
     assert!(
-        deadlocks as u64 > cases / 5 && drains as u64 > cases / 2,
-        "they happen: {deadlocks} deadlocks, {drains} steps with a drain"
+        deadlocks as u64 > cases / 5 && drains as u64 > cases / 2 && passed as u64 > cases / 2,
+        "they happen: {deadlocks} deadlocks, {drains} steps with a drain, {passed} times that somebody was passed by"
     );
 }
