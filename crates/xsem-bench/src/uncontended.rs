@@ -149,7 +149,7 @@ fn refused(rounds: usize) -> io::Result<Table> {
         });
         taken.recv().map_err(io::Error::other)?;
         let mut contestants = vec![
-                Contestant::new("xsem, try_acquire", |n| {
+            Contestant::new("xsem, try_acquire", |n| {
                 for _ in 0..n {
                     let refusal = black_box(sem.try_acquire()).expect_err("taken");
                     assert_eq!(refusal.code(), Code::ExclSemAlreadyOwned);

@@ -56,7 +56,7 @@ fn into(rig: &mut dyn Rig, plan: &Plan, dir: &Path) -> Result<History, String> {
     // Who claims for the first time has to register; that shall be over.
     for (i, actor) in actors.iter_mut().enumerate() {
         let warm = actor.handle(0, &Verb::Create(format!("{}/warm{i}", name(0))));
-        let (guard, ..) = actor.granted(0, &Verb::Try(warm));
+        let (guard, ..) = actor.granted(0, &Verb::Acquire(warm));
         assert_eq!(actor.ask(0, &Verb::Release(guard)), Answer::Done);
     }
     let file = |actor: usize| dir.join(actor.to_string());

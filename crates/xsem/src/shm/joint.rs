@@ -214,8 +214,8 @@ fn take_permits<W: World + Ledger>(
             w.wake_pending(words.count.count);
             continue;
         }
-        let limit = words.limit();
-        let fits = |o: &protocol::Waiting| permits::fits(word, limit, o);
+        let (limit, holds) = (words.limit(), w.holds_something());
+        let fits = |o: &protocol::Waiting| permits::fits(word, limit, o, holds);
         if word.free() < n as i32 {
             return Some(Attempt::Dead(i));
         }

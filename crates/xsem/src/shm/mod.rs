@@ -76,6 +76,7 @@ use crate::sync::Ordering::*;
 use arena::Arena;
 use counting::ShmCounting;
 use object::ShmExclusive;
+use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use word::State;
@@ -276,13 +277,17 @@ impl Engine for ShmEngine {
             if used() || !inspect::waiters_of(self.arena, sem.index, sem.generation, None).is_empty() {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
-            if !sem.is_exclusive() && !removal::close(&sem) {
+            let closing = if sem.is_exclusive() { Closing::Done } else { removal::close(&sem) };
+            if closing == Closing::Refused {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
             let word = sem.load();
             if !sem.is_exclusive() && (word.generation() != sem.generation || word.state() == State::Removed) {
-                // Closed by us, and finished by somebody who looked the name up.
-                return Ok(());
+                if closing == Closing::Done {
+                    // Finished by somebody who looked the name up.
+                    return Ok(());
+                }
+                continue;
             }
             if word.generation() != sem.generation {
                 continue;
@@ -309,7 +314,10 @@ impl Engine for ShmEngine {
             // Waiters that appear from here on find the semaphore gone, as if they had come later.
             if removal::take(&sem, word)? {
                 removal::finish(self.arena, &path)?;
-                return Ok(());
+                // Closed by somebody else: then it was theirs, and we find no such name.
+                if closing == Closing::Done {
+                    return Ok(());
+                }
             }
         }
     }

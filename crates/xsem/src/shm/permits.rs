@@ -61,11 +61,13 @@ impl PermitWords<'_> {
     }
 }
 
-/// Whether the oldest waiter could have what it wants.
-pub fn fits(word: count::Count, limit: u32, oldest: &protocol::Waiting) -> Fits {
+/// Whether the oldest waiter could have what it wants. Who holds something does not stand back for one that cannot be
+/// served yet: it might be waiting for just that, and then the order itself would be a deadlock.
+pub fn fits(word: count::Count, limit: u32, oldest: &protocol::Waiting, holds_something: bool) -> Fits {
     match () {
         () if oldest.permits > limit => Fits::Never,
         () if word.free() >= oldest.permits as i32 => Fits::Now,
+        () if holds_something => Fits::Pass,
         () => Fits::Later,
     }
 }
@@ -94,8 +96,8 @@ pub fn look<W: World + Ledger + Reclaim>(
         }
         let (mut standing_back, mut poll) = (None, None);
         let (flags, watch) = if word.free() >= n as i32 {
-            let limit = words.limit();
-            let fits = |o: &protocol::Waiting| fits(word, limit, o);
+            let (limit, holds) = (words.limit(), w.holds_something());
+            let fits = |o: &protocol::Waiting| fits(word, limit, o, holds);
             let back = protocol::stand_back(w, words.count.count, words.oldest, turn, fits);
             let Some((kept_for, oldest, until)) = back else {
                 if turn.only_looks {
@@ -122,6 +124,8 @@ pub fn look<W: World + Ledger + Reclaim>(
                     }
                     poll = Some(w.now() + COVER_POLL);
                 }
+                // What a joint request had for an instant may be back by now.
+                _ if words.count.load() != word => continue,
                 Reclaimed::NotYet { .. } | Reclaimed::Nothing => {}
             }
             // Nobody stands back from what is not there; and if it comes, the time begins anew.

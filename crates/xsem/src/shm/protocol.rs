@@ -52,6 +52,8 @@ pub enum Fits {
     Later,
     /// It wants more than there can be.
     Never,
+    /// There is not enough for it yet, and it may be waiting for the caller, who holds something.
+    Pass,
 }
 
 /// Whether what a dead member left may be touched.
@@ -153,6 +155,10 @@ pub trait World {
     fn touch(&self) {}
     /// Notes that the waiter behind a reference is being woken.
     fn ping(&self, _reference: u64, _now: u64) {}
+    /// Whether the caller holds something that others may be waiting for.
+    fn holds_something(&self) -> bool {
+        false
+    }
     /// Sleeps while the low half is `expect`, at most until `until`; ends when one that is watched dies. May end early.
     fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>);
     /// Whether the caller's wait, which is published, could never end.
@@ -414,6 +420,9 @@ pub fn stand_back<W: World>(
         vacate(oldest, reference);
         return None;
     };
+    if fits(&waiting) == Fits::Pass {
+        return None;
+    }
     let now = w.now();
     let mut lapse = turn.lapse.filter(|l| l.reference == reference).unwrap_or(Lapse { reference, until: now + LAPSE });
     // A time to come cannot be: damaged.

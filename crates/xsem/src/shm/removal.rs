@@ -12,15 +12,25 @@ use crate::claim::Kind;
 use crate::error::Result;
 use crate::sync::Ordering::*;
 
-/// Closes a counting semaphore of which nobody holds anything: from then on nothing is granted, and its name may go. True
-/// also where somebody else has closed it. Claims of the dead are ended first.
-pub fn close(sem: &ShmExclusive) -> bool {
+/// How closing went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Closing {
+    Done,
+    /// By somebody else.
+    Before,
+    /// It is in use.
+    Refused,
+}
+
+/// Closes a counting semaphore of which nobody holds anything: from then on nothing is granted, and its name may go. Claims
+/// of the dead are ended first.
+pub fn close(sem: &ShmExclusive) -> Closing {
     let (book, words) = (sem.book(), sem.book().words());
     book.reclaim();
     loop {
         let w = book.settled();
         if words.is_gone() || w.has(CLOSED) {
-            return true;
+            return Closing::Before;
         }
         if w.has(PENDING) {
             count::Ledger::wake_pending(&book, words.count.count);
@@ -31,11 +41,11 @@ pub fn close(sem: &ShmExclusive) -> bool {
             continue;
         }
         if w.free() != bounds.total as i32 {
-            return false;
+            return Closing::Refused;
         }
         if words.count.swap(w, w.with_flags(w.flags() | CLOSED)) {
             super::futex::wake_all(super::futex::low(words.count.count));
-            return true;
+            return Closing::Done;
         }
     }
 }

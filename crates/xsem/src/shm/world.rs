@@ -119,6 +119,10 @@ impl World for ShmWorld<'_> {
         })
     }
 
+    fn holds_something(&self) -> bool {
+        !self.has_nothing_to_give()
+    }
+
     fn ping(&self, reference: u64, now: u64) {
         if let Some(w) = (reference as u32).checked_sub(1).and_then(|i| self.sem.arena.map.waiter(i)) {
             w.pinged.store(now, Relaxed);
