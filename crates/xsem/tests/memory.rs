@@ -286,7 +286,7 @@ fn who_waits_for_all_does_not_keep_the_rest_idle() {
         until_waiting(&ns, "x", 1);
         // Nobody has it, and the one who waits could not use it yet.
         drop(x.try_acquire().expect("x is free"));
-        drop(s.spawn(|| x.acquire_timeout(Duration::from_secs(20)).map(drop).expect("x is free")).join().unwrap());
+        s.spawn(|| drop(x.acquire_timeout(Duration::from_secs(20)).expect("x is free"))).join().unwrap();
         drop(held);
         assert_eq!(all.join().unwrap(), 2);
     });

@@ -1,6 +1,7 @@
 //! The operations that are killed and paused, and who is around them.
 
 mod acquire;
+mod any;
 mod drain;
 mod evict;
 mod lists;
@@ -88,8 +89,8 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &lists::ALL_CONTENDED,
     &lists::ALL_PERMITS,
     &lists::ALL_TAKEOVER,
-    &lists::ANY_FREE,
-    &lists::ANY_CONTENDED,
+    &any::FREE,
+    &any::CONTENDED,
     &drain::DRAIN,
     &drain::DRAIN_POOL,
     &drain::REOPEN,

@@ -167,6 +167,13 @@ impl Steps {
     /// What its actor did not survive.
     fn undone(&mut self, i: usize, e: &Event, end: u64) {
         let step = |what: What| Step { event: Some(i), actor: e.actor, begin: e.begin, end, must: false, what };
+        // It may have been answered after its actor's end began; later commands then speak of these guards.
+        let guard = |k: usize| match &e.end {
+            Some((_, Answer::Granted { guard, .. })) => Some(*guard),
+            Some((_, Answer::Taken { index, guard, .. })) if *index == k => Some(*guard),
+            Some((_, Answer::All { guards, .. })) => guards.get(k).copied(),
+            _ => None,
+        };
         match request(&e.verb) {
             None if matches!(e.verb, Verb::Capacity(_) | Verb::Slots(_) | Verb::Held(_)) => {}
             None => {
@@ -175,13 +182,13 @@ impl Steps {
             }
             // It may have taken any of them; the checker sees to it that it is one.
             Some((How::Any, list, _)) => {
-                for entry in list {
-                    let claims = vec![self.claim(e.actor, None)];
+                for (k, entry) in list.into_iter().enumerate() {
+                    let claims = vec![self.claim(e.actor, guard(k))];
                     self.steps.push(step(What::MayTake { how: How::One, list: vec![entry], claims }));
                 }
             }
             Some((how, list, _)) => {
-                let claims = list.iter().map(|_| self.claim(e.actor, None)).collect();
+                let claims = (0..list.len()).map(|k| self.claim(e.actor, guard(k))).collect();
                 self.steps.push(step(What::MayTake { how, list, claims }));
             }
         }

@@ -143,6 +143,11 @@ fn what_its_actor_did_not_survive_happened_or_not() {
     possible(X, &lines("1 7-8 try 0 -> granted 0 2 unknown"));
     possible(X, &lines("1 4-5 try 0 -> granted 0 2"));
     impossible(X, &lines("1 7-8 try 0 -> refused 101"));
+    // An answer that came after the end had begun may have come or not; what followed on it, too.
+    let late = "0 3-6 try 0 -> granted 0 1\n 0 7- release 0\n 0 5-9 dies\n 1 10-11 try 0";
+    possible(X, &format!("{late} -> granted 0 1"));
+    possible(X, &format!("{late} -> granted 0 2 unknown"));
+    impossible(X, &format!("{late} -> refused 101"));
     let asks = |rest: &str| format!("0 3- try 0\n 0 5-6 dies\n {rest}");
     possible(X, &asks("1 7-8 try 0 -> granted 0 1"));
     possible(X, &asks("1 7-8 try 0 -> granted 0 2 unknown"));

@@ -41,6 +41,9 @@ pub enum Fault {
     FalseCycle,
 }
 
+/// A claim that nobody asked for.
+type Second = (Arc<dyn Object>, Claim);
+
 #[derive(Debug)]
 struct Shared {
     inner: MemoryEngine,
@@ -49,7 +52,7 @@ struct Shared {
     /// The permit that a pool has in secret, to give one too many.
     hidden: Mutex<HashMap<String, Claim>>,
     /// What was taken beside a claim.
-    beside: Mutex<HashMap<(String, u64), (Arc<dyn Object>, Claim)>>,
+    beside: Mutex<HashMap<(String, u64), Second>>,
 }
 
 impl Shared {
@@ -97,7 +100,7 @@ impl FaultyEngine {
     }
 }
 
-fn inside<'a>(object: &'a dyn Object) -> &'a FaultyObject {
+fn inside(object: &dyn Object) -> &FaultyObject {
     object.as_any().downcast_ref().expect("all objects are wrapped")
 }
 

@@ -318,6 +318,9 @@ impl Engine for ShmEngine {
                 if closing == Closing::Done {
                     return Ok(());
                 }
+            } else if !sem.is_exclusive() && closing == Closing::Done {
+                // Closed by us: its word changes only by somebody who finishes that.
+                return Ok(());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Lists of semaphores: all of them at one instant, or the first that can be had.
+//! Lists of semaphores: all of them at one instant.
 
 use super::play::{PLAY, Play};
 use super::pool::make_pool;
@@ -8,14 +8,14 @@ use xsem::Wait;
 
 /// Makes a pool and two exclusive semaphores, in this order, in which a request takes them, too: so between its first and
 /// its last step there are many others, in which the permits must not be withheld.
-fn make_three(case: &Case<'_>) {
+pub(super) fn make_three(case: &Case<'_>) {
     make_pool(case);
     case.run_player("maker", |p| drop(p.must("create", Exclusive::create(p.ns(), SECOND))));
     make(case);
 }
 
 /// Somebody who owns the second one until `Release` is set.
-fn owner_of_second(case: &Case<'_>) -> Pid {
+pub(super) fn owner_of_second(case: &Case<'_>) -> Pid {
     let pid = case.play("owner", |p| {
         let s = p.open(SECOND);
         let guard = p.must("acquire", s.acquire());
@@ -31,7 +31,7 @@ fn owner_of_second(case: &Case<'_>) -> Pid {
 }
 
 /// What the victim was granted is what the list says: all three, or one.
-fn keeps(p: &Player<'_>, got: Got<'_>) {
+pub(super) fn keeps(p: &Player<'_>, got: Got<'_>) {
     p.until(Flag::Leave);
     p.give_all(got);
     p.stage.set(Flag::Left);
@@ -44,16 +44,6 @@ fn takes_all(p: &Player<'_>) {
     let r = p.ns().acquire_all(&three.list(), Wait::forever());
     p.done();
     let got = p.must("acquire all", p.has_all(r, false));
-    keeps(p, got);
-}
-
-fn takes_any(p: &Player<'_>) {
-    let three = p.three();
-    p.register();
-    p.begin();
-    let r = p.ns().wait_any(&three.list(), Wait::forever());
-    p.done();
-    let got = p.must("wait for any", p.has_one(r));
     keeps(p, got);
 }
 
@@ -71,7 +61,7 @@ fn victims(case: &Case<'_>) -> u64 {
 }
 
 /// All of them, or none; or so many as one.
-fn must_hold(case: &Case<'_>, allowed: &[u64]) {
+pub(super) fn must_hold(case: &Case<'_>, allowed: &[u64]) {
     let bits = victims(case);
     if !allowed.contains(&bits) {
         case.violation(format_args!("of the list the victim holds {bits:#b}; it may be {allowed:?}"));
@@ -79,7 +69,7 @@ fn must_hold(case: &Case<'_>, allowed: &[u64]) {
 }
 
 /// A newcomer owns each of the three after the victim is dead, and is told of deaths. The bits: which had the mark.
-fn succeeds_each(case: &Case<'_>) -> u64 {
+pub(super) fn succeeds_each(case: &Case<'_>) -> u64 {
     let told = case.ask(|p| {
         let three = p.three();
         let told = u64::from(p.own_once(&three.first, 0)) | u64::from(p.own_once(&three.second, 1)) << 1;
@@ -112,7 +102,7 @@ fn died_with_all(case: &Case<'_>) {
 }
 
 /// After the resumption everybody gives back, and everything is there.
-fn all_give_back(case: &Case<'_>) {
+pub(super) fn all_give_back(case: &Case<'_>) {
     crate::sys::nap(200);
     case.stage.set(Flag::Give);
     case.until("the resumed victim to finish", Flag::Done);
@@ -297,93 +287,3 @@ pub(crate) const ALL_TAKEOVER: Play = Play {
     },
     ..PLAY
 };
-
-/// The death of a victim that holds one of the list, or none of it.
-fn died_with_one(case: &Case<'_>) {
-    let told = succeeds_each(case);
-    let fine = match Told::of_acquire(case) {
-        Told::Yes => told == 0b10,
-        Told::No => told == 0,
-        Told::Perhaps => told == 0 || told == 0b10,
-    };
-    if !fine {
-        case.violation(format_args!("the marks are {told:#b} ({:?}); it waited for the second", Told::of_acquire(case)));
-    }
-}
-
-/// The first is owned, the others are free.
-pub(crate) const ANY_FREE: Play = Play {
-    name: "any-free",
-    about: "wait for any of three, the first of which is owned, while a peer acquires all permits",
-    prepare: |case| {
-        make_three(case);
-        owner(case);
-    },
-    victim: takes_any,
-    killed: |case| {
-        case.stage.set(Flag::Release);
-        died_with_one(case);
-    },
-    paused: |case| {
-        must_hold(case, &[0, 0b10]);
-        super::pool::peer_for(case, LIMIT);
-        case.until("a peer to acquire all permits", Flag::Got);
-    },
-    resumed: |case| {
-        case.until("the resumed victim to finish", Flag::Done);
-        must_hold(case, &[0b10]);
-        case.stage.set(Flag::Release);
-        all_give_back(case);
-    },
-    ..PLAY
-};
-
-/// All are taken, and the second is released first.
-pub(crate) const ANY_CONTENDED: Play = Play {
-    name: "any-contended",
-    about: "wait for any of three while all are taken: go to sleep, be woken by the release of the second",
-    prepare: |case| {
-        make_three(case);
-        owner_of_second(case);
-        case.play("owner of the first", |p| {
-            let s = p.open(SEM);
-            let held = p.acquire(&s);
-            p.stage.set(Flag::Acknowledged);
-            p.until(Flag::Go);
-            p.release(held);
-        });
-        case.until("the first to be owned", Flag::Acknowledged);
-        super::pool::bystander(case, LIMIT);
-    },
-    victim: takes_any,
-    asleep: |case| case.stage.set(Flag::Release),
-    killed: |case| {
-        case.stage.set(Flag::Release);
-        rest_ends(case);
-        died_with_one(case);
-    },
-    paused: |case| {
-        must_hold(case, &[0, 0b10]);
-        case.play("peer", |p| {
-            let s = p.open(SECOND);
-            p.own_once(&s, 1);
-            p.stage.set(Flag::Got);
-            p.stage.set(Flag::Peer);
-        });
-        case.stage.set(Flag::Release);
-        case.others_reach_unless("a peer to acquire the second", Flag::Got, || case.victim_holds(SECOND));
-        must_hold(case, &[0, 0b10]);
-    },
-    resumed: |case| {
-        case.until("the resumed victim to finish", Flag::Done);
-        must_hold(case, &[0b10]);
-        rest_ends(case);
-        all_give_back(case);
-    },
-    ..PLAY
-};
-
-fn rest_ends(case: &Case<'_>) {
-    case.stage.set(Flag::Go);
-    super::pool::no_bystander(case);
-}
