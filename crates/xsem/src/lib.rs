@@ -42,9 +42,13 @@ mod shm {
     #[allow(dead_code)]
     #[path = "permits.rs"]
     mod permits;
+    #[cfg(test)]
+    #[path = "permits_loom.rs"]
+    mod permits_loom;
     #[allow(dead_code)]
     #[path = "protocol.rs"]
     mod protocol;
+    #[cfg(test)]
     #[path = "protocol_loom.rs"]
     mod protocol_loom;
     #[allow(dead_code)]

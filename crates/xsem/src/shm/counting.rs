@@ -1,5 +1,6 @@
 //! An open counting semaphore in shared memory.
 
+use super::blob;
 use super::count::{self, Bounds, Doing, Op};
 use super::inspect::{self, is_credit};
 use super::layout::Entry;
@@ -13,7 +14,6 @@ use super::thread;
 use super::users;
 use super::word::Owner;
 use super::world::ShmWorld;
-use super::{blob, futex};
 use crate::claim::{Capacity, Cause, Kind};
 use crate::deadline::{now, now_coarse};
 use crate::engine::{Claim, Ending, Grant, MAX_PERMITS, Object, Request};
@@ -49,7 +49,8 @@ impl ShmCounting {
 
     /// An entry at rest for a claim of this claimant.
     pub fn entry(&self, me: Owner, claimant: u32) -> Result<(u32, &'static Entry)> {
-        let kept = self.spare(me).1.pop();
+        let of_thread = || FastPermits::new(self.base.book()).kept(me.bits()).filter(|_| claimant == thread::claimant());
+        let kept = of_thread().or_else(|| self.spare(me).1.pop());
         let i = match kept {
             Some(i) => i,
             None if !self.base.arena.is_current() => return Err(super::object::file_is_gone(&self.base)),
@@ -91,8 +92,7 @@ impl ShmCounting {
     }
 
     /// Writes a claim down that has just been made.
-    pub fn granted(&self, e: (u32, &Entry), me: Owner, request: &Request<'_>) -> Grant {
-        let (i, entry) = e;
+    pub fn granted(&self, (i, entry): (u32, &Entry), request: &Request<'_>) -> Grant {
         let cell = self.base.cell();
         let token = cell.token.fetch_add(1, Relaxed) + 1;
         let at = now_coarse();
@@ -108,7 +108,6 @@ impl ShmCounting {
         if request.claimant != 0 {
             thread::take_one();
         }
-        let _ = me;
         Grant::new(Claim::new(token, (i as u64 + 1) << 32 | request.claimant as u64), None)
     }
 
@@ -218,7 +217,7 @@ impl Object for ShmCounting {
         // Also with permits: there may be some left for those who stood back.
         turn.leave(&world, words.count.count, words.oldest, false);
         if owned {
-            return Ok(self.granted((i, e), me, request));
+            return Ok(self.granted((i, e), request));
         }
         self.put_back(me, i);
         Err(done.map_or_else(|e| e, |outcome| base.refused(outcome, &world)))
@@ -423,5 +422,3 @@ impl std::fmt::Debug for ShmCounting {
         f.debug_struct("ShmCounting").field("name", self.base.name()).field("word", &word).finish_non_exhaustive()
     }
 }
-
-const _: () = assert!(MAX_PERMITS < 1 << 16 && std::mem::size_of::<futex::Watch>() == 24);

@@ -67,14 +67,15 @@ pub fn is_closed(sem: &ShmExclusive) -> bool {
     }
 }
 
-/// Clears the flag, if the state is still the one that was seen.
-fn open(sem: &ShmExclusive, cold: &Cold, seen: u64, me: Owner) {
+/// Clears the flag, if the state is still the one that was seen; else false.
+fn open(sem: &ShmExclusive, cold: &Cold, seen: u64, me: Owner) -> bool {
     let opening = OPENING | me.bits() as u64;
     if cold.drain.compare_exchange(seen, opening, AcqRel, Relaxed).is_err() {
-        return;
+        return false;
     }
     set_flag(sem, false, || cold.drain.load(Acquire) == opening);
     let _ = cold.drain.compare_exchange(opening, 0, AcqRel, Relaxed);
+    true
 }
 
 /// Sets or clears the flag in the word, as long as that is to be done; false: the semaphore is gone.
@@ -115,14 +116,21 @@ fn set_flag(sem: &ShmExclusive, on: bool, go_on: impl Fn() -> bool) -> bool {
     }
 }
 
-/// Lets requests in again. 102: somebody is just doing that.
+/// Lets requests in again.
 pub fn reopen(sem: &ShmExclusive, me: Owner) {
     let Some(cold) = sem.arena.map.cold(sem.index) else { return };
-    let state = cold.drain.load(Acquire);
-    if state != 0 {
-        open(sem, cold, state, me);
-        // Who drains it finds that it is open.
-        super::futex::wake_all(super::futex::low(sem.futex()));
+    loop {
+        let state = cold.drain.load(Acquire);
+        // Somebody who lives is at it: requests are let in already.
+        let opening = state & !(u32::MAX as u64) == OPENING && is_alive(sem, state);
+        if state == 0 || opening {
+            return;
+        }
+        // Not opened: it went on in between, from DRAINING to DONE for instance.
+        if open(sem, cold, state, me) {
+            // Who drains it finds that it is open.
+            return super::futex::wake_all(super::futex::low(sem.futex()));
+        }
     }
 }
 
@@ -171,7 +179,10 @@ fn drain_here(sem: &ShmExclusive, me: Owner, request: &Request<'_>, begun: bool)
                 return Err(reopened(name));
             }
         }
-        Err(_) => open(sem, cold, mine, me),
+        Err(_) => {
+            // False: somebody has opened it already.
+            open(sem, cold, mine, me);
+        }
     }
     done
 }

@@ -120,7 +120,7 @@ impl<'a> Seat<'a> {
             (Part::Exclusive(_), false) => None,
             (Part::Counting(s, _), true) => {
                 let e = s.base.arena.map.entry(self.entry)?;
-                Some(s.granted((self.entry, e), me, request))
+                Some(s.granted((self.entry, e), request))
             }
             (Part::Counting(s, _), false) => {
                 s.put_back(me, self.entry);
@@ -144,7 +144,7 @@ fn unite(seats: &mut [Seat<'_>]) {
     }
 }
 
-/// Whether the wait could never end; looked up once it has lasted for a while, and then once a second.
+/// Whether the wait could never end; looked up once it has lasted for a while, and then whenever it was woken for nothing.
 fn is_deadlocked(seats: &[Seat<'_>], arena: &'static Arena, me: Owner, request: &Request<'_>, next: &mut u64) -> Stuck {
     let Some(since) = seats.iter().map(|s| s.world.since).find(|s| *s != 0) else { return Stuck::No };
     let time = now();

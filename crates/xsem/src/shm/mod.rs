@@ -312,7 +312,7 @@ impl Engine for ShmEngine {
             };
             let path = removal::path(self.arena, home);
             // Waiters that appear from here on find the semaphore gone, as if they had come later.
-            if removal::take(&sem, word)? {
+            if names::remove(self.arena, sem.index, word)? {
                 removal::finish(self.arena, &path)?;
                 // Closed by somebody else: then it was theirs, and we find no such name.
                 if closing == Closing::Done {

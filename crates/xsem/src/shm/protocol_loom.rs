@@ -5,35 +5,35 @@
 //! a test moves it, deaths are set by the test.
 
 use super::count::{self, Bounds, Count, CountWords, Doing, EntryWords, Ledger, Op, Verdict};
-use super::joint::{self, Attempt, Item};
-use super::permits::{self, PermitWords, Reclaim, Reclaimed};
-use super::protocol::{self, Gate, Limit, Outcome, Takeover, Turn, Waiting, Watching, Words, World};
+use super::joint;
+use super::permits::{PermitWords, Reclaim, Reclaimed};
+use super::protocol::{self, Gate, Limit, Outcome, Takeover, Waiting, Watching, Words, World};
 use super::word::{MARK, Owner, State, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
 
 /// What the processes share.
-struct Shared {
-    word: AtomicU64,
+pub struct Shared {
+    pub word: AtomicU64,
     oldest: AtomicU64,
     /// Who is dead (bit per slot). Under its lock sleeping, waking and dying are atomic.
     kernel: Mutex<u32>,
     woken: Condvar,
     /// The joint request of each process.
-    joints: [AtomicU64; SLOTS],
+    pub joints: [AtomicU64; SLOTS],
     /// Permits, and what is beside them: entry k is that of process k.
-    count: AtomicU64,
+    pub count: AtomicU64,
     bounds: AtomicU64,
-    permits_oldest: AtomicU64,
+    pub permits_oldest: AtomicU64,
     cell: AtomicU64,
-    ops: [AtomicU64; SLOTS],
-    args: [AtomicU64; SLOTS],
+    pub ops: [AtomicU64; SLOTS],
+    pub args: [AtomicU64; SLOTS],
     /// Who has an entry in the ledger (bit per slot).
-    members: AtomicU64,
+    pub members: AtomicU64,
     /// How many permits each process asks for.
-    wants: [std::sync::atomic::AtomicU32; SLOTS],
+    pub wants: [std::sync::atomic::AtomicU32; SLOTS],
     /// A plain cell that only owners touch: loom reports a race if two are in.
-    inside: loom::cell::UnsafeCell<u32>,
+    pub inside: loom::cell::UnsafeCell<u32>,
 }
 
 // SAFETY: `inside` is only touched by owners of the semaphore, which is what the tests are about; loom checks it.
@@ -61,12 +61,12 @@ impl Shared {
         })
     }
 
-    fn words(&self) -> Words<'_> {
+    pub fn words(&self) -> Words<'_> {
         Words { word: &self.word, oldest: &self.oldest, generation: 1 }
     }
 
     /// The kernel ends a process: its death is visible and whoever watches it is woken.
-    fn die(&self, slot: u32) {
+    pub fn die(&self, slot: u32) {
         *self.kernel.lock().unwrap() |= 1 << slot;
         self.woken.notify_all();
     }
@@ -80,9 +80,9 @@ fn zeros() -> [AtomicU64; SLOTS] {
 }
 
 /// One process's surroundings.
-struct Process<'a> {
-    shared: &'a Shared,
-    slot: u32,
+pub struct Process<'a> {
+    pub shared: &'a Shared,
+    pub slot: u32,
     /// Its clock: waiting long enough for a reservation, or not.
     now: u64,
     /// Whose claims it has ended already.
@@ -90,7 +90,7 @@ struct Process<'a> {
 }
 
 impl<'a> Process<'a> {
-    fn new(shared: &'a Shared, slot: u32, now: u64) -> Process<'a> {
+    pub fn new(shared: &'a Shared, slot: u32, now: u64) -> Process<'a> {
         Process { shared, slot, now, known_dead: std::cell::Cell::new(0) }
     }
 }
@@ -215,12 +215,12 @@ impl Reclaim for Process<'_> {
     }
 }
 
-fn owner(slot: u32) -> Owner {
+pub fn owner(slot: u32) -> Owner {
     Owner::new(slot, 1)
 }
 
 impl Shared {
-    fn permits(&self) -> PermitWords<'_> {
+    pub fn permits(&self) -> PermitWords<'_> {
         PermitWords {
             count: CountWords { count: &self.count, bounds: &self.bounds },
             oldest: &self.permits_oldest,
@@ -230,7 +230,7 @@ impl Shared {
     }
 
     /// A pool of so many.
-    fn with_permits(total: u32) -> Arc<Shared> {
+    pub fn with_permits(total: u32) -> Arc<Shared> {
         let s = Shared::new();
         s.count.store(Count::first(0, 1, total).0, SeqCst);
         s.bounds.store(Bounds::first(0, total, total).bits(), SeqCst);
@@ -238,7 +238,7 @@ impl Shared {
     }
 
     /// Free and held permits are as many as there are.
-    fn balance(&self, slot: u32) {
+    pub fn balance(&self, slot: u32) {
         let p = Process::new(self, slot, 0);
         p.reclaim();
         let w = count::settle(&self.permits().count, &p);
@@ -247,263 +247,13 @@ impl Shared {
     }
 }
 
-/// Joins the ledger: who sleeps looks again.
-fn join(p: &Process<'_>) {
-    p.shared.members.fetch_or(1 << p.slot, SeqCst);
-    let words = p.shared.permits();
-    loop {
-        let w = words.count.load();
-        if !w.has(count::WAITERS) {
-            return;
-        }
-        if words.count.swap(w, w.with_flags(w.flags() | count::PENDING)) {
-            return p.wake_pending(words.count.count);
-        }
-    }
-}
-
-fn take(p: &mut Process<'_>, n: u32) {
-    p.shared.wants[p.slot as usize].store(n, Relaxed);
-    let words = p.shared.permits();
-    let claim = (p.slot, n);
-    assert_eq!(permits::acquire(p, &words, claim, Limit::Never), Ok(Outcome::Owned));
-}
-
-fn give(p: &Process<'_>) {
-    let (words, op) = (p.shared.permits(), &p.shared.ops[p.slot as usize]);
-    let held = Op(op.load(Acquire));
-    assert_eq!(held.doing(), Doing::Held);
-    let giving = held.next(Doing::Giving, held.permits(), 0);
-    op.compare_exchange(held.0, giving.0, AcqRel, Relaxed).unwrap();
-    count::give(&words.count, p, p.slot, giving, || words.is_reserved());
-}
-
-fn borrow(s: &Shared, slot: u32, n: u32, now: u64) {
-    let mut p = Process::new(s, slot, now);
-    join(&p);
-    take(&mut p, n);
-    give(&p);
-}
-
-#[test]
-fn loom_permits_are_neither_lost_nor_doubled() {
-    bounded(|| {
-        let s = Shared::with_permits(2);
-        let other = {
-            let s = s.clone();
-            loom::thread::spawn(move || borrow(&s, 1, 2, 0))
-        };
-        borrow(&s, 2, 1, 0);
-        other.join().unwrap();
-        s.balance(4);
-    });
-}
-
-#[test]
-fn loom_two_take_turns_at_one_permit() {
-    preempted(2, || {
-        let s = Shared::with_permits(1);
-        let other = {
-            let s = s.clone();
-            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
-        };
-        borrow(&s, 2, 1, 0);
-        other.join().unwrap();
-        s.balance(4);
-    });
-}
-
-#[test]
-fn loom_permits_of_the_dead_come_back_once() {
-    preempted(2, || {
-        let s = Shared::with_permits(2);
-        let mut p = Process::new(&s, 1, 0);
-        join(&p);
-        take(&mut p, 2);
-        let waiter = {
-            let s = s.clone();
-            loom::thread::spawn(move || borrow(&s, 3, 1, 0))
-        };
-        s.die(1);
-        borrow(&s, 2, 1, 0);
-        waiter.join().unwrap();
-        s.balance(4);
-        assert_eq!(Count(s.count.load(SeqCst)).free(), 2);
-    });
-}
-
-#[test]
-fn loom_a_death_in_the_middle_of_giving_and_of_taking() {
-    bounded(|| {
-        let s = Shared::with_permits(2);
-        let mut p = Process::new(&s, 1, 0);
-        join(&p);
-        take(&mut p, 1);
-        // It dies after it has said what it does, and before or after the word says so, too.
-        let op = Op(s.ops[1].load(SeqCst));
-        s.ops[1].store(op.next(Doing::Giving, 1, 0).0, SeqCst);
-        let killed = {
-            let s = s.clone();
-            loom::thread::spawn(move || {
-                let words = s.permits();
-                let p = Process::new(&s, 1, 0);
-                let w = count::settle(&words.count, &p);
-                let giving = Op(s.ops[1].load(Acquire));
-                if giving.doing() == Doing::Giving {
-                    count::carry_out(&words.count, w, 1, giving, 1, w.flags());
-                }
-                s.die(1);
-            })
-        };
-        borrow(&s, 2, 2, 0);
-        killed.join().unwrap();
-        s.balance(4);
-        assert_eq!(Count(s.count.load(SeqCst)).free(), 2);
-    });
-}
-
-#[test]
-fn loom_a_large_request_past_its_bound_is_served() {
-    bounded(|| {
-        let s = Shared::with_permits(2);
-        let small = {
-            let s = s.clone();
-            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
-        };
-        borrow(&s, 2, 2, protocol::BOUND);
-        small.join().unwrap();
-        s.balance(4);
-        assert_eq!(s.permits_oldest.load(SeqCst), 0);
-    });
-}
-
-/// Tries to have the word and `n` permits at one instant; whether it did.
-fn both(s: &Shared, slot: u32, n: u32) -> bool {
-    let p = Process::new(s, slot, 0);
-    join(&p);
-    let joint = &s.joints[slot as usize];
-    let items = [Item::Exclusive(s.words()), Item::Permits(s.permits(), slot, n)];
-    let mut turns = [Turn::new(0), Turn::new(0)];
-    for _ in 0..4 {
-        let number = joint::begin(joint);
-        match joint::attempt(&[&p, &p], joint, number, owner(slot), &items, &mut turns) {
-            Attempt::Owned => {
-                assert_eq!(Word(s.word.load(SeqCst)).owner(), Some(owner(slot)));
-                s.inside.with_mut(|p| {
-                    // SAFETY: only the owner of the word is here; loom would report a second one.
-                    unsafe { *p += 1 }
-                });
-                give(&p);
-                leave(s, slot);
-                return true;
-            }
-            Attempt::Again => {}
-            _ => break,
-        }
-    }
-    // Nothing is left of it.
-    assert_ne!(Word(s.word.load(SeqCst)).owner(), Some(owner(slot)));
-    assert_eq!(Op(s.ops[slot as usize].load(SeqCst)).doing(), Doing::Idle);
-    false
-}
-
-#[test]
-fn loom_two_joint_requests_have_all_or_nothing() {
-    preempted(2, || {
-        let s = Shared::with_permits(2);
-        let other = {
-            let s = s.clone();
-            loom::thread::spawn(move || both(&s, 1, 1))
-        };
-        both(&s, 2, 2);
-        other.join().unwrap();
-        s.balance(4);
-        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
-    });
-}
-
-#[test]
-fn loom_a_joint_request_and_a_single_owner() {
-    preempted(2, || {
-        let s = Shared::with_permits(1);
-        let single = {
-            let s = s.clone();
-            loom::thread::spawn(move || cycle(&s, 1))
-        };
-        both(&s, 2, 1);
-        single.join().unwrap();
-        s.balance(4);
-        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
-    });
-}
-
-#[test]
-fn loom_a_joint_request_and_a_single_permit() {
-    preempted(2, || {
-        let s = Shared::with_permits(1);
-        let single = {
-            let s = s.clone();
-            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
-        };
-        both(&s, 2, 1);
-        single.join().unwrap();
-        s.balance(4);
-        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
-    });
-}
-
-#[test]
-fn loom_a_joint_request_that_dies_open_withholds_nothing() {
-    preempted(2, || {
-        let s = Shared::with_permits(1);
-        // Process 1 has taken both tentatively, and is killed before it came true.
-        let number = joint::begin(&s.joints[1]);
-        s.word.store(Word::new(1, 0).tentative(number, owner(1)).0, SeqCst);
-        let p = Process::new(&s, 1, 0);
-        join(&p);
-        let op = Op(0).next(Doing::Joint, 1, 0);
-        s.args[1].store(number as u64, SeqCst);
-        s.ops[1].store(op.0, SeqCst);
-        let w = s.permits().count.load();
-        assert!(count::carry_out(&s.permits().count, w, 1, op, -1, 0));
-        let others = [2, 3].map(|slot| {
-            let s = s.clone();
-            loom::thread::spawn(move || if slot == 2 { cycle(&s, 2) } else { borrow(&s, 3, 1, 0) })
-        });
-        s.die(1);
-        for o in others {
-            o.join().unwrap();
-        }
-        s.balance(4);
-        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
-    });
-}
-
-#[test]
-fn loom_limits_change_under_those_who_ask() {
-    bounded(|| {
-        let s = Shared::with_permits(2);
-        let other = {
-            let s = s.clone();
-            loom::thread::spawn(move || borrow(&s, 1, 1, 0))
-        };
-        let p = Process::new(&s, 2, 0);
-        join(&p);
-        let to_one = |b: Bounds, _: i32| Ok::<_, ()>((b.changed(1, 1), -1));
-        assert_eq!(permits::change(&s.permits(), &p, 2, to_one), Ok(true));
-        other.join().unwrap();
-        s.balance(4);
-        assert_eq!(Count(s.count.load(SeqCst)).free(), 1);
-    });
-}
-
 /// Owns it, touches what only owners may touch.
-fn cycle(s: &Shared, slot: u32) {
+pub fn cycle(s: &Shared, slot: u32) {
     enter(s, slot, 0);
     leave(s, slot);
 }
 
-fn leave(s: &Shared, slot: u32) {
+pub fn leave(s: &Shared, slot: u32) {
     assert!(protocol::release(&Process::new(s, slot, 0), &s.words(), owner(slot), false));
 }
 
@@ -516,12 +266,12 @@ fn enter(s: &Shared, slot: u32, now: u64) {
     });
 }
 
-fn bounded(f: impl Fn() + Sync + Send + 'static) {
+pub fn bounded(f: impl Fn() + Sync + Send + 'static) {
     preempted(3, f);
 }
 
 /// For the longer ones: every interleaving with at most so many switches that nothing forces.
-fn preempted(bound: usize, f: impl Fn() + Sync + Send + 'static) {
+pub fn preempted(bound: usize, f: impl Fn() + Sync + Send + 'static) {
     let mut b = loom::model::Builder::new();
     b.preemption_bound = Some(bound);
     b.check(f);

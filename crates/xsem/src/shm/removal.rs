@@ -50,11 +50,6 @@ pub fn close(sem: &ShmExclusive) -> Closing {
     }
 }
 
-/// Takes the name of a semaphore away that was seen FREE; false: it changed.
-pub fn take(sem: &ShmExclusive, word: Word) -> Result<bool> {
-    names::remove(sem.arena, sem.index, word)
-}
-
 /// Whether a cell is that of a counting semaphore whose removal has begun.
 pub fn is_closed(cell: &Cell) -> bool {
     kind_of(cell) == Some(Kind::Counting) && count::Count(cell.claim.load(Acquire)).has(CLOSED)

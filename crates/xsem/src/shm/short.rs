@@ -53,15 +53,7 @@ impl FastPermits {
     #[inline]
     pub fn acquire(&self, n: u32) -> Option<Claim> {
         let me = self.me.owner.load(Relaxed);
-        let (place, generation) = (self.place(), self.book.generation);
-        let kept = MINE.with(|mine| {
-            mine.iter().find_map(|k| {
-                let v = k.get();
-                let is_it = v.cell == place && v.generation == generation && v.me == me && v.entry != 0 && me != 0;
-                is_it.then(|| k.replace(NONE))
-            })
-        })?;
-        let (i, entry) = (kept.entry - 1, kept.at?);
+        let (i, entry) = self.find(me)?;
         if entry.label.load(Relaxed) != 0 || n == 0 {
             self.keep(me, i);
             return None;
@@ -81,6 +73,30 @@ impl FastPermits {
         entry.token.store(token, Release);
         cell.since.store(time, Relaxed);
         Some(Claim::new(token, (i as u64 + 1) << 32 | thread::take_one() as u64))
+    }
+
+    /// An entry that the calling thread keeps for this semaphore, taken out.
+    #[inline]
+    fn find(&self, me: u32) -> Option<(u32, &'static Entry)> {
+        let (place, generation) = (self.place(), self.book.generation);
+        MINE.with(|mine| {
+            mine.iter().find_map(|k| {
+                let v = k.get();
+                let is_it = v.cell == place && v.generation == generation && v.me == me && v.entry != 0 && me != 0;
+                if is_it { k.replace(NONE).at.map(|at| (v.entry - 1, at)) } else { None }
+            })
+        })
+    }
+
+    /// The same for the long way, at rest.
+    pub fn kept(&self, me: u32) -> Option<u32> {
+        let (i, entry) = self.find(me)?;
+        self.book.settled();
+        if Op(entry.op.load(Acquire)).doing() == Doing::Idle {
+            return Some(i);
+        }
+        rest(self.book.arena, i, entry);
+        None
     }
 
     /// All of a claim of the calling thread back. False: the long way.

@@ -13,6 +13,9 @@ use crate::engine::MAX_PERMITS;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU64, Ordering::*};
 
+// A count word has 17 bits for the free ones, one of them the sign.
+const _: () = assert!(MAX_PERMITS < 1 << 16);
+
 const IN_BLOCK: u32 = (BLOCK_TEXT / 8) as u32;
 
 /// How a slot names the claim that has it.
