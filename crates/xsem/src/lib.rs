@@ -73,6 +73,8 @@ mod error;
 #[cfg(not(loom))]
 mod exclusive;
 #[cfg(not(loom))]
+pub(crate) mod forklock;
+#[cfg(not(loom))]
 pub(crate) mod graph;
 #[cfg(not(loom))]
 mod guard;
