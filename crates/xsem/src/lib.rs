@@ -76,6 +76,8 @@ mod event;
 #[cfg(not(loom))]
 mod exclusive;
 #[cfg(not(loom))]
+pub(crate) mod forklock;
+#[cfg(not(loom))]
 pub(crate) mod graph;
 #[cfg(not(loom))]
 mod guard;

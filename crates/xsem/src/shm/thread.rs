@@ -64,7 +64,7 @@ struct LastWords;
 impl Drop for LastWords {
     /// A guard was forgotten, or the thread was ended without unwinding: its claims end here, with the mark.
     fn drop(&mut self) {
-        arena::all().into_iter().for_each(super::short::give_all_back);
+        arena::all().for_each(super::short::give_all_back);
         if THREAD.get() as u32 == 0 {
             return;
         }
