@@ -53,10 +53,10 @@ fn an_event_may_begin_signalled() {
     }
     assert_eq!(ns.inspect("m").unwrap().signal.unwrap().reset, Reset::Manual);
     assert_eq!(ns.inspect("a").unwrap().signal.unwrap().reset, Reset::Auto);
-    assert_eq!(ns.list().unwrap().iter().map(|s| (s.kind, s.signal.unwrap().is_set)).collect::<Vec<_>>(), [
-        (Kind::Event, false),
-        (Kind::Event, true)
-    ]);
+    assert_eq!(
+        ns.list().unwrap().iter().map(|s| (s.kind, s.signal.unwrap().is_set)).collect::<Vec<_>>(),
+        [(Kind::Event, false), (Kind::Event, true)]
+    );
 }
 
 #[test]
