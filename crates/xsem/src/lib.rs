@@ -101,6 +101,8 @@ mod options;
 #[cfg(not(loom))]
 mod permit;
 #[cfg(not(loom))]
+mod pin;
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod shm;
 #[cfg(not(loom))]

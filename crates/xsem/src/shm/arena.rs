@@ -120,6 +120,7 @@ impl Arena {
 
     fn start_keeper(&'static self) -> Result<Owner> {
         let start = Start { arena: self, who: self.identity(), result: ForkLock::new(), done: AtomicU32::new(0) };
+        crate::pin::library();
         // The keeper must never run the program's signal handlers: it inherits a full mask.
         let old = block_all_signals();
         let started = spawn(&start);
