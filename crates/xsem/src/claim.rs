@@ -52,6 +52,49 @@ impl fmt::Display for Mode {
     }
 }
 
+/// How an event goes back to "reset".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reset {
+    /// It stays signalled until somebody resets it: a signal wakes all who wait.
+    Manual,
+    /// A signal is consumed by the one waiter that it wakes.
+    Auto,
+}
+
+impl Reset {
+    /// `manual` or `auto`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reset::Manual => "manual",
+            Reset::Auto => "auto",
+        }
+    }
+}
+
+impl fmt::Display for Reset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An event at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Signal {
+    /// How it is reset.
+    pub reset: Reset,
+    /// Whether it is signalled.
+    pub is_set: bool,
+}
+
+impl Signal {
+    /// For engines: these facts.
+    pub fn new(reset: Reset, is_set: bool) -> Signal {
+        Signal { reset, is_set }
+    }
+}
+
 /// The permits of a counting semaphore at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -403,7 +446,7 @@ impl fmt::Display for Deaths {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Claims granted; also the last fencing token.
+    /// Claims granted; also the last fencing token. Of an event: signals that it was reset before.
     pub acquired: u64,
     /// Requests that had to wait.
     pub contended: u64,
@@ -429,10 +472,12 @@ pub struct Summary {
     pub marked: bool,
     /// Whether somebody waits (who: [`Report`]).
     pub contended: bool,
-    /// Claims granted so far.
+    /// Claims granted so far; of an event, signals.
     pub acquired: u64,
     /// Permits; None for other kinds than counting.
     pub capacity: Option<Capacity>,
+    /// How an event stands; None for other kinds.
+    pub signal: Option<Signal>,
     /// Whether new requests are refused (102) because it is being, or has been, drained.
     pub drained: bool,
     /// Whether the name goes with its last user.
@@ -461,6 +506,8 @@ pub struct Report {
     pub counters: Counters,
     /// Permits; None for other kinds than counting.
     pub capacity: Option<Capacity>,
+    /// How an event stands; None for other kinds.
+    pub signal: Option<Signal>,
     /// Whether new requests are refused (102) because it is being, or has been, drained.
     pub drained: bool,
     /// Whether the name goes with its last user.
@@ -496,6 +543,7 @@ impl Summary {
             contended: false,
             acquired: 0,
             capacity: None,
+            signal: None,
             drained: false,
             ephemeral: false,
             unused_for: Duration::ZERO,
@@ -515,6 +563,7 @@ impl Report {
             deaths: None,
             counters: Counters::default(),
             capacity: None,
+            signal: None,
             drained: false,
             ephemeral: false,
             unused_for: Duration::ZERO,

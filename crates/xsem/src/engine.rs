@@ -23,6 +23,9 @@
 //! 13. `evict` ends a claim at once: its owner finds it lost (288), the successor of an exclusive one is told (105).
 //! 14. A wait without a deadline that could only end if its own claimant gave something up is 1131; of a cycle, the
 //!     youngest wait gets it.
+//! 15. An event is signalled until it is reset (manual) or a wait has consumed the signal (auto): a signal is seen by every
+//!     wait that began before it (manual) or by exactly one (auto), whoever dies or is stopped. Signals of what is
+//!     signalled already are one. A wait gives no claim: nothing of it can be released or ends with the waiter.
 //!
 //! Nothing here assumes shared memory: an acquire may take a network's round trip, a claim may be lost while it is held
 //! ([`Object::is_held`]), and `release` is the point from which others may hope, not the instant at which they know.
@@ -30,7 +33,7 @@
 //! the same [`Request`] and gives the same [`Grant`].
 
 use crate::cancel::CancelToken;
-use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Summary};
+use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Reset, Signal, Summary};
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
@@ -52,9 +55,11 @@ pub struct Spec {
     pub kind: Kind,
     /// How permits come and go (counting).
     pub mode: Mode,
+    /// How it is reset (event).
+    pub reset: Reset,
     /// Permits at most (counting); 1 otherwise.
     pub limit: u32,
-    /// Permits, or the signal, at the start.
+    /// Permits at the start; 1 for an event that is signalled from the beginning.
     pub initial: u32,
     /// Whether the name goes with the last process that has it open.
     pub ephemeral: bool,
@@ -63,17 +68,22 @@ pub struct Spec {
 impl Spec {
     /// An exclusive semaphore.
     pub fn exclusive() -> Spec {
-        Spec { kind: Kind::Exclusive, mode: Mode::Pool, limit: 1, initial: 1, ephemeral: false }
+        Spec { kind: Kind::Exclusive, mode: Mode::Pool, reset: Reset::Manual, limit: 1, initial: 1, ephemeral: false }
     }
 
     /// A pool of so many permits.
     pub fn pool(limit: u32) -> Spec {
-        Spec { kind: Kind::Counting, mode: Mode::Pool, limit, initial: limit, ephemeral: false }
+        Spec { kind: Kind::Counting, limit, initial: limit, ..Spec::exclusive() }
     }
 
     /// Credit of at most `limit` permits, `initial` of them at the start.
     pub fn credit(limit: u32, initial: u32) -> Spec {
-        Spec { kind: Kind::Counting, mode: Mode::Credit, limit, initial, ephemeral: false }
+        Spec { kind: Kind::Counting, mode: Mode::Credit, limit, initial, ..Spec::exclusive() }
+    }
+
+    /// An event, signalled from the beginning or not.
+    pub fn event(reset: Reset, signalled: bool) -> Spec {
+        Spec { kind: Kind::Event, reset, initial: signalled as u32, ..Spec::exclusive() }
     }
 
     /// Gone with its last user, or not.
@@ -243,7 +253,8 @@ pub trait Object: Send + Sync + Debug {
     fn name(&self) -> &Name;
     /// Its kind.
     fn kind(&self) -> Kind;
-    /// A claim, or why not.
+    /// A claim, or why not. On an event it waits for the signal: the grant has the number of signals as its token, and
+    /// nothing to give back.
     fn acquire(&self, request: &Request<'_>) -> Result<Grant>;
     /// Gives a claim back. 288 when it is not held (any more).
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()>;
@@ -275,6 +286,18 @@ pub trait Object: Send + Sync + Debug {
     fn resize(&self, _limit: u32) -> Result<()> {
         Err(not_counting(self.name(), self.kind()))
     }
+    /// Signals an event; whether it was reset before. Async-signal-safe in the engine on shared memory. 6; 1 on another kind.
+    fn signal(&self) -> Result<bool> {
+        Err(not_event(self.name(), self.kind()))
+    }
+    /// Resets an event; whether it was signalled before. 6; 1 on another kind.
+    fn reset(&self) -> Result<bool> {
+        Err(not_event(self.name(), self.kind()))
+    }
+    /// How an event stands now. 6; 1 on another kind.
+    fn signalled(&self) -> Result<Signal> {
+        Err(not_event(self.name(), self.kind()))
+    }
     /// Limit and permits now. 6; 1 on another kind.
     fn capacity(&self) -> Result<Capacity> {
         Err(not_counting(self.name(), self.kind()))
@@ -299,6 +322,13 @@ pub(crate) fn not_counting(name: &Name, kind: Kind) -> Error {
     Error::new(Code::InvalidFunction, format!("`{name}` is of kind {kind}, which has no permits to count"))
         .of(name.as_str())
         .advice("this is an operation of counting semaphores")
+}
+
+/// 1: the operation is one of events.
+pub(crate) fn not_event(name: &Name, kind: Kind) -> Error {
+    Error::new(Code::InvalidFunction, format!("`{name}` is of kind {kind}, which is not signalled or reset"))
+        .of(name.as_str())
+        .advice("this is an operation of events")
 }
 
 /// Checks a list for `wait_any` or `acquire_all` as far as all engines agree: its length (151), duplicates if they are

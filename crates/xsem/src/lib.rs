@@ -20,6 +20,7 @@
 //! - [`Namespace`]: where names live; list, inspect, remove.
 //! - [`Exclusive`]: one owner at a time; [`Guard`], and [`Recovery`] when the previous owner died.
 //! - [`Counting`]: permits; [`Permit`], pools with numbered slots, credit for producers and consumers.
+//! - [`Event`]: signalled or reset; wakes all who wait, or one at a time.
 //! - [`Namespace::wait_any`], [`Namespace::acquire_all`]: several at once.
 //! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step.
 //!
@@ -52,6 +53,12 @@ mod shm {
     #[path = "protocol_loom.rs"]
     mod protocol_loom;
     #[allow(dead_code)]
+    #[path = "signal.rs"]
+    mod signal;
+    #[cfg(test)]
+    #[path = "signal_loom.rs"]
+    mod signal_loom;
+    #[allow(dead_code)]
     #[path = "word.rs"]
     mod word;
 }
@@ -71,7 +78,11 @@ pub mod engine;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
+mod event;
+#[cfg(not(loom))]
 mod exclusive;
+#[cfg(not(loom))]
+pub(crate) mod forklock;
 #[cfg(not(loom))]
 pub(crate) mod graph;
 #[cfg(not(loom))]
@@ -92,6 +103,8 @@ mod options;
 #[cfg(not(loom))]
 mod permit;
 #[cfg(not(loom))]
+mod pin;
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod shm;
 #[cfg(not(loom))]
@@ -101,12 +114,13 @@ mod wait;
 mod exports {
     pub use crate::cancel::CancelToken;
     pub use crate::claim::{
-        Capacity, Cause, Counters, Deaths, Edge, Holder, Kind, Mode, Obituary, Process, ProcessState, Report, Summary, Waiter,
-        Wants, age, cycle_text, numbers,
+        Capacity, Cause, Counters, Deaths, Edge, Holder, Kind, Mode, Obituary, Process, ProcessState, Report, Reset, Signal,
+        Summary, Waiter, Wants, age, cycle_text, numbers,
     };
     pub use crate::counting::Counting;
     pub use crate::deadline::Deadline;
     pub use crate::error::{Code, Error, Result};
+    pub use crate::event::Event;
     pub use crate::exclusive::Exclusive;
     pub use crate::guard::{AcquireError, Guard, Recovery};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};

@@ -4,6 +4,7 @@ use crate::claim::Deaths;
 use crate::counting::Counting;
 use crate::engine::{Claim, Grant, Object, Want};
 use crate::error::{Code, Error, Result};
+use crate::event::Event;
 use crate::exclusive::Exclusive;
 use crate::guard::{Guard, Recovery};
 use crate::namespace::Namespace;
@@ -23,6 +24,7 @@ pub struct Pick<'a> {
 enum What<'a> {
     Exclusive(&'a Exclusive),
     Counting(&'a Counting),
+    Event(&'a Event),
 }
 
 impl<'a> Pick<'a> {
@@ -35,6 +37,7 @@ impl<'a> Pick<'a> {
         match self.what {
             What::Exclusive(s) => s.object(),
             What::Counting(s) => s.object(),
+            What::Event(e) => e.object(),
         }
     }
 
@@ -46,6 +49,7 @@ impl<'a> Pick<'a> {
         match self.what {
             What::Exclusive(s) => Held::Guard(Guard::new(s, claim)),
             What::Counting(s) => Held::Permit(Permit::new(s, claim, self.permits)),
+            What::Event(_) => Held::Signal(claim.token),
         }
     }
 }
@@ -62,6 +66,13 @@ impl<'a> From<&'a Counting> for Pick<'a> {
     }
 }
 
+impl<'a> From<&'a Event> for Pick<'a> {
+    /// The event's signal: seen (manual) or consumed (auto).
+    fn from(event: &'a Event) -> Pick<'a> {
+        Pick { what: What::Event(event), permits: 1 }
+    }
+}
+
 /// What was acquired from a list.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -71,14 +82,17 @@ pub enum Held<'a> {
     Guard(Guard<'a>),
     /// Permits of a counting one.
     Permit(Permit<'a>),
+    /// The signal of an event, which leaves nothing to give back: how many there have been.
+    Signal(u64),
 }
 
 impl Held<'_> {
-    /// The fencing token.
+    /// The fencing token; of an event, the number of signals so far.
     pub fn token(&self) -> u64 {
         match self {
             Held::Guard(g) => g.token(),
             Held::Permit(p) => p.token(),
+            Held::Signal(n) => *n,
         }
     }
 }

@@ -5,6 +5,7 @@
 #[must_use]
 pub struct Options {
     pub(crate) ephemeral: bool,
+    pub(crate) signalled: bool,
 }
 
 impl Options {
@@ -16,6 +17,12 @@ impl Options {
     /// The name goes with the last process that has it open, however that process ends.
     pub fn ephemeral(mut self) -> Options {
         self.ephemeral = true;
+        self
+    }
+
+    /// An event that is signalled from the beginning. Says nothing for other kinds.
+    pub fn signalled(mut self) -> Options {
+        self.signalled = true;
         self
     }
 }

@@ -7,13 +7,32 @@ use crate::engine::{Claim, Ending, Engine, Grant, Object, Request, Spec, Want, c
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering::*};
 
-/// The namespaces with a name. They live as long as the process: what a dead owner left in one is told to whoever opens it
-/// next, however long that takes.
-static NAMED: Mutex<BTreeMap<String, Arc<Shared>>> = Mutex::new(BTreeMap::new());
+/// The namespaces with a name, the latest first. They live as long as the process: what a dead owner left in one is told to
+/// whoever opens it next, however long that takes. The list is only ever added to and needs no lock, which a forked child
+/// might find held.
+static NAMED: AtomicPtr<Named> = AtomicPtr::new(null_mut());
+
+struct Named {
+    place: String,
+    shared: Arc<Shared>,
+    earlier: Option<&'static Named>,
+}
+
+/// The latest namespace with a name.
+fn latest() -> Option<&'static Named> {
+    // SAFETY: null, or a leaked box that was complete when it was published.
+    unsafe { NAMED.load(Acquire).as_ref() }
+}
+
+/// The namespace of this name, among these and the earlier ones.
+fn named(latest: Option<&'static Named>, place: &str) -> Option<Arc<Shared>> {
+    std::iter::successors(latest, |n| n.earlier).find(|n| n.place == place).map(|n| Arc::clone(&n.shared))
+}
 
 /// The most semaphores that an option may ask for.
 const MAX_SEMAPHORES: u32 = 16_000_000;
@@ -44,19 +63,27 @@ impl MemoryEngine {
             return Err(Error::new(Code::InvalidParameter, "a limit of the namespace is out of range")
                 .advice(format!("1 to {MAX_SEMAPHORES} semaphores are allowed")));
         }
-        let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(shared) = named.get(place) {
-            return Ok(MemoryEngine { shared: Arc::clone(shared) });
+        if place.is_empty() && options.create {
+            return Ok(MemoryEngine { shared: Shared::new(url, options.max_semaphores) });
         }
-        if !options.create {
-            return Err(Error::new(Code::SemNotFound, format!("there is no namespace `{url}` in this process"))
-                .advice("open it with `create(true)`, which makes it"));
+        loop {
+            let latest = latest();
+            if let Some(shared) = named(latest, place) {
+                return Ok(MemoryEngine { shared });
+            }
+            if !options.create {
+                return Err(Error::new(Code::SemNotFound, format!("there is no namespace `{url}` in this process"))
+                    .advice("open it with `create(true)`, which makes it"));
+            }
+            let shared = Shared::new(url.clone(), options.max_semaphores);
+            let mine = Box::new(Named { place: place.to_owned(), shared: Arc::clone(&shared), earlier: latest });
+            let (seen, mine) = (latest.map_or(null_mut(), |n| std::ptr::from_ref(n).cast_mut()), Box::into_raw(mine));
+            match NAMED.compare_exchange(seen, mine, AcqRel, Acquire) {
+                Ok(_) => return Ok(MemoryEngine { shared }),
+                // SAFETY: from a box above, and nobody has seen it.
+                Err(_) => drop(unsafe { Box::from_raw(mine) }),
+            }
         }
-        let shared = Shared::new(url, options.max_semaphores);
-        if !place.is_empty() {
-            named.insert(place.to_owned(), Arc::clone(&shared));
-        }
-        Ok(MemoryEngine { shared })
     }
 
     fn object(&self, name: &Name, kind: Kind, handle: u64) -> Arc<dyn Object> {

@@ -32,9 +32,9 @@
 //! (`acquire_owned(n, ..)`), or wait with a timeout.
 //!
 //! # After a fork
-//! A forked child has a copy of what there was, and nobody to share it with: claims that its parent held are still held,
-//! and if another thread was inside the engine at that instant, the lock is never free again. Do not use a `memory:`
-//! namespace in a forked child before it has called `exec`.
+//! A forked child is another process, so its namespaces begin anew: `memory:NAME` is empty there, handles from before are
+//! stale (6) and guards own nothing. The parent's are as they were. The child never waits for a lock that another thread
+//! of its parent held.
 
 mod claims;
 mod cycles;
@@ -57,3 +57,4 @@ mod threads;
 pub use engine::MemoryEngine;
 pub use request::{Answer, Ask, GiveUp, Patience};
 pub use state::{Now, State, Who};
+pub(crate) use threads::thread_ended;

@@ -41,7 +41,8 @@ pub(super) fn differs(name: &Name, is: &str, wanted: &str) -> Error {
 }
 
 pub(super) fn no_handle() -> Error {
-    Error::new(Code::InvalidHandle, "this handle is closed").advice("open the semaphore again")
+    Error::new(Code::InvalidHandle, "this handle is closed, or of the process that this one was forked from")
+        .advice("open the semaphore again")
 }
 
 pub(super) fn stale(name: &Name) -> Error {

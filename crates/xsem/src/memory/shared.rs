@@ -4,6 +4,7 @@
 //! sleeper has a word of its own, so nobody wakes for nothing; it sleeps on that and on its cancel token at once.
 
 use super::process::{self, MAX_LABEL, shorten};
+use super::refusals;
 use super::request::{Answer, Ask, GiveUp, Patience};
 use super::state::{Now, State, Who};
 use super::threads;
@@ -11,10 +12,14 @@ use crate::claim::{Cause, Wants};
 use crate::deadline::{now, realtime};
 use crate::engine::{Grant, Request, Until};
 use crate::error::Result;
+use crate::forklock::{self, ForkLock};
 use crate::shm::futex::{self, Watch, Woke};
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+
+/// The first session of a state.
+const SESSION: u64 = 1;
 
 /// A namespace.
 #[derive(Debug)]
@@ -22,7 +27,9 @@ pub(super) struct Shared {
     pub url: String,
     /// The one session: this process.
     pub session: u64,
-    inner: Mutex<Inner>,
+    max_semaphores: usize,
+    /// A forked child begins with an empty one.
+    inner: ForkLock<Inner>,
 }
 
 #[derive(Debug)]
@@ -34,15 +41,22 @@ struct Inner {
 
 impl Shared {
     pub fn new(url: String, max_semaphores: u32) -> Arc<Shared> {
-        let mut state = State::new(&url, max_semaphores as usize);
+        Arc::new(Shared { url, session: SESSION, max_semaphores: max_semaphores as usize, inner: ForkLock::new() })
+    }
+
+    /// The state of a process that has just begun.
+    fn fresh(&self) -> Inner {
+        let mut state = State::new(&self.url, self.max_semaphores);
         let session = state.begin_session(process::this());
-        Arc::new(Shared { url, session, inner: Mutex::new(Inner { state, sleepers: HashMap::new() }) })
+        debug_assert_eq!(session, self.session);
+        // So that a handle, a claim or a wait from before a fork is never taken for one of now.
+        state.number_from((forklock::epoch() as u64) << 34);
+        Inner { state, sleepers: HashMap::new() }
     }
 
     /// Runs an operation, and wakes whose wait it has ended.
     fn with<T>(&self, f: impl FnOnce(&mut Inner, Now) -> T) -> T {
-        // A panic in here would be a fault of the engine; what it left is the best that there is.
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.inner.lock_or(|| self.fresh());
         let result = f(&mut inner, Now { mono: now(), wall: realtime() });
         let ended = inner.state.ended();
         let words: Vec<_> = ended.iter().filter_map(|id| inner.sleepers.remove(id)).collect();
@@ -91,7 +105,12 @@ impl Shared {
         };
         let until = if let Until::Deadline(d) = request.until { Some(d) } else { None };
         let mut gave_up = false;
+        let epoch = forklock::epoch();
         loop {
+            if forklock::epoch() != epoch {
+                // A signal handler has forked, and the child has returned from it: its parent waits, not it.
+                return Err(refusals::no_handle());
+            }
             let cancelled = gave_up || request.cancel.is_some_and(|c| c.is_cancelled());
             let passed = until.is_some_and(|d| d.has_passed());
             let over = self.with(|inner, now| {

@@ -227,6 +227,11 @@ impl State {
         self.last
     }
 
+    /// Numbers from here on are greater than this.
+    pub(super) fn number_from(&mut self, least: u64) {
+        self.last = self.last.max(least);
+    }
+
     /// A new session, for a process that others see like this.
     pub fn begin_session(&mut self, process: Process) -> u64 {
         let id = self.fresh();

@@ -1,33 +1,39 @@
 //! What threads leave when they end.
 
 use super::shared::Shared;
-use std::cell::RefCell;
+use std::cell::Cell;
+use std::ptr::null_mut;
 use std::sync::{Arc, Weak};
 
 thread_local! {
-    static USED: RefCell<LastWords> = const { RefCell::new(LastWords(Vec::new())) };
+    /// The namespaces in which the thread has asked for something. Without a destructor of its own, so that it is still
+    /// there for the thread's last words (`shm/thread.rs`); a box, or null.
+    static USED: Cell<*mut Used> = const { Cell::new(null_mut()) };
 }
 
-/// The namespaces in which the thread has asked for something.
-struct LastWords(Vec<Weak<Shared>>);
+struct Used(Vec<Weak<Shared>>);
 
 /// The thread asks for something in this namespace: its claims there end with it.
 pub(super) fn uses(shared: &Arc<Shared>) {
-    // A thread that is ending has had its last word; what it claims from here on stays until somebody evicts it.
-    let _ = USED.try_with(|used| {
-        let Ok(mut used) = used.try_borrow_mut() else { return };
-        if !used.0.iter().any(|w| std::ptr::eq(w.as_ptr(), Arc::as_ptr(shared))) {
-            used.0.retain(|w| w.strong_count() > 0);
-            used.0.push(Arc::downgrade(shared));
-        }
-    });
+    let mut used = take();
+    if !used.0.iter().any(|w| std::ptr::eq(w.as_ptr(), Arc::as_ptr(shared))) {
+        used.0.retain(|w| w.strong_count() > 0);
+        used.0.push(Arc::downgrade(shared));
+    }
+    USED.set(Box::into_raw(used));
 }
 
-impl Drop for LastWords {
-    /// A guard was forgotten, or the thread was ended without unwinding.
-    fn drop(&mut self) {
-        for shared in self.0.drain(..).filter_map(|w| w.upgrade()) {
-            shared.thread_ended(crate::shm::claimant());
-        }
+fn take() -> Box<Used> {
+    match USED.replace(null_mut()) {
+        p if p.is_null() => Box::new(Used(Vec::new())),
+        // SAFETY: from `Box::into_raw` in this thread; taken out, so it is made a box once.
+        p => unsafe { Box::from_raw(p) },
+    }
+}
+
+/// The calling thread has ended, of which a guard was forgotten, or which did not unwind.
+pub fn thread_ended(claimant: u32) {
+    for shared in take().0.drain(..).filter_map(|w| w.upgrade()) {
+        shared.thread_ended(claimant);
     }
 }

@@ -7,9 +7,10 @@ use super::map::Map;
 use super::members::{Members, Who, shorten};
 use super::word::Owner;
 use crate::error::{Code, Error, Result};
+use crate::forklock::{ForkGuard, ForkLock, wiped_on_fork};
 use crate::sync::{AtomicU32, Ordering::*};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::AtomicPtr;
 
 /// Who this process is. In a page that a fork wipes: a child is nobody until it registers itself.
 #[repr(C)]
@@ -28,15 +29,18 @@ pub struct Arena {
     dev_ino: (u64, u64),
     path: PathBuf,
     me: *const Me,
-    command: Mutex<Option<String>>,
+    /// A forked child is called as the system calls it, until it says otherwise.
+    command: ForkLock<Option<String>>,
     /// One joint request at a time; for which member the past of its slot was settled.
-    joint: Mutex<Option<Owner>>,
+    joint: ForkLock<Option<Owner>>,
+    /// The one that was opened before it.
+    earlier: Option<&'static Arena>,
 }
 
 /// The right to make this process's joint request.
 pub struct JointLock {
     pub joint: &'static Joint,
-    _lock: std::sync::MutexGuard<'static, Option<Owner>>,
+    _lock: ForkGuard<'static, Option<Owner>>,
 }
 
 // SAFETY: `me` points to a mapping that is never unmapped and only accessed through atomics.
@@ -44,38 +48,24 @@ unsafe impl Send for Arena {}
 // SAFETY: as above.
 unsafe impl Sync for Arena {}
 
-static OPEN: Mutex<Vec<&'static Arena>> = Mutex::new(Vec::new());
-
-fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
+/// Every namespace that this process has open, the latest first: a list that is only ever added to. No lock is needed to
+/// read it, so a forked child has it whole, whatever other threads of its parent were doing.
+static OPEN: AtomicPtr<Arena> = AtomicPtr::new(std::ptr::null_mut());
+/// One opens at a time: the same file must not be opened twice. What a child finds of an open that another thread had begun
+/// is a descriptor or two that nobody uses; they are close-on-exec.
+static OPENING: ForkLock<()> = ForkLock::new();
 
 /// Every namespace that this process has open.
-pub fn all() -> Vec<&'static Arena> {
-    lock(&OPEN).clone()
-}
-
-/// Zeroed memory of this process that a forked child sees as zeros again.
-fn wiped_on_fork(len: usize) -> Result<*const u8> {
-    let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
-    // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
-    let p = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
-    let fail = |what| Err(Error::new(Code::NotEnoughMemory, what).because(std::io::Error::last_os_error()));
-    if p == libc::MAP_FAILED {
-        return fail("no memory for the process's own tables");
-    }
-    // SAFETY: the range was just mapped.
-    if unsafe { libc::madvise(p, len, libc::MADV_WIPEONFORK) } != 0 {
-        return fail("the kernel cannot wipe memory on fork (it needs Linux 4.14)");
-    }
-    Ok(p.cast())
+pub fn all() -> impl Iterator<Item = &'static Arena> {
+    // SAFETY: null, or a leaked box that was complete when it was published.
+    std::iter::successors(unsafe { OPEN.load(Acquire).as_ref() }, |a| a.earlier)
 }
 
 impl Arena {
     /// Opens the namespace file, or finds it among those that this process has open. None: it does not exist.
     pub fn open(path: &Path, own: bool, options: &Options) -> Result<Option<&'static Arena>> {
-        let mut open = lock(&OPEN);
-        let known = |id| open.iter().find(|a| a.dev_ino == id).copied();
+        let _one_at_a_time = OPENING.lock();
+        let known = |id| all().find(|a| a.dev_ino == id);
         let o = match file::open(path, own, options, known)? {
             None => return Ok(None),
             Some(Found::Known(a)) => return Ok(Some(a)),
@@ -87,10 +77,11 @@ impl Arena {
             members: Members::new(o.gate, o.dev_ino),
             dev_ino: o.dev_ino,
             path: path.to_owned(),
-            command: Mutex::new(None),
-            joint: Mutex::new(None),
+            command: ForkLock::new(),
+            joint: ForkLock::new(),
+            earlier: all().next(),
         }));
-        open.push(arena);
+        OPEN.store(std::ptr::from_ref(arena).cast_mut(), Release);
         Ok(Some(arena))
     }
 
@@ -128,7 +119,8 @@ impl Arena {
     }
 
     fn start_keeper(&'static self) -> Result<Owner> {
-        let start = Start { arena: self, who: self.identity(), result: Mutex::new(None), done: AtomicU32::new(0) };
+        let start = Start { arena: self, who: self.identity(), result: ForkLock::new(), done: AtomicU32::new(0) };
+        crate::pin::library();
         // The keeper must never run the program's signal handlers: it inherits a full mask.
         let old = block_all_signals();
         let started = spawn(&start);
@@ -141,12 +133,12 @@ impl Arena {
         while start.done.load(Acquire) == 0 {
             super::futex::wait_private(&start.done, 0);
         }
-        let done = lock(&start.result).take();
+        let done = start.result.lock().take();
         done.unwrap_or_else(|| Err(Error::new(Code::NotEnoughMemory, "the keeper thread ended")))
     }
 
     fn identity(&self) -> Who {
-        Who::this_process(lock(&self.command).as_deref())
+        Who::this_process(self.command.lock().as_deref())
     }
 
     /// Registers with the calling thread as the keeper. For tracers.
@@ -161,7 +153,7 @@ impl Arena {
     pub fn describe(&self, command: &str) {
         let text = shorten(command, 135);
         // Held throughout: two at once would leave the identity unreadable.
-        let mut mine = lock(&self.command);
+        let mut mine = self.command.lock();
         if let Some(me) = self.me() {
             self.members.describe(&self.map, me, &text);
         }
@@ -170,7 +162,7 @@ impl Arena {
 
     /// The right to make a joint request. `settle` ends the last one of whoever had the slot before.
     pub fn joint(&'static self, me: Owner, settle: impl FnOnce(&Joint)) -> Result<JointLock> {
-        let mut lock = lock(&self.joint);
+        let mut lock = self.joint.lock();
         let joint = self.map.ensure_joint(me.slot())?;
         if *lock != Some(me) {
             settle(joint);
@@ -195,7 +187,7 @@ impl Arena {
 struct Start {
     arena: &'static Arena,
     who: Who,
-    result: Mutex<Option<Result<Owner>>>,
+    result: ForkLock<Option<Result<Owner>>>,
     done: AtomicU32,
 }
 
@@ -234,7 +226,7 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     if let Ok(me) = &owner {
         start.arena.me_page().owner.store(me.bits(), Release);
     }
-    *lock(&start.result) = Some(owner);
+    *start.result.lock() = Some(owner);
     let done: *const AtomicU32 = &start.done;
     start.done.store(1, Release);
     // From here on the value may be gone; waking its address is harmless.

@@ -18,9 +18,9 @@ use crate::claim::{Capacity, Cause, Kind};
 use crate::deadline::{now, now_coarse};
 use crate::engine::{Claim, Ending, Grant, MAX_PERMITS, Object, Request};
 use crate::error::{Code, Error, Result};
+use crate::forklock::ForkLock;
 use crate::name::Name;
 use crate::sync::Ordering::*;
-use std::sync::{Mutex, PoisonError};
 
 /// Entries that a handle keeps for its next claims.
 const SPARE: usize = 16;
@@ -28,29 +28,20 @@ const SPARE: usize = 16;
 /// An open counting semaphore.
 pub struct ShmCounting {
     pub base: ShmExclusive,
-    /// Entries of this process that are at rest, and whose they are.
-    spare: Mutex<(Option<Owner>, Vec<u32>)>,
+    /// Entries of this process that are at rest. A forked child has none: those are its parent's.
+    spare: ForkLock<Vec<u32>>,
 }
 
 impl ShmCounting {
     /// For a cell that was found or made.
     pub fn new(base: ShmExclusive) -> ShmCounting {
-        ShmCounting { base, spare: Mutex::default() }
-    }
-
-    fn spare(&self, me: Owner) -> std::sync::MutexGuard<'_, (Option<Owner>, Vec<u32>)> {
-        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare.0 != Some(me) {
-            // A forked child: those are its parent's.
-            *spare = (Some(me), Vec::new());
-        }
-        spare
+        ShmCounting { base, spare: ForkLock::new() }
     }
 
     /// An entry at rest for a claim of this claimant.
     pub fn entry(&self, me: Owner, claimant: u32) -> Result<(u32, &'static Entry)> {
         let of_thread = || FastPermits::new(self.base.book()).kept(me.bits()).filter(|_| claimant == thread::claimant());
-        let kept = of_thread().or_else(|| self.spare(me).1.pop());
+        let kept = of_thread().or_else(|| self.spare.lock().pop());
         let i = match kept {
             Some(i) => i,
             None if !self.base.arena.is_current() => return Err(super::object::file_is_gone(&self.base)),
@@ -81,13 +72,13 @@ impl ShmCounting {
         if let Some(e) = self.base.arena.map.entry(i) {
             e.who.store((me.bits() as u64) << 32, Relaxed);
         }
-        let mut spare = self.spare(me);
-        match spare.1.len() {
+        let mut spare = self.spare.lock();
+        match spare.len() {
             SPARE.. => {
                 drop(spare);
                 self.base.book().give_entry(i);
             }
-            _ => spare.1.push(i),
+            _ => spare.push(i),
         }
     }
 
@@ -409,10 +400,8 @@ impl ShmCounting {
 impl Drop for ShmCounting {
     /// The entries go to others. In a forked child they are its parent's.
     fn drop(&mut self) {
-        let (owner, list) = std::mem::take(self.spare.get_mut().unwrap_or_else(PoisonError::into_inner));
-        if owner.is_some() && owner == self.base.arena.me() {
-            list.into_iter().for_each(|i| self.base.book().give_entry(i));
-        }
+        let spare = std::mem::take(&mut *self.spare.lock());
+        spare.into_iter().for_each(|i| self.base.book().give_entry(i));
     }
 }
 

@@ -181,7 +181,9 @@ pub fn publish(
     let map = &arena.map;
     let Facts { tokens: (token, also), since, label } = facts;
     let Ok(cold) = map.ensure_cold(cell) else {
-        tracing::warn!("no room for an obituary: the mark stays, the details are lost");
+        if super::thread::may_log() {
+            tracing::warn!("no room for an obituary: the mark stays, the details are lost");
+        }
         return;
     };
     let who = arena.members.who(map, owner);
@@ -220,7 +222,9 @@ pub fn publish(
             }
         }
         let Ok(first) = blob::put(map, cell, &record.write()) else {
-            tracing::warn!("no room for an obituary: the mark stays, the details are lost");
+            if super::thread::may_log() {
+                tracing::warn!("no room for an obituary: the mark stays, the details are lost");
+            }
             return;
         };
         let alive = map.cell(cell).is_some_and(|c| super::ledger::generation_of(c) == generation);

@@ -25,7 +25,8 @@ use crate::engine::{Claim, Ending, Grant, Object, Request, Until};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
-use std::sync::OnceLock;
+use std::ptr::null_mut;
+use std::sync::atomic::AtomicPtr;
 
 /// Deepest nesting of one claim.
 const MAX_DEPTH: u32 = 65_535;
@@ -119,8 +120,9 @@ pub struct ShmExclusive {
     pub generation: u32,
     cell: &'static Cell,
     name: Name,
-    /// Where it goes on since its owner was evicted.
-    successor: OnceLock<Option<Box<ShmExclusive>>>,
+    /// Where it goes on since its owner was evicted; null: nobody has looked, or it was not to be found. Not a lock of any
+    /// sort, which a forked child might find held.
+    successor: AtomicPtr<ShmExclusive>,
     /// The entry that says that this process has the (ephemeral) name open, and who that process was.
     pub user: Option<(Owner, u32)>,
 }
@@ -128,6 +130,11 @@ pub struct ShmExclusive {
 impl Drop for ShmExclusive {
     /// The end of a use; the last one takes the name with it. In a forked child it was its parent's use.
     fn drop(&mut self) {
+        let next = *self.successor.get_mut();
+        if !next.is_null() {
+            // SAFETY: from a box, and nobody can borrow it from here any more.
+            drop(unsafe { Box::from_raw(next) });
+        }
         let Some((me, i)) = self.user.filter(|(me, _)| self.arena.me() == Some(*me)) else { return };
         users::leave(&self.book(), i);
         if let Err(e) = users::take_away(self, me) {
@@ -140,7 +147,9 @@ impl ShmExclusive {
     /// For a cell that was found or made.
     pub fn new(arena: &'static Arena, index: u32, generation: u32, name: Name) -> Result<ShmExclusive> {
         match arena.map.cell(index) {
-            Some(cell) => Ok(ShmExclusive { cell, arena, index, generation, name, successor: OnceLock::new(), user: None }),
+            Some(cell) => {
+                Ok(ShmExclusive { cell, arena, index, generation, name, successor: AtomicPtr::new(null_mut()), user: None })
+            }
             None => Err(Error::new(Code::FileCorrupt, "the namespace file is damaged: a semaphore lies outside of its table")),
         }
     }
@@ -155,13 +164,25 @@ impl ShmExclusive {
     pub fn current(&self) -> &ShmExclusive {
         let mut at = self;
         while at.is_moved() {
-            let next = at.successor.get_or_init(|| at.follow().map(Box::new));
-            match next {
+            match at.next() {
                 Some(next) => at = next,
                 None => break,
             }
         }
         at
+    }
+
+    /// Where it goes on, looked up once.
+    fn next(&self) -> Option<&ShmExclusive> {
+        if self.successor.load(Acquire).is_null() {
+            let mine = Box::into_raw(Box::new(self.follow()?));
+            if self.successor.compare_exchange(null_mut(), mine, AcqRel, Acquire).is_err() {
+                // SAFETY: from a box above, and nobody has seen it.
+                drop(unsafe { Box::from_raw(mine) });
+            }
+        }
+        // SAFETY: from a box, set once, and freed when this is dropped.
+        unsafe { self.successor.load(Acquire).as_ref() }
     }
 
     /// As [`current`](ShmExclusive::current), by value.
@@ -320,10 +341,12 @@ impl ShmExclusive {
             (Code::ExclSemAlreadyOwned, true, true) => {
                 format!("`{n}` was owned by another claimant an instant ago")
             }
+            _ if inspect::is_event(self.cell) => format!("`{n}` was not signalled in time"),
             _ => format!("`{n}` was not free in time"),
         };
         Error::new(code, text).of(n.as_str()).held_by(holders).behind(ahead).advice(match code {
             Code::ExclSemAlreadyOwned => "wait for it (`xsem run -w TIME`, `acquire_timeout`) or try again later".to_owned(),
+            _ if inspect::is_event(self.cell) => format!("wait longer; `xsem event signal {n}` signals it"),
             _ => format!("wait longer, or see what the holder does: `xsem show {n}`"),
         })
     }
@@ -375,7 +398,7 @@ impl ShmExclusive {
         }
     }
 
-    /// Whether it is an exclusive one; else it counts.
+    /// Whether it is an exclusive one; else it has a count word.
     pub fn is_exclusive(&self) -> bool {
         self.cell().kind.load(Relaxed) & 0xff == inspect::EXCLUSIVE
     }

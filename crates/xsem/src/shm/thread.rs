@@ -1,11 +1,24 @@
 //! Threads as claimants, and what they leave when they end.
+//!
+//! A thread that claims something sets a value for a key of the C library, whose destructor is the thread's last word: it
+//! runs however the thread ends (it returns, `pthread_exit`, it is cancelled), also for threads that C code has started. It
+//! runs after the destructors of thread-local variables, which may still give claims back or make some. What a destructor of
+//! another key claims later still is ended in the next round of them: the C library makes up to four.
+//!
+//! It does not run for the thread that ends the process by `exit`: exit handlers may still use and give back what that
+//! thread owns, and what they leave ends with the process.
 
 use super::arena;
 use super::object::ShmExclusive;
 use std::cell::Cell;
+use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 static NEXT: AtomicU32 = AtomicU32::new(1);
+
+/// The key + 1; 0: not made yet; `NO_KEY`: there are too many in the program.
+static KEY: AtomicU32 = AtomicU32::new(0);
+const NO_KEY: u32 = u32::MAX;
 
 /// One more semaphore that the thread owns, in its word.
 const ONE: u64 = 1;
@@ -13,6 +26,9 @@ const ONE: u64 = 1;
 thread_local! {
     /// `number << 32 | semaphores owned`: one word without a destructor, because the uncontended path reads and writes it.
     static THREAD: Cell<u64> = const { Cell::new(0) };
+    /// The thread is at its last words.
+    static ENDING: Cell<bool> = const { Cell::new(false) };
+    /// For a program that has used up all keys.
     static LAST_WORDS: LastWords = const { LastWords };
 }
 
@@ -54,24 +70,80 @@ fn word() -> u64 {
 fn first() -> u64 {
     let w = (NEXT.fetch_add(1, Ordering::Relaxed) as u64) << 32;
     THREAD.set(w);
-    // Registers the destructor. A thread that is ending already has had its last word.
-    let _ = LAST_WORDS.try_with(|_| ());
+    let said = key().is_some_and(|key| {
+        // SAFETY: a key that was made and is never deleted; the value is only compared with null, by the C library.
+        unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(&KEY).cast()) == 0 }
+    });
+    if !said {
+        // Registers a destructor. A thread whose variables are being taken down already has had its last word.
+        let _ = LAST_WORDS.try_with(|_| ());
+    }
     w
+}
+
+/// The key whose value has the destructor.
+fn key() -> Option<libc::pthread_key_t> {
+    match KEY.load(Ordering::Acquire) {
+        NO_KEY => return None,
+        0 => {}
+        k => return Some(k - 1),
+    }
+    crate::pin::library();
+    let mut key = 0;
+    // SAFETY: `key` is valid for writes; the destructor is code that stays loaded, see above.
+    let made = unsafe { libc::pthread_key_create(&mut key, Some(last_words)) } == 0;
+    let mine = if made && key < NO_KEY - 1 { key + 1 } else { NO_KEY };
+    match KEY.compare_exchange(0, mine, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => {
+            // SAFETY: a handler that takes no lock and only writes a word of the thread. Where it cannot be had, or does not
+            // run (a plain `clone`), the child's thread looks for deadlocks in vain; no more.
+            unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        }
+        Err(_) if made => {
+            // SAFETY: made above, and nobody has used it.
+            unsafe { libc::pthread_key_delete(key) };
+        }
+        Err(_) => {}
+    }
+    KEY.load(Ordering::Acquire).checked_sub(1).filter(|k| *k != NO_KEY - 1)
+}
+
+/// A guard was forgotten, or the thread was ended without unwinding: its claims end here, with the mark.
+extern "C" fn last_words(_: *mut c_void) {
+    let w = THREAD.get();
+    if w == 0 {
+        return;
+    }
+    let claimant = (w >> 32) as u32;
+    ENDING.set(true);
+    arena::all().for_each(super::short::give_all_back);
+    if w as u32 != 0 {
+        for arena in arena::all() {
+            if let Some(me) = arena.me() {
+                (0..arena.map.cells()).for_each(|i| ShmExclusive::end_of_thread(arena, i, me, claimant));
+            }
+        }
+    }
+    crate::memory::thread_ended(claimant);
+    // Who claims something after this does so as a new claimant, with a last word of its own.
+    ENDING.set(false);
+    THREAD.set(0);
+}
+
+/// In a forked child its thread owns nothing.
+extern "C" fn in_child() {
+    THREAD.set(THREAD.get() & !(u32::MAX as u64));
+}
+
+/// Whether the calling thread may log: the variables that a logger uses are gone when the thread says its last words.
+pub fn may_log() -> bool {
+    !ENDING.get()
 }
 
 struct LastWords;
 
 impl Drop for LastWords {
-    /// A guard was forgotten, or the thread was ended without unwinding: its claims end here, with the mark.
     fn drop(&mut self) {
-        arena::all().into_iter().for_each(super::short::give_all_back);
-        if THREAD.get() as u32 == 0 {
-            return;
-        }
-        for arena in arena::all() {
-            if let Some(me) = arena.me() {
-                (0..arena.map.cells()).for_each(|i| ShmExclusive::end_of_thread(arena, i, me, claimant()));
-            }
-        }
+        last_words(std::ptr::null_mut());
     }
 }

@@ -8,55 +8,51 @@ use super::arena::Arena;
 use super::futex::{self, Watch};
 use super::members::Life;
 use super::word::Owner;
+use crate::forklock::ForkLock;
 use crate::sync::Ordering::*;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError};
 
 /// Members that one thread watches.
 const EACH: usize = 120;
 
 /// Deaths that a watcher of this process has seen.
 static DEATHS: AtomicU32 = AtomicU32::new(0);
-static ALL: Mutex<Vec<Arc<Watcher>>> = Mutex::new(Vec::new());
+/// Those of a parent process do not run in a forked child, which has none.
+static ALL: ForkLock<Vec<Arc<Watcher>>> = ForkLock::new();
 
 struct Watcher {
     arena: &'static Arena,
     me: Owner,
     /// Whom it watches.
-    lives: Mutex<BTreeSet<Owner>>,
+    lives: ForkLock<BTreeSet<Owner>>,
     /// Bumped when somebody is added.
     news: AtomicU32,
-}
-
-fn lock<T>(m: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Has these members watched; the word to sleep on. None: one of them is dead already, or no thread can be had.
 pub fn watch(arena: &'static Arena, me: Owner, lives: &BTreeSet<Owner>) -> Option<Watch> {
     let before = DEATHS.load(SeqCst);
-    let mut all = lock(&ALL);
-    // Those of a parent process do not run in a forked child.
-    all.retain(|w| w.me == me || !std::ptr::eq(w.arena, arena));
+    let mut all = ALL.lock();
     let mut missing: Vec<Owner> = lives.iter().copied().collect();
     for w in all.iter().filter(|w| std::ptr::eq(w.arena, arena)) {
-        let watched = lock(&w.lives);
+        let watched = w.lives.lock();
         missing.retain(|o| !watched.contains(o));
     }
     for owner in missing {
-        let room = all.iter().find(|w| std::ptr::eq(w.arena, arena) && lock(&w.lives).len() < EACH).cloned();
+        let room = all.iter().find(|w| std::ptr::eq(w.arena, arena) && w.lives.lock().len() < EACH).cloned();
         let watcher = match room {
             Some(w) => w,
             None => {
-                let w = Arc::new(Watcher { arena, me, lives: Mutex::default(), news: AtomicU32::new(0) });
+                let w = Arc::new(Watcher { arena, me, lives: ForkLock::new(), news: AtomicU32::new(0) });
                 let thread = w.clone();
                 std::thread::Builder::new().name("xsem-watcher".into()).stack_size(128 << 10).spawn(move || thread.run()).ok()?;
                 all.push(w.clone());
                 w
             }
         };
-        lock(&watcher.lives).insert(owner);
+        watcher.lives.lock().insert(owner);
         watcher.news.fetch_add(1, SeqCst);
         futex::wake_private_all(&watcher.news);
     }
@@ -70,7 +66,7 @@ impl Watcher {
     fn run(&self) {
         loop {
             let news = self.news.load(SeqCst);
-            let lives: Vec<Owner> = lock(&self.lives).iter().copied().collect();
+            let lives: Vec<Owner> = self.lives.lock().iter().copied().collect();
             let mut words = vec![Watch::private(&self.news, news)];
             let mut dead = Vec::new();
             for o in &lives {
@@ -84,7 +80,7 @@ impl Watcher {
                 lives.iter().for_each(|o| self.arena.members.relay(&self.arena.map, *o, self.me));
                 continue;
             }
-            lock(&self.lives).retain(|o| !dead.contains(o));
+            self.lives.lock().retain(|o| !dead.contains(o));
             DEATHS.fetch_add(1, SeqCst);
             futex::wake_private_all(&DEATHS);
         }
