@@ -32,7 +32,7 @@ fn on_stack(here: usize, end: usize) -> bool {
     // The callers are known as far as `reached`: what lies below that is none of them.
     let mut next = Some(first);
     while let Some(frame) = next {
-        if frame.at() >= walk.reached && may_be_running(frame.mask(), frame.signal()) {
+        if frame.at() >= walk.reached && may_be_running(frame.mask()) {
             return true;
         }
         next = stack::frames::find(frame.at() + 8, end);
@@ -50,27 +50,33 @@ fn elsewhere(_here: usize) -> bool {
     unwind::walk().signal_frame
 }
 
-/// Whether a handler of this signal may be running that began when these signals were blocked. During a handler its own
-/// signal is blocked, and what `sa_mask` says; afterwards the mask is as before. With SA_NODEFER that says nothing.
+/// Whether a handler may be running that began when these signals were blocked. During a handler its own signal is blocked,
+/// and what `sa_mask` says; afterwards the mask is as before. Where there are handlers with SA_NODEFER, that says nothing.
 #[cfg(target_arch = "x86_64")]
-fn may_be_running(before: u64, signal: i32) -> bool {
+fn may_be_running(before: u64) -> bool {
     let mut now = 0u64;
     // SAFETY: the kernel writes eight bytes, the size that it is told; nothing is set.
     let r = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, 0, std::ptr::null::<u64>(), &raw mut now, 8) };
-    if r != 0 || now & !before != 0 {
-        return true;
-    }
-    /// The kernel's `struct sigaction`.
-    #[repr(C)]
-    #[derive(Default)]
-    struct Action {
-        handler: usize,
-        flags: u64,
-        restorer: usize,
-        mask: u64,
-    }
+    r != 0 || now & !before != 0 || (1..=64).any(may_be_nested)
+}
+
+/// The kernel's `struct sigaction`.
+#[cfg(target_arch = "x86_64")]
+#[repr(C)]
+#[derive(Default)]
+struct Action {
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
+
+/// Whether a signal has a handler that does not block it.
+#[cfg(target_arch = "x86_64")]
+fn may_be_nested(signal: i32) -> bool {
     let mut action = Action::default();
     // SAFETY: the kernel writes its own structure, for the size of mask that it is told; nothing is set.
     let r = unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, std::ptr::null::<Action>(), &raw mut action, 8) };
-    r != 0 || action.flags & libc::SA_NODEFER as u64 != 0
+    let caught = action.handler != libc::SIG_DFL && action.handler != libc::SIG_IGN;
+    r == 0 && caught && action.flags & libc::SA_NODEFER as u64 != 0
 }

@@ -129,8 +129,8 @@ pub fn section() -> Option<*const ()> {
     }
     match SECTION.compare_exchange(std::ptr::null_mut(), page, AcqRel, Acquire) {
         Ok(_) => Some(page.cast_const().cast()),
-        // SAFETY: our page, which nobody else has seen.
         Err(other) => {
+            // SAFETY: our page, which nobody else has seen.
             unsafe { libc::munmap(page.cast(), 4096) };
             Some(other.cast_const().cast())
         }

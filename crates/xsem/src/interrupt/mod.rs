@@ -108,17 +108,22 @@ fn normal_time() {
     stack::learn(stack::here());
     match LOOKED.load(Acquire) {
         KNOWN => hint::arm(),
-        UNKNOWN if hint::FULL_CHECKS.load(Relaxed) > LOOK_AFTER => {
-            if LOOKED.compare_exchange(UNKNOWN, LOOKING, AcqRel, Relaxed).is_ok() {
-                let verdict = testing::verdict(selftest::run);
-                testing::set_scans(verdict.frames);
-                hint::trust(verdict.hint);
-                tracing::debug!(hint = verdict.hint, frames = verdict.frames, "how interrupt time is recognized here");
-                LOOKED.store(KNOWN, Release);
-            }
-        }
+        UNKNOWN if hint::FULL_CHECKS.load(Relaxed) > LOOK_AFTER => look_for_cheaper(),
         _ => {}
     }
+}
+
+/// Once per process.
+#[cold]
+fn look_for_cheaper() {
+    if LOOKED.compare_exchange(UNKNOWN, LOOKING, AcqRel, Relaxed).is_err() {
+        return;
+    }
+    let verdict = testing::verdict(selftest::run);
+    testing::set_scans(verdict.frames);
+    hint::trust(verdict.hint);
+    LOOKED.store(KNOWN, Release);
+    tracing::debug!(hint = verdict.hint, frames = verdict.frames, "how interrupt time is recognized here");
 }
 
 fn errno() -> i32 {

@@ -70,6 +70,7 @@ fn bounds_by_pthread() -> Option<(usize, usize)> {
 pub fn alternate_end() -> Option<usize> {
     // SAFETY: an all-zero stack_t is a valid value to be overwritten; nothing is set.
     let mut s: libc::stack_t = unsafe { std::mem::zeroed() };
+    // SAFETY: valid for writes.
     let r = unsafe { libc::sigaltstack(std::ptr::null(), &mut s) };
     (r == 0 && s.ss_flags & libc::SS_ONSTACK != 0).then(|| (s.ss_sp as usize + s.ss_size) & !7)
 }
@@ -83,8 +84,9 @@ pub mod frames {
     /// part of the kernel's interface, and the kernel writes 0 for gs and fs.
     const SELECTORS: u64 = 0x002b_0000_0000_0033;
 
-    /// Words of a frame: the restorer's address, the `ucontext`, the `siginfo`.
-    const WORDS: usize = 55;
+    /// Words of a frame: the restorer's address and the `ucontext`. (The `siginfo` behind it is only written for who asked
+    /// for it.)
+    const WORDS: usize = 39;
     /// Where in it the selectors, and other things, stand.
     const AT_SELECTORS: usize = 24;
     const AT_FLAGS: usize = 1;
@@ -92,7 +94,6 @@ pub mod frames {
     const AT_IP: usize = 22;
     const AT_FPSTATE: usize = 29;
     const AT_MASK: usize = 38;
-    const AT_SIGNO: usize = 39;
 
     /// What looks like a frame, at this address.
     #[derive(Clone, Copy, Debug)]
@@ -110,11 +111,6 @@ pub mod frames {
             unsafe { (self.0 as *const u64).add(i).read_volatile() }
         }
 
-        /// The signal for which it was made.
-        pub fn signal(self) -> i32 {
-            self.word(AT_SIGNO) as i32
-        }
-
         /// The signals that were blocked before it was made.
         pub fn mask(self) -> u64 {
             self.word(AT_MASK)
@@ -128,7 +124,6 @@ pub mod frames {
                 && user(self.word(AT_IP))
                 && self.word(AT_FLAGS) < 16
                 && self.word(AT_LINK) == 0
-                && (1..=64).contains(&self.signal())
                 && (fpstate == 0 || user(fpstate))
         }
     }
@@ -165,6 +160,7 @@ pub mod frames {
     #[inline(always)]
     fn next_block(at: &mut usize, to: usize) -> bool {
         // The upper half is a rare number; the lower one, 51, is not.
+        // SAFETY: SSE2 is part of every x86-64.
         let want = unsafe { _mm_set1_epi32((SELECTORS >> 32) as i32) };
         while to - *at >= 64 {
             let p = *at as *const __m128i;
