@@ -9,7 +9,7 @@ use crate::run::{enclosing, signals};
 use crate::wanted::Sem;
 use crate::{exit_codes, places};
 use std::io::{self, Write};
-use xsem::{AnyError, CancelToken, Exclusive, Namespace, Pick, Wait};
+use xsem::{AnyError, CancelToken, Exclusive, Namespace, Pick, Wait, Wants};
 
 /// Waits for one or all of the names, and gives them back at once.
 pub fn wait(args: &WaitForArgs, url: &str) -> Result<u8, Failure> {
@@ -60,7 +60,7 @@ fn had(ns: &Namespace, sems: Vec<Sem>, ours: &[bool], args: &WaitForArgs, cancel
         };
     }
     let others: Vec<Sem> = sems.into_iter().zip(ours).filter(|(_, o)| !**o).map(|(s, _)| s).collect();
-    let acquired = with_line(ns, &others, || acquire(ns, &others, wait))?;
+    let acquired = with_line(ns, &others, Wants::All, || acquire(ns, &others, wait))?;
     if !acquired.died.is_empty() {
         say(&format!("warning: {}", owner_died(&others, &acquired.died)));
     }
@@ -69,7 +69,7 @@ fn had(ns: &Namespace, sems: Vec<Sem>, ours: &[bool], args: &WaitForArgs, cancel
 
 fn any(ns: &Namespace, sems: &[Sem], wait: Wait<'_>) -> xsem::Result<String> {
     let list: Vec<Pick<'_>> = sems.iter().map(Sem::pick).collect();
-    let (index, died) = match with_line(ns, sems, || ns.wait_any(&list, wait)) {
+    let (index, died) = match with_line(ns, sems, Wants::Any, || ns.wait_any(&list, wait)) {
         Ok(taken) => (taken.index, None),
         // Dropping the recovery gives it back, and keeps the mark for those who work under it.
         Err(AnyError::OwnerDied { index, recovery }) => (index, Some(recovery.deaths().cloned())),
@@ -81,9 +81,9 @@ fn any(ns: &Namespace, sems: &[Sem], wait: Wait<'_>) -> xsem::Result<String> {
     Ok(sems[index].name().to_owned())
 }
 
-fn with_line<T>(ns: &Namespace, sems: &[Sem], work: impl FnOnce() -> T) -> T {
+fn with_line<T>(ns: &Namespace, sems: &[Sem], wants: Wants, work: impl FnOnce() -> T) -> T {
     let names = sems.iter().map(|s| s.name().to_owned()).collect();
-    let line = waiting::on_terminal().then(|| LiveLine::start(ns, names, std::process::id()));
+    let line = waiting::on_terminal().then(|| LiveLine::start(ns, names, std::process::id(), wants));
     let outcome = work();
     drop(line);
     outcome
