@@ -3,6 +3,7 @@
 use crate::cli::{CreateArgs, ResetArg};
 use crate::exit_codes;
 use crate::failure::Failure;
+use crate::run::command_line::quoted;
 use xsem::{Code, Counting, Error, Event, Exclusive, Namespace, Options};
 
 /// A new semaphore; 183 where the name exists.
@@ -19,11 +20,12 @@ pub fn create(args: &CreateArgs, url: &str) -> Result<u8, Failure> {
         Err(e) if e.code() == Code::AlreadyExists => Err(Error::new(e.code(), e.message())
             .of(name)
             .advice(format!(
-                "nothing was changed: {}, `xsem show {name}` says what it is",
+                "nothing was changed: {}, `xsem show {}` says what it is",
                 match args.event {
                     Some(_) => "`xsem event` uses it as it is, if it is an event",
                     None => "`xsem run` and `xsem hold` use it as it is",
-                }
+                },
+                quoted(name)
             ))
             .into()),
         other => Ok(other.map(|()| exit_codes::OK)?),

@@ -6,8 +6,9 @@ use crate::run::command_line::quoted;
 use crate::run::signals;
 use crate::run::waiting::{self, LiveLine};
 use crate::{exit_codes, places};
+use std::cell::Cell;
 use std::io::{self, Write};
-use xsem::{AllError, AnyError, CancelToken, Code, Error, Event, Namespace, Pick, Result, Wait, Wants};
+use xsem::{AllError, AnyError, CancelToken, Code, Error, Event, Namespace, Pick, Reset, Result, Wait, Wants};
 
 /// Does it. A failure of ours has the number that it has in `xsem run`, so that no script takes it for an answer.
 pub fn event(args: &EventArgs, url: &str) -> std::result::Result<u8, Failure> {
@@ -53,7 +54,17 @@ fn change(args: &EventChangeArgs, url: &str, change: fn(&Event) -> Result<bool>)
 /// Waits for the first of them, or for all.
 fn wait(args: &EventWaitArgs, url: &str) -> std::result::Result<u8, Failure> {
     let (ns, events) = open(&args.names, args.create, url)?;
-    let (done, _) = signals::cancel_on_signal(|cancel| signalled(&ns, &events, args, cancel), || {});
+    let taken = Cell::new(0..0);
+    let work = |cancel: &CancelToken| {
+        let done = signalled(&ns, &events, args, cancel);
+        if let Ok(index) = done {
+            taken.set(if args.all { 0..events.len() } else { index..index + 1 });
+        }
+        done
+    };
+    // A signal ends us, and nobody will learn that we were woken.
+    let before_death = || events[taken.take()].iter().for_each(pass_on);
+    let (done, _) = signals::cancel_on_signal(work, before_death);
     match done {
         Ok(index) => {
             if events.len() > 1 && !args.all {
@@ -64,6 +75,14 @@ fn wait(args: &EventWaitArgs, url: &str) -> std::result::Result<u8, Failure> {
         // 102: it is being drained, which ends, too.
         Err(e) if e.is_taken() || e.code() == Code::SemIsSet => Err(Failure::new(args.conflict_exit_code, e.to_string())),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Gives the signal of an auto event back, which a wait has consumed in vain: as if it had not been consumed.
+pub fn pass_on(event: &Event) {
+    if event.state().is_ok_and(|s| s.reset == Reset::Auto) {
+        // It may have been removed meanwhile; then nobody waits for it, either.
+        let _ = event.signal();
     }
 }
 

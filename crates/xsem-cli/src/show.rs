@@ -121,7 +121,7 @@ fn mark(r: &Report, out: &mut impl Write) -> io::Result<()> {
 fn counters(kind: Kind, c: &Counters, out: &mut impl Write) -> io::Result<()> {
     if kind == Kind::Event {
         let (signals, waited, late) = (c.acquired, c.contended, c.timed_out);
-        return writeln!(out, "  counters  {signals} signals, {waited} waits had to wait, {late} timed out");
+        return writeln!(out, "  counters  {signals} signals, {waited} had to wait for one, {late} timed out");
     }
     let died = if kind == Kind::Counting { "holders died" } else { "owners died" };
     writeln!(
@@ -219,7 +219,7 @@ mod tests {
         let text = printed(&r);
         assert!(text.starts_with("server/up (manual event), reset, unused for "), "{text}");
         assert!(text.contains("alive, since 2 s, for this or another one\n"), "{text}");
-        assert!(text.ends_with("  counters  3 signals, 2 waits had to wait, 1 timed out\n"), "{text}");
+        assert!(text.ends_with("  counters  3 signals, 2 had to wait for one, 1 timed out\n"), "{text}");
         r.signal = Some(xsem::Signal::new(xsem::Reset::Auto, true));
         r.ephemeral = true;
         let text = printed(&r);

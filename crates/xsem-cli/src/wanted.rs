@@ -27,6 +27,14 @@ impl Sem {
         }
     }
 
+    /// The event, if it is one.
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Sem::Event(e) => Some(e),
+            _ => None,
+        }
+    }
+
     /// As an entry of a list.
     pub fn pick(&self) -> Pick<'_> {
         match self {
