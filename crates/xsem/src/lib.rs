@@ -53,6 +53,12 @@ mod shm {
     #[path = "protocol_loom.rs"]
     mod protocol_loom;
     #[allow(dead_code)]
+    #[path = "signal.rs"]
+    mod signal;
+    #[cfg(test)]
+    #[path = "signal_loom.rs"]
+    mod signal_loom;
+    #[allow(dead_code)]
     #[path = "word.rs"]
     mod word;
 }

@@ -341,10 +341,12 @@ impl ShmExclusive {
             (Code::ExclSemAlreadyOwned, true, true) => {
                 format!("`{n}` was owned by another claimant an instant ago")
             }
+            _ if inspect::is_event(self.cell) => format!("`{n}` was not signalled in time"),
             _ => format!("`{n}` was not free in time"),
         };
         Error::new(code, text).of(n.as_str()).held_by(holders).behind(ahead).advice(match code {
             Code::ExclSemAlreadyOwned => "wait for it (`xsem run -w TIME`, `acquire_timeout`) or try again later".to_owned(),
+            _ if inspect::is_event(self.cell) => format!("wait longer; `xsem event signal {n}` signals it"),
             _ => format!("wait longer, or see what the holder does: `xsem show {n}`"),
         })
     }
@@ -396,7 +398,7 @@ impl ShmExclusive {
         }
     }
 
-    /// Whether it is an exclusive one; else it counts.
+    /// Whether it is an exclusive one; else it has a count word.
     pub fn is_exclusive(&self) -> bool {
         self.cell().kind.load(Relaxed) & 0xff == inspect::EXCLUSIVE
     }
@@ -452,6 +454,10 @@ impl ShmExclusive {
             return;
         };
         let generation = Word(cell.word.load(Acquire)).generation();
+        if inspect::is_event(cell) {
+            // Nobody holds it.
+            return;
+        }
         if inspect::kind_of(cell) == Some(Kind::Counting) {
             if let Some(base) = ShmExclusive::unnamed(arena, index, generation) {
                 ShmCounting::end_of_thread(&base, me, claimant);
