@@ -6,6 +6,7 @@
 //! | `file` | finding, making, checking the namespace file |
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
+//! | `descriptor` | files that a program may close under us |
 //! | `keeper` | the thread through which the kernel tells of a death |
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
@@ -33,6 +34,7 @@ mod blob;
 mod count;
 mod counting;
 mod deadlock;
+mod descriptor;
 mod drain;
 mod event;
 mod evict;

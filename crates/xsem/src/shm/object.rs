@@ -464,6 +464,10 @@ impl ShmExclusive {
             return;
         };
         let generation = Word(cell.word.load(Acquire)).generation();
+        if inspect::is_event(cell) {
+            // Nobody holds it.
+            return;
+        }
         if inspect::kind_of(cell) == Some(Kind::Counting) {
             if let Some(base) = ShmExclusive::unnamed(arena, index, generation) {
                 ShmCounting::end_of_thread(&base, me, claimant);

@@ -39,8 +39,13 @@ pub fn close(sem: &ShmExclusive) -> Closing {
         if words.count.load() != w {
             continue;
         }
-        if w.free() != bounds.total as i32 && !is_event(sem.cell()) {
-            return Closing::Refused;
+        match is_event(sem.cell()) {
+            // What a joint request that failed gives back must not reach the cell's next life. After the word was read: then
+            // no other one has begun, if the swap below succeeds.
+            true if book.give_outstanding() => continue,
+            true => {}
+            false if w.free() != bounds.total as i32 => return Closing::Refused,
+            false => {}
         }
         if words.count.swap(w, w.with_flags(w.flags() | CLOSED)) {
             super::futex::wake_all(super::futex::low(words.count.count));

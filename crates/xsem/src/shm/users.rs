@@ -153,6 +153,10 @@ fn take_counting(sem: &ShmExclusive) -> Result<bool> {
         }
         fence(SeqCst);
         let bounds = count::Bounds::read(words.count.bounds.load(Acquire));
+        // As in `removal::close`.
+        if is_event(sem.cell()) && book.give_outstanding() {
+            continue;
+        }
         let counts = !is_credit(sem.cell()) && !is_event(sem.cell());
         if seen.free() != bounds.total as i32 && counts || has_users(sem) {
             return Ok(false);
