@@ -53,6 +53,12 @@ mod shm {
     #[path = "protocol_loom.rs"]
     mod protocol_loom;
     #[allow(dead_code)]
+    #[path = "signal.rs"]
+    mod signal;
+    #[cfg(test)]
+    #[path = "signal_loom.rs"]
+    mod signal_loom;
+    #[allow(dead_code)]
     #[path = "word.rs"]
     mod word;
 }
@@ -78,11 +84,13 @@ mod exclusive;
 #[cfg(not(loom))]
 pub(crate) mod forklock;
 #[cfg(not(loom))]
-pub(crate) mod graph;
-#[cfg(not(loom))]
 mod future;
 #[cfg(not(loom))]
+pub(crate) mod graph;
+#[cfg(not(loom))]
 mod guard;
+#[cfg(not(loom))]
+pub mod interrupt;
 #[cfg(not(loom))]
 mod many;
 #[cfg(not(loom))]

@@ -149,9 +149,7 @@ impl Request {
     fn held(&self, i: usize, grant: &Grant, claimant: Option<Claimant>) -> OwnedHeld {
         match &self.picks[i] {
             OwnedPick::Exclusive(s) => OwnedHeld::Guard(OwnedGuard::new(s.clone(), grant.claim, Level::of(claimant))),
-            OwnedPick::Counting(s, n) => {
-                OwnedHeld::Permit(OwnedPermit::of_task(s.clone(), grant.claim, *n, Level::of(claimant)))
-            }
+            OwnedPick::Counting(s, n) => OwnedHeld::Permit(OwnedPermit::of_task(s.clone(), grant.claim, *n, Level::of(claimant))),
             OwnedPick::Event(_) => OwnedHeld::Signal(grant.claim.token),
         }
     }

@@ -16,6 +16,7 @@ use crate::engine::{Grant, Granted, OwnedRequest, Pending};
 use crate::error::{Code, Error, Result};
 use crate::event::Event;
 use crate::exclusive::Exclusive;
+use crate::interrupt;
 use crate::permit::OwnedPermit;
 use std::fmt;
 use std::future::Future;
@@ -51,6 +52,8 @@ impl Course {
         cx: &mut Context<'_>,
         start: impl FnOnce(OwnedRequest) -> Result<Box<dyn Pending>>,
     ) -> Poll<Result<(Granted, Option<Claimant>)>> {
+        // Before anything has changed, also where the request has not begun.
+        interrupt::check()?;
         if let Course::Ready(_) = self
             && let Course::Ready(request) = std::mem::replace(self, Course::Over)
         {
@@ -97,6 +100,7 @@ impl Future for AcquireExclusive {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let me = &mut *self;
         if me.course.plain().is_some()
+            && interrupt::check().is_ok()
             && let Some(claim) = me.sem.as_ref().and_then(Exclusive::acquire_fast_for_nobody)
             && let Some(sem) = me.sem.take()
         {
@@ -155,9 +159,9 @@ impl Future for AcquirePermits {
         }));
         let Some(sem) = me.sem.take() else { panic!("polled after it was over") };
         let permits = me.permits;
-        Poll::Ready(done.and_then(|(granted, claimant)| {
-            Ok(OwnedPermit::of_task(sem, one(granted)?.claim, permits, Level::of(claimant)))
-        }))
+        Poll::Ready(
+            done.and_then(|(granted, claimant)| Ok(OwnedPermit::of_task(sem, one(granted)?.claim, permits, Level::of(claimant)))),
+        )
     }
 }
 

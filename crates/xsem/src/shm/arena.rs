@@ -69,7 +69,7 @@ impl Arena {
         let o = match file::open(path, own, options, known)? {
             None => return Ok(None),
             Some(Found::Known(a)) => return Ok(Some(a)),
-            Some(Found::New(o)) => o,
+            Some(Found::New(o)) => *o,
         };
         let arena: &'static Arena = Box::leak(Box::new(Arena {
             me: wiped_on_fork(4096)?.cast(),

@@ -36,6 +36,7 @@
 //! | USING n | yes | they are used up, `arg` is the new total | writes it; IDLE |
 //! | JOINT n | no | a joint request wants n | IDLE |
 //! | JOINT n | yes | has n if the joint request came true, else GIVING n | as that says |
+//! | JOINT n of an event | yes | IDLE if it came true, else GIVING n (n may be 0) | as that says |
 //! | USER | | no permits: a process has the name open | IDLE |
 //!
 //! Free may be below zero: after the limit was lowered, more is held than there should be.
@@ -130,6 +131,11 @@ impl Count {
     /// With other flags, and never the same as before.
     pub fn bumped(self, flags: u64) -> Count {
         self.with_flags(flags).with_seq(self.seq().wrapping_add(1))
+    }
+
+    /// The word of an event after a change that is no entry's.
+    pub fn set(self, free: i32, flags: u64) -> Count {
+        Count((free as u32 as u64 & 0x1_ffff) << FREE_SHIFT | flags).with_seq(self.seq().wrapping_add(1))
     }
 
     /// The word after `by`'s operation `op` has moved `delta` permits.
@@ -295,6 +301,9 @@ pub trait Ledger {
 pub struct CountWords<'a> {
     pub count: &'a AtomicU64,
     pub bounds: &'a AtomicU64,
+    /// It is an event (`signal.rs`): what a joint request has taken of it when it came true is consumed, and two signals are
+    /// one.
+    pub event: bool,
 }
 
 impl CountWords<'_> {
@@ -341,6 +350,7 @@ pub fn settle<L: Ledger>(words: &CountWords<'_>, ledger: &L) -> Count {
                 swap(entry.op, op, op.now(Doing::Idle, 0, 0))
             }
             Doing::Joint => match ledger.verdict(e, arg) {
+                Verdict::CameTrue if words.event => swap(entry.op, op, op.now(Doing::Idle, 0, 0)),
                 Verdict::CameTrue => swap(entry.op, op, op.now(Doing::Held, op.permits(), 0)),
                 Verdict::Failed => swap(entry.op, op, op.next(Doing::Giving, op.permits(), 0)),
                 // It was settled before the next request began: so something of this has changed. Else the memory is damaged.
@@ -373,7 +383,10 @@ pub fn give<L: Ledger>(words: &CountWords<'_>, ledger: &L, e: u32, giving: Op, r
         }
         let keep = w.flags() & !RESERVED | if reserved() { RESERVED } else { 0 };
         let flags = if w.has(WAITERS) { keep | PENDING } else { keep };
-        if carry_out(words, w, e, giving, giving.permits() as i32, flags) {
+        let back = giving.permits() as i32;
+        // Signalled again in the meantime: what comes back is that same signal.
+        let delta = if words.event { back.min(1 - w.free()).max(0) } else { back };
+        if carry_out(words, w, e, giving, delta, flags) {
             if flags & PENDING != 0 {
                 ledger.wake_pending(words.count);
             }

@@ -1,6 +1,7 @@
 //! Finding, making and checking the namespace file. Nothing here follows a link, and nothing that is not what it should
 //! be is written to.
 
+use super::descriptor::Descriptor;
 use super::layout::{Epoch, Geometry, Header, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
 use super::map::{Map, fallocate};
 use super::sys;
@@ -36,14 +37,14 @@ pub enum Found<T> {
     /// process's lock in it.
     Known(T),
     /// An open and checked file.
-    New(Opened),
+    New(Box<Opened>),
 }
 
 /// An open and checked namespace file.
 pub struct Opened {
     pub map: Map,
     /// The file whose byte locks say which members may still be writing.
-    pub gate: OwnedFd,
+    pub gate: Descriptor,
     pub dev_ino: (u64, u64),
 }
 
@@ -178,7 +179,7 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, options: &Options) -> Result
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
         fallocate(&file, 0, geo.slots_at)?;
-        let map = Map::new(file, geo)?;
+        let map = Map::new(file, path, geo)?;
         let h = map.header();
         h.magic.store(MAGIC, Relaxed);
         h.version.store(VERSION, Relaxed);
@@ -289,7 +290,7 @@ fn check<T>(
     if geo.len != head[2] || geo.len != len {
         return Err(damaged(format!("it has {len} bytes where {} belong", geo.len)));
     }
-    let map = Map::new(file, geo)?;
+    let map = Map::new(file, path, geo)?;
     let current = epoch_is_current(&map, dev_ino);
     let gate_name = gate_name(name, head[5])?;
     // A copied file comes without its gate; then nobody can be writing, and it gets one.
@@ -308,7 +309,9 @@ fn check<T>(
     if !current {
         renew_epoch(&map, dev_ino);
     }
-    Ok(Some(Found::New(Opened { map, gate, dev_ino })))
+    let gate_path = path.with_file_name(std::ffi::OsStr::from_bytes(gate_name.as_bytes()));
+    let gate = Descriptor::new(gate, &gate_path).map_err(|e| system(path, e))?;
+    Ok(Some(Found::New(Box::new(Opened { map, gate, dev_ino }))))
 }
 
 fn read_head(file: &OwnedFd) -> io::Result<[u64; 8]> {

@@ -13,7 +13,7 @@ use super::object::{CLAIMANT_SHIFT, ShmExclusive};
 use super::slots;
 use super::waiters::{self, target};
 use super::word::{INHERITED, JOINED, MARK, Owner, State, WAITERS, Word};
-use crate::claim::{Capacity, Counters, Holder, Kind, Mode, Report, Summary, Waiter, Wants};
+use crate::claim::{Capacity, Counters, Holder, Kind, Mode, Report, Reset, Signal, Summary, Waiter, Wants};
 use crate::deadline::now;
 use crate::engine::Spec;
 use crate::sync::Ordering::*;
@@ -26,6 +26,7 @@ const EVENT: u32 = 3;
 /// Flags beside the kind.
 const CREDIT: u32 = 1 << 8;
 const EPHEMERAL: u32 = 1 << 9;
+const AUTO: u32 = 1 << 11;
 
 const SUCCESSOR: u32 = 1 << 10;
 
@@ -39,6 +40,32 @@ pub fn is_successor(cell: &Cell) -> bool {
     cell.kind.load(Relaxed) & SUCCESSOR != 0
 }
 
+/// Whether the cell has a count word: a counting semaphore or an event.
+pub fn has_count(cell: &Cell) -> bool {
+    matches!(cell.kind.load(Relaxed) & 0xff, COUNTING | EVENT)
+}
+
+/// Whether it is an event.
+pub fn is_event(cell: &Cell) -> bool {
+    cell.kind.load(Relaxed) & 0xff == EVENT
+}
+
+/// Whether an event resets itself.
+pub fn is_auto(cell: &Cell) -> bool {
+    cell.kind.load(Relaxed) & AUTO != 0
+}
+
+/// How an event stands now.
+pub fn signal(book: &Book) -> Signal {
+    let auto = is_auto(book.cell);
+    book.settled();
+    book.give_outstanding();
+    let word = book.settled();
+    // A signal counts from its wake-up on.
+    let is_set = super::signal::is_set(word, !auto) && !word.has(super::count::PENDING);
+    Signal::new(if auto { Reset::Auto } else { Reset::Manual }, is_set)
+}
+
 /// What `Cell::kind` says of a semaphore that shall be so.
 pub fn kind_bits(spec: &Spec) -> u32 {
     let kind = match spec.kind {
@@ -46,7 +73,8 @@ pub fn kind_bits(spec: &Spec) -> u32 {
         Kind::Counting => COUNTING,
         Kind::Event => EVENT,
     };
-    kind | if spec.mode == Mode::Credit { CREDIT } else { 0 } | if spec.ephemeral { EPHEMERAL } else { 0 }
+    let auto = if spec.reset == Reset::Auto { AUTO } else { 0 };
+    kind | auto | if spec.mode == Mode::Credit { CREDIT } else { 0 } | if spec.ephemeral { EPHEMERAL } else { 0 }
 }
 
 /// Whether permits are added and used up.
@@ -266,6 +294,7 @@ pub fn report(sem: &ShmExclusive) -> Option<Report> {
             longest_contended_hold: Duration::from_nanos(read(|c| &c.longest)),
         },
         capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
+        signal: (kind == Kind::Event).then(|| signal(&sem.book())),
         drained: drain::is_closed(sem),
         ephemeral: is_ephemeral(cell),
         unused_for: unused_for(cell, &holders),
@@ -292,8 +321,8 @@ pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
     let kind = kind_of(cell)?;
     let waiting = || !waiters_of(arena, index, sem.generation, None).is_empty();
     let (marked, flagged) = match kind {
-        Kind::Counting => (false, sem.book().settled().has(super::count::WAITERS)),
-        _ => {
+        Kind::Counting | Kind::Event => (false, sem.book().settled().has(super::count::WAITERS)),
+        Kind::Exclusive => {
             let word = look(arena, cell).word;
             (word.has(MARK), word.has(WAITERS))
         }
@@ -308,6 +337,7 @@ pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
         contended: flagged && waiting(),
         acquired: cell.token.load(Relaxed),
         capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
+        signal: (kind == Kind::Event).then(|| signal(&sem.book())),
         drained: drain::is_closed(&sem),
         ephemeral: is_ephemeral(cell),
         unused_for: unused_for(cell, &holders),

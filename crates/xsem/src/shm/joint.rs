@@ -17,6 +17,7 @@
 use super::count::{self, CLOSED, Count, DRAINED as COUNT_DRAINED, Doing, Ledger, Op, PENDING, Verdict};
 use super::permits::{self, PermitWords};
 use super::protocol::{self, Fits, Turn, Words, World};
+use super::signal::{self, Restore};
 use super::word::{DRAINED, Owner, State, TENTATIVE, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 
@@ -68,6 +69,8 @@ pub enum Item<'a> {
     Exclusive(Words<'a>),
     /// So many permits, for an entry of the caller at rest.
     Permits(PermitWords<'a>, u32, u32),
+    /// The signal of an event (manual-reset, if true), with an entry of the caller at rest.
+    Event(PermitWords<'a>, u32, bool),
 }
 
 /// How one attempt ended.
@@ -90,7 +93,7 @@ pub enum Attempt {
 
 /// One attempt to take all `items`, which are in the order of their cells, with a turn each in a world of its own. `joint`
 /// is that of the caller, who sees to it that only one of its threads is here.
-pub fn attempt<W: World + Ledger>(
+pub fn attempt<W: World + Ledger + Restore>(
     worlds: &[&W],
     joint: &AtomicU64,
     number: u32,
@@ -104,6 +107,7 @@ pub fn attempt<W: World + Ledger>(
         let step = match item {
             Item::Exclusive(words) => take_word(w, joint, number, me, words, turn, i),
             Item::Permits(words, e, n) => take_permits(w, joint, number, words, (*e, *n), turn, i),
+            Item::Event(words, e, manual) => take_signal(w, joint, number, words, (*e, *manual), turn, i),
         };
         if let Some(end) = step {
             done = end;
@@ -134,7 +138,7 @@ fn settle<W: World + Ledger>(w: &W, joint: &AtomicU64, (number, me): (u32, Owner
                 settle_word(words.word, seen, words.generation, joint);
             }
         }
-        Item::Permits(words, e, _) => {
+        Item::Permits(words, e, _) | Item::Event(words, e, _) => {
             count::settle(&words.count, w);
             let Some(entry) = w.entry(*e) else { return };
             let op = Op(entry.op.load(Acquire));
@@ -188,6 +192,53 @@ fn take_word<W: World + Ledger>(
             State::Moved => return Some(Attempt::Moved(i)),
             State::Tentative(_) | State::Empty | State::Removed | State::Damaged => return Some(Attempt::Stale(i)),
         }
+    }
+}
+
+/// Takes the signal of an event tentatively, or makes sure that the event is still signalled when the request comes true; or
+/// why not.
+fn take_signal<W: World + Ledger + Restore>(
+    w: &W,
+    joint: &AtomicU64,
+    number: u32,
+    words: &PermitWords<'_>,
+    (e, manual): (u32, bool),
+    turn: &mut Turn,
+    i: usize,
+) -> Option<Attempt> {
+    let Some(entry) = w.entry(e) else { return Some(Attempt::Stale(i)) };
+    loop {
+        let word: Count = count::settle(&words.count, w);
+        if words.is_gone() || word.has(CLOSED) {
+            return Some(Attempt::Stale(i));
+        }
+        if turn.is_refused(word.has(COUNT_DRAINED), || w.is_drained()) {
+            return Some(Attempt::Drained(i));
+        }
+        if word.has(PENDING) {
+            w.wake_pending(words.count.count);
+            continue;
+        }
+        if !signal::is_set(word, manual) {
+            if !manual && w.restore() {
+                continue;
+            }
+            return Some(Attempt::Blocked(i));
+        }
+        if !manual && protocol::stand_back(w, words.count.count, words.oldest, turn, |_| Fits::Now).is_some() {
+            return Some(Attempt::Blocked(i));
+        }
+        if !is_open(joint, number) {
+            return Some(Attempt::Again);
+        }
+        let n = !manual as u32;
+        let op = Op(entry.op.load(Relaxed)).next(Doing::Joint, n, 0);
+        entry.arg.store(number as u64, Relaxed);
+        entry.op.store(op.0, Release);
+        if count::carry_out(&words.count, word, e, op, -(n as i32), word.flags()) {
+            return None;
+        }
+        count::give_up(&entry, op, Doing::Idle, 0);
     }
 }
 

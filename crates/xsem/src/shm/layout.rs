@@ -5,7 +5,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// "XSEM" and bytes that text-mode transfers break.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"XSEM\r\n\x1a\n");
 /// Changes with every change of a byte's meaning.
-pub const VERSION: u64 = 2;
+pub const VERSION: u64 = 3;
 /// Room is taken from the file system in units of this size, and a bit says which are there.
 pub const UNIT: u64 = 16 * 1024;
 /// Words of a member's row: its main word, and one for each slot that may wait for its death. The kernel walks at most
@@ -79,7 +79,7 @@ pub struct Cell {
     /// See `word.rs`. Of a counting semaphore it only says whether the name is there.
     pub word: AtomicU64,
     /// Exclusive: `owner << 32 | claimant`, written by the owner after it acquired and cleared before it releases; so when
-    /// its owner half equals the word's, it belongs to this very claim. Counting: the count word, see `count.rs`.
+    /// its owner half equals the word's, it belongs to this very claim. Counting and events: the count word, see `count.rs`.
     pub claim: AtomicU64,
     /// Claims so far: the fencing token of the latest. Of an exclusive semaphore only the owner writes it.
     pub token: AtomicU64,

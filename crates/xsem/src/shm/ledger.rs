@@ -13,6 +13,7 @@ use super::names;
 use super::obituary;
 use super::permits::{PermitWords, Reclaimed};
 use super::protocol::Gate;
+use super::signal::Restore;
 use super::word::{Owner, Word};
 use crate::claim::{Cause, Kind};
 use crate::error::{Code, Error, Result};
@@ -50,6 +51,12 @@ impl Ledger for Book {
     }
 }
 
+impl Restore for Book {
+    fn restore(&self) -> bool {
+        self.give_outstanding()
+    }
+}
+
 /// Who an entry belongs to.
 pub fn owner_of(e: &Entry) -> Option<Owner> {
     Owner::from_bits((e.who.load(Acquire) >> 32) as u32)
@@ -71,16 +78,31 @@ impl Book {
     #[inline]
     pub fn words_with(&self, bounds: &'static AtomicU64) -> PermitWords<'static> {
         PermitWords {
-            count: CountWords { count: &self.cell.claim, bounds },
+            count: CountWords { count: &self.cell.claim, bounds, event: super::inspect::is_event(self.cell) },
             oldest: &self.cell.oldest,
             cell: &self.cell.word,
             generation: self.generation,
         }
     }
 
-    /// Whether it is the ledger of a counting semaphore; that of an exclusive one only says who has it open.
+    /// Whether it belongs to a count word; that of an exclusive semaphore only says who has it open.
     fn counts(&self) -> bool {
-        super::inspect::kind_of(self.cell) == Some(Kind::Counting)
+        super::inspect::has_count(self.cell)
+    }
+
+    /// Carries out what was decided to be given back and is not: whoever was at it may have been stopped or killed, also one
+    /// who was ending somebody else's claim. No allocation, no lock.
+    pub fn give_outstanding(&self) -> bool {
+        let mut some = false;
+        for (i, e) in self.entries() {
+            let op = Op(e.op.load(Acquire));
+            if op.doing() == Doing::Giving {
+                let words = self.words();
+                count::give(&words.count, self, i, op, || words.is_reserved());
+                some = true;
+            }
+        }
+        some
     }
 
     fn target(&self) -> u64 {
@@ -187,16 +209,11 @@ impl Book {
         let mut result = Reclaimed::Nothing;
         if self.counts() {
             self.settled();
-        }
-        for (i, e) in self.entries() {
-            let op = Op(e.op.load(Acquire));
-            if op.doing() == Doing::Giving && self.counts() {
-                // Decided, and not carried out: whoever was at it may have been stopped or killed, also one who was ending
-                // somebody else's claim.
-                let words = self.words();
-                count::give(&words.count, self, i, op, || words.is_reserved());
+            if self.give_outstanding() {
                 result = Reclaimed::Some;
             }
+        }
+        for (i, e) in self.entries() {
             let Some(owner) = owner_of(e) else { continue };
             let gate = match members.life(map, owner) {
                 Life::Alive => continue,
@@ -239,7 +256,7 @@ impl Book {
         // So that it is clear whether it holds something.
         count::settle(&self.words().count, self);
         let op = Op(e.op.load(Acquire));
-        if matches!(op.doing(), Doing::Held | Doing::Giving | Doing::Using) {
+        if matches!(op.doing(), Doing::Held | Doing::Giving | Doing::Using) && !super::inspect::is_event(self.cell) {
             let still = || stands() && Op(e.op.load(Acquire)) == op;
             let token = e.token.load(Acquire);
             let facts = obituary::Facts { tokens: (token, token), since: e.since.load(Relaxed), label: self.label(e) };

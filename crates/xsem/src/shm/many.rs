@@ -3,7 +3,8 @@
 use super::arena::Arena;
 use super::counting::ShmCounting;
 use super::deadlock;
-use super::inspect::kind_of;
+use super::event::ShmEvent;
+use super::inspect::has_count;
 use super::joint::{self, Attempt, Item};
 use super::layout::Joint;
 use super::ledger::{Book, generation_of};
@@ -11,11 +12,11 @@ use super::names;
 use super::object::{ShmExclusive, limit};
 use super::permits::{self, Reclaimed};
 use super::protocol::{self, BOUND, LAPSE, Limit, Look, Outcome, Stuck, Turn, World};
+use super::signal;
 use super::sleep::{self, Spot};
 use super::waiters::{ALL, ANY, INCOMPLETE, Record};
 use super::word::{Owner, State, Word};
 use super::world::ShmWorld;
-use crate::claim::Kind;
 use crate::deadline::now;
 use crate::engine::{Grant, Object, Request, Want, check_list};
 use crate::error::{Code, Error, Result};
@@ -28,6 +29,7 @@ const PAUSE: u64 = 100_000_000;
 enum Part<'a> {
     Exclusive(&'a ShmExclusive),
     Counting(&'a ShmCounting, u32),
+    Event(&'a ShmEvent),
 }
 
 impl<'a> Part<'a> {
@@ -37,6 +39,7 @@ impl<'a> Part<'a> {
             let name = w.object.name().as_str();
             let part = match w.object.as_any() {
                 o if o.is::<ShmExclusive>() => o.downcast_ref().map(|s: &ShmExclusive| Part::Exclusive(s.current())),
+                o if o.is::<ShmEvent>() => o.downcast_ref().map(Part::Event),
                 o => o.downcast_ref().map(|s| Part::Counting(s, w.permits)),
             };
             let part = part.filter(|p| std::ptr::eq(p.sem().arena, arena)).ok_or_else(|| {
@@ -60,12 +63,13 @@ impl<'a> Part<'a> {
         match self {
             Part::Exclusive(s) => s,
             Part::Counting(s, _) => &s.base,
+            Part::Event(e) => e.base(),
         }
     }
 
     fn permits(&self) -> u32 {
         match self {
-            Part::Exclusive(_) => 1,
+            Part::Exclusive(_) | Part::Event(_) => 1,
             Part::Counting(_, n) => *n,
         }
     }
@@ -80,7 +84,7 @@ struct Seat<'a> {
     part: Part<'a>,
     world: ShmWorld<'a>,
     turn: Turn,
-    /// Its entry, for permits.
+    /// Its entry, for permits, and for the signal of an event in a request for all.
     entry: u32,
 }
 
@@ -92,6 +96,8 @@ impl<'a> Seat<'a> {
         let entry = match &part {
             Part::Exclusive(_) => 0,
             Part::Counting(s, _) => s.entry(me, request.claimant)?.0,
+            Part::Event(e) if mode & ALL != 0 => e.counted.entry(me, request.claimant)?.0,
+            Part::Event(_) => 0,
         };
         Ok(Seat { part, world, turn: Turn::new(0), entry })
     }
@@ -103,12 +109,13 @@ impl<'a> Seat<'a> {
                 let words = s.base.book().words();
                 permits::look(&mut self.turn, &mut self.world, &words, (self.entry, *n), &mut 0, limit)
             }
+            Part::Event(e) => signal::look(&mut self.turn, &mut self.world, &e.words(), e.is_manual(), &mut 0, limit),
         }
     }
 
     fn leave(&mut self, owned: bool) {
         // Of permits there may be some left for those who stood back.
-        let owned = owned && matches!(self.part, Part::Exclusive(_));
+        let owned = owned && !matches!(self.part, Part::Counting(..));
         self.turn.leave(&self.world, self.part.word(), &self.part.sem().cell().oldest, owned);
     }
 
@@ -125,6 +132,12 @@ impl<'a> Seat<'a> {
             (Part::Counting(s, _), false) => {
                 s.put_back(me, self.entry);
                 None
+            }
+            (Part::Event(e), _) => {
+                if self.world.mode & ALL != 0 {
+                    e.counted.put_back(me, self.entry);
+                }
+                owned.then(|| e.seen())
             }
         }
     }
@@ -535,6 +548,7 @@ fn end_dead(seat: &Seat<'_>, me: Owner) -> bool {
         }
         // Where permits are missing, that may also be because they are held.
         Part::Counting(s, _) => s.base.book().reclaim() == Reclaimed::Some,
+        Part::Event(_) => true,
     }
 }
 
@@ -551,6 +565,7 @@ fn attempt(arena: &'static Arena, me: Owner, seats: &mut [Seat<'_>]) -> Result<A
         .map(|s| match &s.part {
             Part::Exclusive(e) => Item::Exclusive(e.words()),
             Part::Counting(c, n) => Item::Permits(c.base.book().words(), s.entry, *n),
+            Part::Event(e) => Item::Event(e.words(), s.entry, e.is_manual()),
         })
         .collect();
     let number = joint::begin(&joint.state);
@@ -569,7 +584,7 @@ pub fn settle_the_last(arena: &'static Arena, me: Owner, joint: &Joint) {
     for target in joint.targets.iter().take(joint.len.load(Relaxed) as usize) {
         let Some(index) = (target.load(Relaxed) as u32).checked_sub(1) else { continue };
         let Some(cell) = arena.map.cell(index) else { continue };
-        if kind_of(cell) == Some(Kind::Counting) {
+        if has_count(cell) {
             Book { arena, cell, index, generation: generation_of(cell) }.settled();
             continue;
         }

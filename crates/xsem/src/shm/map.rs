@@ -1,10 +1,12 @@
 //! The mapped file: the only place that turns offsets into references. Every index is checked against its table.
 
+use super::descriptor::Descriptor;
 use super::layout::{Block, Cell, Cold, Dead, Entry, Geometry, Header, Joint, ROW_WORDS, Slot, UNIT, Waiter};
 use super::sys;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 /// A member's main word and the words that others watch.
 pub type Row = [AtomicU64; ROW_WORDS];
@@ -15,8 +17,7 @@ pub type Row = [AtomicU64; ROW_WORDS];
 pub struct Map {
     base: *mut u8,
     pub geo: Geometry,
-    file: OwnedFd,
-    dev_ino: (u64, u64),
+    file: Descriptor,
 }
 
 // SAFETY: the mapping lives as long as the process, and everything in it is only accessed through atomics.
@@ -26,8 +27,7 @@ unsafe impl Sync for Map {}
 
 impl Map {
     /// Maps `file`, whose length the caller has compared with the geometry.
-    pub fn new(file: OwnedFd, geo: Geometry) -> Result<Map> {
-        let dev_ino = sys::dev_ino(&file).unwrap_or_default();
+    pub fn new(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
         let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), geo.len as usize, prot, flags, file.as_raw_fd(), 0) };
@@ -36,7 +36,9 @@ impl Map {
                 .because(std::io::Error::last_os_error())
                 .advice("raise the address space limit (`ulimit -v`), or use a namespace with fewer semaphores"));
         }
-        Ok(Map { base: base.cast(), geo, file, dev_ino })
+        let file = Descriptor::new(file, path)
+            .map_err(|e| Error::new(Code::NotEnoughMemory, "the namespace file cannot be looked at").because(e))?;
+        Ok(Map { base: base.cast(), geo, file })
     }
 
     /// The type-checked reference at an offset.
@@ -213,8 +215,7 @@ impl Map {
         let mut at = offset / UNIT * UNIT;
         while at < offset + len {
             if !self.is_present(at) {
-                self.check_descriptor()?;
-                fallocate(&self.file, at, UNIT)?;
+                fallocate(&self.descriptor()?, at, UNIT)?;
                 let (word, bit) = self.present_bit(at);
                 word.fetch_or(bit, AcqRel);
             }
@@ -223,13 +224,16 @@ impl Map {
         Ok(())
     }
 
-    /// Programs that close every descriptor (daemons do) close ours, too; its number may name another file now.
-    fn check_descriptor(&self) -> Result<()> {
-        if sys::dev_ino(&self.file) == Some(self.dev_ino) {
-            return Ok(());
-        }
-        Err(Error::new(Code::InvalidHandle, "the program has closed the descriptor of the namespace file")
-            .advice("open the namespace after closing descriptors, or leave this one open (it is close-on-exec)"))
+    /// Programs that close every descriptor (daemons do) close ours, too.
+    fn descriptor(&self) -> Result<RawFd> {
+        self.file.get().map_err(|e| {
+            Error::new(
+                Code::InvalidHandle,
+                "the program has closed the descriptor of the namespace file, which is not there any more",
+            )
+            .because(e)
+            .advice("leave the descriptor open (it is close-on-exec), or the file where it was")
+        })
     }
 
     /// The next never-used entry of a table, or None when the table is full. The cursor moves after the room is there.
@@ -247,9 +251,9 @@ impl Map {
 
     /// Whether the file still has its name and length: the descriptor's link count says.
     pub fn is_linked(&self) -> bool {
-        let stat = sys::fstat(&self.file);
         // A descriptor that the program has closed says nothing about the file.
-        stat.map_or(true, |s| (s.st_dev, s.st_ino) != self.dev_ino || s.st_nlink == 1 && s.st_size as u64 == self.geo.len)
+        let stat = self.file.current().and_then(|fd| sys::fstat(&fd).ok());
+        stat.is_none_or(|s| s.st_nlink == 1 && s.st_size as u64 == self.geo.len)
     }
 }
 

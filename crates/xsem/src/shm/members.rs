@@ -19,6 +19,7 @@
 //! writes the thread id and W there before it sleeps (see [`Members::watch`]), so that the kernel wakes one sleeper *of
 //! each* watching process.
 
+use super::descriptor::Descriptor;
 use super::futex::{self, FUTEX_WAITERS, OWNER_DIED, TID_MASK, Watch};
 use super::layout::{Identity, MORGUE, Slot, hash};
 use super::map::Map;
@@ -28,7 +29,6 @@ use super::word::{Owner, State};
 use crate::claim::{Process, ProcessState};
 use crate::deadline::now;
 use crate::sync::{AtomicU64, Ordering::*, fence};
-use std::os::fd::{AsRawFd, OwnedFd};
 
 /// The full generation in a main word.
 pub fn generation(main: u64) -> u32 {
@@ -153,33 +153,24 @@ fn words(id: &Identity) -> impl Iterator<Item = u64> + '_ {
 /// The members of a mapped namespace, as this process sees them.
 #[derive(Debug)]
 pub struct Members {
-    gate: OwnedFd,
-    gate_id: Option<(u64, u64)>,
+    gate: Descriptor,
     /// The namespace file itself.
     file_id: (u64, u64),
 }
 
 impl Members {
-    /// With the descriptor of the gate file, which is never closed: closing it anywhere in the process would drop the
-    /// process's lock in it.
-    pub fn new(gate: OwnedFd, file_id: (u64, u64)) -> Members {
-        Members { gate_id: sys::dev_ino(&gate), gate, file_id }
+    /// With the gate file.
+    pub fn new(gate: Descriptor, file_id: (u64, u64)) -> Members {
+        Members { gate, file_id }
     }
 
     /// Takes the gate's lock for a slot, waiting for a previous holder that is being taken apart.
     pub fn lock_gate(&self, slot: u32) -> std::io::Result<()> {
-        match sys::dev_ino(&self.gate) == self.gate_id {
-            true => sys::lock_byte(self.gate.as_raw_fd(), slot as u64),
-            // Closed by the program; the number may name another file now.
-            false => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
-        }
+        sys::lock_byte(self.gate.get()?, slot as u64)
     }
 
     fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
-        match sys::dev_ino(&self.gate) == self.gate_id {
-            true => sys::byte_is_locked(self.gate.as_raw_fd(), slot as u64),
-            false => Err(std::io::Error::from_raw_os_error(libc::EBADF)),
-        }
+        sys::byte_is_locked(self.gate.get()?, slot as u64)
     }
 
     /// Whether an owner lives.

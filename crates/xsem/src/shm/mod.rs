@@ -6,6 +6,7 @@
 //! | `file` | finding, making, checking the namespace file |
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
+//! | `descriptor` | files that a program may close under us |
 //! | `keeper` | the thread through which the kernel tells of a death |
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
@@ -13,6 +14,7 @@
 //! | `count`, `permits` | the words of a counting semaphore, and how permits change hands |
 //! | `ledger`, `slots` | who holds which permits |
 //! | `counting`, `short` | an open counting semaphore; the short way to permits |
+//! | `signal`, `event` | how an event is signalled and waited for; an open event |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
 //! | `reactor` | what wakes asynchronous waits |
@@ -33,7 +35,9 @@ mod blob;
 mod count;
 mod counting;
 mod deadlock;
+mod descriptor;
 mod drain;
+mod event;
 mod evict;
 mod file;
 pub(crate) mod futex;
@@ -54,6 +58,7 @@ pub(crate) mod reactor;
 mod removal;
 mod sharing;
 mod short;
+mod signal;
 mod sleep;
 mod slots;
 mod sys;
@@ -70,13 +75,14 @@ pub use short::FastPermits;
 pub(crate) use sys::user_name;
 pub use thread::claimant;
 
-use crate::claim::{Kind, Report, Summary};
+use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, Request, Spec, Want};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
 use counting::ShmCounting;
+use event::ShmEvent;
 use object::ShmExclusive;
 use removal::Closing;
 use std::ops::ControlFlow;
@@ -113,6 +119,7 @@ impl ShmEngine {
         }
         Ok(Some(match base.is_exclusive() {
             true => Arc::new(base),
+            false if inspect::is_event(base.cell()) => Arc::new(ShmEvent::new(base)),
             false => Arc::new(ShmCounting::new(base)),
         }))
     }
@@ -125,6 +132,16 @@ impl ShmEngine {
 
     /// 87, where one exists that was made otherwise.
     fn same_limit(&self, name: &Name, spec: &Spec, index: u32) -> Result<()> {
+        let auto = self.arena.map.cell(index).filter(|_| spec.kind == Kind::Event).map(inspect::is_auto);
+        if let Some(auto) = auto.filter(|auto| *auto != (spec.reset == Reset::Auto)) {
+            let there = if auto { Reset::Auto } else { Reset::Manual };
+            return Err(Error::new(
+                Code::InvalidParameter,
+                format!("`{name}` is an event with {there} reset, not with {} reset", spec.reset),
+            )
+            .of(name.as_str())
+            .advice("ask for what it is, or use another name"));
+        }
         let Some(cell) = self.arena.map.cell(index).filter(|_| spec.kind == Kind::Counting) else { return Ok(()) };
         let generation = ledger::generation_of(cell);
         let there = inspect::capacity(&ledger::Book { arena: self.arena, cell, index, generation });
@@ -156,9 +173,6 @@ impl ShmEngine {
 
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
         spec.check()?;
-        if spec.kind == Kind::Event {
-            return Err(Error::new(Code::InvalidParameter, "this engine has no events yet"));
-        }
         let me = self.arena.register()?;
         self.clear_away(name)?;
         names::create(self.arena, me, name, spec)

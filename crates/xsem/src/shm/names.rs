@@ -15,7 +15,7 @@ use super::arena::Arena;
 use super::blob;
 use super::count::{Bounds, Count};
 use super::evict;
-use super::inspect::{kind_bits, kind_of};
+use super::inspect::{has_count, kind_bits};
 use super::joint;
 use super::layout::{Cell, hash};
 use super::ledger;
@@ -221,7 +221,7 @@ fn clear(arena: &'static Arena, i: u32, cell: &Cell) {
     // First the blocks, then the reference: a death in between frees nothing twice, because a block knows its cell.
     blob::free(map, i, cell.name.load(Acquire));
     cell.name.store(0, Release);
-    if kind_of(cell) == Some(Kind::Counting) {
+    if has_count(cell) {
         // From here on the word names no entry, so the entries may go to other ledgers.
         let generation = Word(cell.word.load(Acquire)).generation();
         cell.claim.store(Count::first(cell.claim.load(Acquire), generation, 0).0, Release);
@@ -327,7 +327,7 @@ pub fn build(arena: &'static Arena, me: Owner, h: u32, name: &Name, spec: &Spec)
     cell.hash.store(h, Relaxed);
     let before = cell.claim.load(Relaxed);
     let made = match spec.kind {
-        Kind::Counting => arena.map.ensure_cold(i).map(|cold| {
+        Kind::Counting | Kind::Event => arena.map.ensure_cold(i).map(|cold| {
             cold.bounds.store(Bounds::first(cold.bounds.load(Relaxed), spec.limit, spec.initial).bits(), Relaxed);
             cell.claim.store(Count::first(before, generation, spec.initial).0, Relaxed);
         }),

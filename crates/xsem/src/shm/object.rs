@@ -23,6 +23,7 @@ use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
 use crate::engine::{Account, Claim, Ending, Grant, Object, Request, Until};
 use crate::error::{Code, Error, Result};
+use crate::interrupt;
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 use std::ptr::null_mut;
@@ -40,9 +41,18 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// A free semaphore without flags: owned now. None: the long way.
+    /// A free semaphore without flags, at what is certainly normal time: owned now. None: the long way.
     #[inline(always)]
     pub fn acquire(&self) -> Option<Claim> {
+        if !interrupt::hint() {
+            return None;
+        }
+        self.acquire_at_normal_time()
+    }
+
+    /// The same after the full check.
+    #[inline(always)]
+    pub fn acquire_at_normal_time(&self) -> Option<Claim> {
         let me = self.me.owner.load(Relaxed);
         // 0: not a member (yet, or a forked child). The swap would store a free word.
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
@@ -371,10 +381,12 @@ impl ShmExclusive {
             (Code::ExclSemAlreadyOwned, true, true) => {
                 format!("`{n}` was owned by another claimant an instant ago")
             }
+            _ if inspect::is_event(self.cell) => format!("`{n}` was not signalled in time"),
             _ => format!("`{n}` was not free in time"),
         };
         Error::new(code, text).of(n.as_str()).held_by(holders).behind(ahead).advice(match code {
             Code::ExclSemAlreadyOwned => "wait for it (`xsem run -w TIME`, `acquire_timeout`) or try again later".to_owned(),
+            _ if inspect::is_event(self.cell) => format!("wait longer; `xsem event signal {n}` signals it"),
             _ => format!("wait longer, or see what the holder does: `xsem show {n}`"),
         })
     }
@@ -428,7 +440,7 @@ impl ShmExclusive {
         }
     }
 
-    /// Whether it is an exclusive one; else it counts.
+    /// Whether it is an exclusive one; else it has a count word.
     pub fn is_exclusive(&self) -> bool {
         self.cell().kind.load(Relaxed) & 0xff == inspect::EXCLUSIVE
     }
@@ -488,6 +500,10 @@ impl ShmExclusive {
             return;
         };
         let generation = Word(cell.word.load(Acquire)).generation();
+        if inspect::is_event(cell) {
+            // Nobody holds it.
+            return;
+        }
         if inspect::kind_of(cell) == Some(Kind::Counting) {
             if let Some(base) = ShmExclusive::unnamed(arena, index, generation) {
                 ShmCounting::end_of_thread(&base, me, claimant);
@@ -558,11 +574,17 @@ impl Object for ShmExclusive {
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
         let next = self.current();
         if !std::ptr::eq(next, self) {
-            let mine = self.arena.me().is_some_and(|me| key(me.bits(), thread::claimant()) == claim.key);
-            if mine && self.cell().claim.load(Relaxed) == claim.key && self.cell().token.load(Relaxed) == claim.token {
-                // The thread's own, which was ended from outside.
+            let mine = |claimant| self.arena.me().is_some_and(|me| key(me.bits(), claimant) == claim.key);
+            let (of_thread, of_nobody) = (mine(thread::claimant()), mine(0));
+            if (of_thread || of_nobody)
+                && self.cell().claim.load(Relaxed) == claim.key
+                && self.cell().token.load(Relaxed) == claim.token
+            {
+                // Its own, which was ended from outside.
                 self.cell().claim.store(0, Relaxed);
-                thread::give_one_back();
+                if of_thread {
+                    thread::give_one_back();
+                }
                 return Err(self.not_owner());
             }
             return next.release(claim, ending);

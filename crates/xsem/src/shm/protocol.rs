@@ -223,6 +223,8 @@ pub struct Turn {
     pub reserves: bool,
     /// It was a waiter, as others see it, before the semaphore was drained.
     admitted: bool,
+    /// What a manual-reset event had been changed to when the wait began.
+    began: Option<i32>,
     spins: u32,
     attempt: u32,
     lapse: Option<Lapse>,
@@ -238,7 +240,12 @@ struct Lapse {
 impl Turn {
     /// At its beginning; spins so often before it sleeps.
     pub fn new(spins: u32) -> Turn {
-        Turn { mine: None, only_looks: false, reserves: true, admitted: false, spins, attempt: 0, lapse: None }
+        Turn { mine: None, only_looks: false, reserves: true, admitted: false, began: None, spins, attempt: 0, lapse: None }
+    }
+
+    /// Whether a manual-reset event has changed since the first look at it.
+    pub fn has_changed(&mut self, now: i32) -> bool {
+        *self.began.get_or_insert(now) != now
     }
 
     /// Whether a word that says "drained", or does not, ends the request. Who drains sets the flag and then looks for

@@ -8,6 +8,7 @@ use super::count::{self, Bounds, Count, CountWords, Doing, EntryWords, Ledger, O
 use super::joint;
 use super::permits::{PermitWords, Reclaim, Reclaimed};
 use super::protocol::{self, Gate, Limit, Outcome, Takeover, Waiting, Watching, Words, World};
+use super::signal::Restore;
 use super::word::{MARK, Owner, State, Word};
 use crate::sync::{AtomicU64, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
@@ -26,6 +27,8 @@ pub struct Shared {
     bounds: AtomicU64,
     pub permits_oldest: AtomicU64,
     cell: AtomicU64,
+    /// The count word is that of an event.
+    pub is_event: bool,
     pub ops: [AtomicU64; SLOTS],
     pub args: [AtomicU64; SLOTS],
     /// Who has an entry in the ledger (bit per slot).
@@ -43,7 +46,11 @@ unsafe impl Send for Shared {}
 
 impl Shared {
     fn new() -> Arc<Shared> {
-        Arc::new(Shared {
+        Arc::new(Shared::plain())
+    }
+
+    pub fn plain() -> Shared {
+        Shared {
             word: AtomicU64::new(Word::new(1, 0).0),
             oldest: AtomicU64::new(0),
             joints: zeros(),
@@ -51,6 +58,7 @@ impl Shared {
             bounds: AtomicU64::new(Bounds::first(0, 3, 0).bits()),
             permits_oldest: AtomicU64::new(0),
             cell: AtomicU64::new(Word::new(1, 0).0),
+            is_event: false,
             ops: zeros(),
             args: zeros(),
             members: AtomicU64::new(0),
@@ -58,7 +66,7 @@ impl Shared {
             kernel: Mutex::new(0),
             woken: Condvar::new(),
             inside: loom::cell::UnsafeCell::new(0),
-        })
+        }
     }
 
     pub fn words(&self) -> Words<'_> {
@@ -215,6 +223,21 @@ impl Reclaim for Process<'_> {
     }
 }
 
+impl Restore for Process<'_> {
+    fn restore(&self) -> bool {
+        let mut some = false;
+        for e in 0..SLOTS as u32 {
+            let op = Op(self.shared.ops[e as usize].load(Acquire));
+            if op.doing() == Doing::Giving {
+                let words = self.shared.permits();
+                count::give(&words.count, self, e, op, || words.is_reserved());
+                some = true;
+            }
+        }
+        some
+    }
+}
+
 pub fn owner(slot: u32) -> Owner {
     Owner::new(slot, 1)
 }
@@ -222,7 +245,7 @@ pub fn owner(slot: u32) -> Owner {
 impl Shared {
     pub fn permits(&self) -> PermitWords<'_> {
         PermitWords {
-            count: CountWords { count: &self.count, bounds: &self.bounds },
+            count: CountWords { count: &self.count, bounds: &self.bounds, event: self.is_event },
             oldest: &self.permits_oldest,
             cell: &self.cell,
             generation: 1,

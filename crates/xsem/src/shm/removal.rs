@@ -3,12 +3,11 @@
 use super::arena::Arena;
 use super::count::{self, CLOSED, PENDING};
 use super::evict;
-use super::inspect::kind_of;
+use super::inspect::{has_count, is_event};
 use super::layout::Cell;
 use super::names;
 use super::object::ShmExclusive;
 use super::word::{State, Word};
-use crate::claim::Kind;
 use crate::error::Result;
 use crate::sync::Ordering::*;
 
@@ -22,7 +21,7 @@ pub enum Closing {
     Refused,
 }
 
-/// Closes a counting semaphore of which nobody holds anything: from then on nothing is granted, and its name may go. Claims
+/// Closes an event, or a counting semaphore of which nobody holds anything: from then on nothing is granted, and its name may go. Claims
 /// of the dead are ended first.
 pub fn close(sem: &ShmExclusive) -> Closing {
     let (book, words) = (sem.book(), sem.book().words());
@@ -40,8 +39,13 @@ pub fn close(sem: &ShmExclusive) -> Closing {
         if words.count.load() != w {
             continue;
         }
-        if w.free() != bounds.total as i32 {
-            return Closing::Refused;
+        match is_event(sem.cell()) {
+            // What a joint request that failed gives back must not reach the cell's next life. After the word was read: then
+            // no other one has begun, if the swap below succeeds.
+            true if book.give_outstanding() => continue,
+            true => {}
+            false if w.free() != bounds.total as i32 => return Closing::Refused,
+            false => {}
         }
         if words.count.swap(w, w.with_flags(w.flags() | CLOSED)) {
             super::futex::wake_all(super::futex::low(words.count.count));
@@ -52,7 +56,7 @@ pub fn close(sem: &ShmExclusive) -> Closing {
 
 /// Whether a cell is that of a counting semaphore whose removal has begun.
 pub fn is_closed(cell: &Cell) -> bool {
-    kind_of(cell) == Some(Kind::Counting) && count::Count(cell.claim.load(Acquire)).has(CLOSED)
+    has_count(cell) && count::Count(cell.claim.load(Acquire)).has(CLOSED)
 }
 
 /// The cells through which a semaphore has moved, from that of its name to that where it is now.

@@ -6,7 +6,7 @@
 //! users, then makes the last step: an entry that was linked after the look makes that step fail.
 
 use super::count::{self, CLOSED, Count, Doing, OPENED, Op, PENDING};
-use super::inspect::{is_ephemeral, waiters_of};
+use super::inspect::{is_credit, is_ephemeral, is_event, waiters_of};
 use super::joint;
 use super::ledger::{Book, owner_of};
 use super::members::Life;
@@ -153,7 +153,12 @@ fn take_counting(sem: &ShmExclusive) -> Result<bool> {
         }
         fence(SeqCst);
         let bounds = count::Bounds::read(words.count.bounds.load(Acquire));
-        if seen.free() != bounds.total as i32 && !super::inspect::is_credit(sem.cell()) || has_users(sem) {
+        // As in `removal::close`.
+        if is_event(sem.cell()) && book.give_outstanding() {
+            continue;
+        }
+        let counts = !is_credit(sem.cell()) && !is_event(sem.cell());
+        if seen.free() != bounds.total as i32 && counts || has_users(sem) {
             return Ok(false);
         }
         if words.count.swap(seen, seen.with_flags(seen.flags() | CLOSED)) {

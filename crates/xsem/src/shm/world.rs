@@ -11,6 +11,7 @@ use super::object::ShmExclusive;
 use super::permits::{Reclaim, Reclaimed};
 use super::protocol::{Gate, Stuck, Takeover, Waiting, Watching, World};
 use super::sharing;
+use super::signal::Restore;
 use super::sleep::{self, Spot};
 use super::thread;
 use super::waiters::{DEADLINE, Record, Waits};
@@ -242,5 +243,11 @@ impl Ledger for ShmWorld<'_> {
 impl Reclaim for ShmWorld<'_> {
     fn reclaim(&self) -> Reclaimed {
         self.book().reclaim()
+    }
+}
+
+impl Restore for ShmWorld<'_> {
+    fn restore(&self) -> bool {
+        self.book().give_outstanding()
     }
 }

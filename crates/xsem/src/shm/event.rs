@@ -1,0 +1,156 @@
+//! An open event in shared memory.
+
+use super::counting::ShmCounting;
+use super::inspect;
+use super::object::{ShmExclusive, file_is_gone, limit};
+use super::permits::PermitWords;
+use super::protocol::{Look, Outcome, SPINS, Turn, World};
+use super::signal;
+use super::sys;
+use super::users;
+use super::world::ShmWorld;
+use crate::claim::{Kind, Signal};
+use crate::deadline::now_coarse;
+use crate::engine::{Claim, Ending, Grant, Object, Request};
+use crate::error::{Code, Error, Result};
+use crate::name::Name;
+use crate::sync::Ordering::*;
+
+/// An open event.
+pub struct ShmEvent {
+    /// It has the words and, for joint requests, the entries of a counting semaphore.
+    pub counted: ShmCounting,
+}
+
+impl ShmEvent {
+    /// For a cell that was found or made.
+    pub fn new(base: ShmExclusive) -> ShmEvent {
+        ShmEvent { counted: ShmCounting::new(base) }
+    }
+
+    /// The semaphore beneath.
+    pub fn base(&self) -> &ShmExclusive {
+        &self.counted.base
+    }
+
+    /// The atomics that the protocol moves.
+    pub fn words(&self) -> PermitWords<'static> {
+        self.base().book().words()
+    }
+
+    /// Whether it stays signalled until somebody resets it.
+    pub fn is_manual(&self) -> bool {
+        !inspect::is_auto(self.base().cell())
+    }
+
+    /// What a wait gives.
+    pub fn seen(&self) -> Grant {
+        let cell = self.base().cell();
+        cell.since.store(now_coarse(), Relaxed);
+        Grant::new(Claim::new(cell.token.load(Relaxed), 0), None)
+    }
+
+    /// 1: nobody owns an event.
+    fn no_claim(&self) -> Error {
+        Error::new(Code::InvalidFunction, format!("`{}` is an event: a wait for it leaves nothing to give back", self.name()))
+            .of(self.name().as_str())
+            .advice("signal and reset change an event")
+    }
+}
+
+impl Object for ShmEvent {
+    fn name(&self) -> &Name {
+        self.base().name()
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Event
+    }
+
+    fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
+        let base = self.base();
+        let me = base.arena.register()?;
+        if self.counted.gone() {
+            return Err(base.stale());
+        }
+        let words = self.words();
+        let mut world = ShmWorld::new(base, me, Some(request));
+        let mut turn = Turn::new(0);
+        let (mut spins, mut looked_at_file) = (SPINS, false);
+        let done = loop {
+            match signal::look(&mut turn, &mut world, &words, self.is_manual(), &mut spins, limit(request)) {
+                Ok(Look::End(outcome)) => break Ok(outcome),
+                Ok(Look::Sleep { expect, watch, until }) => {
+                    if !std::mem::replace(&mut looked_at_file, true) && !base.arena.is_current() {
+                        break Err(file_is_gone(base));
+                    }
+                    spins = SPINS;
+                    world.sleep(words.count.count, expect, watch, until);
+                }
+                Ok(Look::Gate { dead, attempt }) => world.wait_for_gate(dead, attempt),
+                Err(e) => break Err(e),
+            }
+        };
+        let seen = matches!(done, Ok(Outcome::Owned));
+        turn.leave(&world, words.count.count, words.oldest, seen);
+        if seen {
+            return Ok(self.seen());
+        }
+        Err(done.map_or_else(|e| e, |outcome| base.refused(outcome, &world)))
+    }
+
+    fn release(&self, _claim: &Claim, _ending: Ending) -> Result<()> {
+        Err(self.no_claim())
+    }
+
+    fn mark_consistent(&self, _claim: &Claim) -> Result<()> {
+        Err(self.no_claim())
+    }
+
+    fn join(&self, _token: u64) -> Result<Option<Claim>> {
+        Err(self.no_claim())
+    }
+
+    fn is_held(&self, _claim: &Claim) -> bool {
+        false
+    }
+
+    fn as_any(&self) -> &dyn std::any::Any {
+        self
+    }
+
+    /// Async-signal-safe: atomics, and at most one system call per sleeper's flag; `errno` is kept.
+    fn signal(&self) -> Result<bool> {
+        let errno = sys::errno();
+        let cell = self.base().cell();
+        let done = signal::signal(&self.words(), &self.base().book(), self.is_manual());
+        if done == Some(true) {
+            cell.token.fetch_add(1, Relaxed);
+            cell.since.store(now_coarse(), Relaxed);
+        }
+        sys::set_errno(errno);
+        done.ok_or_else(|| self.base().stale())
+    }
+
+    fn reset(&self) -> Result<bool> {
+        signal::reset(&self.words(), &self.base().book(), self.is_manual()).ok_or_else(|| self.base().stale())
+    }
+
+    fn signalled(&self) -> Result<Signal> {
+        match self.counted.gone() {
+            true => Err(self.base().stale()),
+            false => Ok(inspect::signal(&self.base().book())),
+        }
+    }
+
+    fn close(&self) -> Result<()> {
+        users::check_close(self.base())
+    }
+}
+
+impl std::fmt::Debug for ShmEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let word = self.words().count.load();
+        f.debug_struct("ShmEvent").field("name", self.base().name()).field("word", &word).finish_non_exhaustive()
+    }
+}
