@@ -35,7 +35,7 @@
 use crate::cancel::CancelToken;
 use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Reset, Signal, Summary};
 use crate::deadline::Deadline;
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fixed, Result};
 use crate::name::Name;
 use std::any::Any;
 use std::fmt::Debug;
@@ -278,6 +278,16 @@ pub trait Object: Send + Sync + Debug {
     fn add_permits(&self, _permits: u32) -> Result<()> {
         Err(not_counting(self.name(), self.kind()))
     }
+    /// The same at interrupt time, inside a signal handler perhaps: it allocates nothing (also for its errors), takes no lock,
+    /// and finishes whatever else is interrupted. An engine that cannot do that refuses with 104.
+    fn add_permits_at_interrupt_time(&self, _permits: u32) -> Result<()> {
+        Err(Error::fixed(&NOT_AT_INTERRUPT_TIME))
+    }
+    /// The limit now, if that can be told without a lock and without an allocation: what is above it is 87 also at interrupt
+    /// time.
+    fn limit_now(&self) -> Option<u32> {
+        None
+    }
     /// Ends a claim whose permits do not come back (credit). 288; 1 on a pool or another kind.
     fn forget(&self, _claim: &Claim) -> Result<()> {
         Err(not_counting(self.name(), self.kind()))
@@ -316,6 +326,12 @@ pub trait Object: Send + Sync + Debug {
         None
     }
 }
+
+static NOT_AT_INTERRUPT_TIME: Fixed = Fixed {
+    code: Code::InvalidAtInterruptTime,
+    message: "this engine cannot do that at interrupt time (in a signal handler or a declared scope): it needs a lock",
+    advice: "note there what happened and do it in normal code, or use a namespace in shared memory (`shm:`)",
+};
 
 /// 1: the operation is one of counting semaphores.
 pub(crate) fn not_counting(name: &Name, kind: Kind) -> Error {

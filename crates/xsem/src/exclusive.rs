@@ -5,6 +5,7 @@ use crate::deadline::Deadline;
 use crate::engine::{Claim, Object, Spec};
 use crate::error::Result;
 use crate::guard::{AcquireError, Guard, Recovery};
+use crate::interrupt;
 use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::options::Options;
@@ -33,7 +34,7 @@ use std::time::Duration;
 /// What an owner wrote before its release is visible to the next owner after its acquire.
 ///
 /// # Errors
-/// 101 owned by another claimant (`try_acquire` only), 121 the time ran out, 95 cancelled, 105 owned but the previous
+/// 104 at interrupt time (see [`interrupt`](crate::interrupt)), 101 owned by another claimant (`try_acquire` only), 121 the time ran out, 95 cancelled, 105 owned but the previous
 /// owner died, 103 nested more than 65,535 deep, 106 no member slot, 6 the semaphore was removed.
 ///
 /// # Examples
@@ -131,7 +132,7 @@ impl Exclusive {
     /// Waits until it is owned.
     ///
     /// # Errors
-    /// 105 (owned!), 103, 106, 6. See [`Exclusive`].
+    /// 104, 105 (owned!), 103, 106, 6. See [`Exclusive`].
     #[inline]
     pub fn acquire(&self) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
         self.acquire_fast(Exclusive::acquire_forever)
@@ -182,8 +183,9 @@ impl Exclusive {
     /// shares it. This is what a nested `xsem run` does; the token reaches it through its environment.
     ///
     /// # Errors
-    /// 6, 106; 103 when this process shares a claim already.
+    /// 104, 6, 106; 103 when this process shares a claim already.
     pub fn join(&self, token: u64) -> Result<Option<Guard<'static>>> {
+        interrupt::check()?;
         Ok(self.object.join(token)?.map(|claim| Guard::owned(self.clone(), claim)))
     }
 
@@ -198,17 +200,19 @@ impl Exclusive {
         }
     }
 
-    /// The claim, not the guard, comes back from the slow path: so nothing of the fast path has to lie in memory.
+    /// The claim, not the guard, comes back from the slow path: so nothing of the fast path has to lie in memory. `None`:
+    /// 104, for which nothing may be allocated.
     #[inline(always)]
     fn acquire_fast<'a>(
         &'a self,
-        slow: fn(&'a Exclusive) -> std::result::Result<Claim, Box<AcquireError<'a>>>,
+        slow: fn(&'a Exclusive) -> std::result::Result<Claim, Option<Box<AcquireError<'a>>>>,
     ) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
         let claim = match self.fast.as_ref().and_then(FastPath::acquire) {
             Some(claim) => claim,
             None => match slow(self) {
                 Ok(claim) => claim,
-                Err(e) => return Err(*e),
+                Err(Some(e)) => return Err(*e),
+                Err(None) => return Err(AcquireError::Failed(interrupt::refused())),
             },
         };
         Ok(Guard::new(self, claim))
@@ -216,14 +220,27 @@ impl Exclusive {
 
     #[cold]
     #[inline(never)]
-    fn acquire_forever(&self) -> std::result::Result<Claim, Box<AcquireError<'_>>> {
-        self.request(&Wait::forever(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(Box::new)
+    fn acquire_forever(&self) -> std::result::Result<Claim, Option<Box<AcquireError<'_>>>> {
+        self.acquire_long(Wait::forever)
     }
 
     #[cold]
     #[inline(never)]
-    fn acquire_not(&self) -> std::result::Result<Claim, Box<AcquireError<'_>>> {
-        self.request(&Wait::not(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(Box::new)
+    fn acquire_not(&self) -> std::result::Result<Claim, Option<Box<AcquireError<'_>>>> {
+        self.acquire_long(Wait::not)
+    }
+
+    fn acquire_long(&self, wait: fn() -> Wait<'static>) -> std::result::Result<Claim, Option<Box<AcquireError<'_>>>> {
+        if !interrupt::hint() {
+            if interrupt::is_now() {
+                return Err(None);
+            }
+            // That was all: a preemption, perhaps.
+            if let Some(claim) = self.fast.as_ref().and_then(FastPath::acquire_at_normal_time) {
+                return Ok(claim);
+            }
+        }
+        self.request(&wait(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(|e| Some(Box::new(e)))
     }
 
     fn request<'a>(
@@ -231,6 +248,7 @@ impl Exclusive {
         wait: &Wait<'_>,
         guard: impl FnOnce(Claim) -> Guard<'a>,
     ) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
+        interrupt::check().map_err(AcquireError::Failed)?;
         let grant = self.object.acquire(&wait.request(claimant())).map_err(AcquireError::Failed)?;
         let guard = guard(grant.claim);
         match grant.died {

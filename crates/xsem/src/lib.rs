@@ -88,6 +88,8 @@ pub(crate) mod graph;
 #[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]
+pub mod interrupt;
+#[cfg(not(loom))]
 mod many;
 #[cfg(not(loom))]
 #[doc(hidden)]

@@ -60,9 +60,10 @@ impl Namespace {
     /// requests until [`reopen`](Namespace::reopen), or until it is removed.
     ///
     /// # Errors
-    /// 121 with who is left, 95 cancelled or reopened by somebody: in both cases it is open again. 102 somebody else is
+    /// 104 at interrupt time. 121 with who is left, 95 cancelled or reopened by somebody: in both cases it is open again. 102 somebody else is
     /// draining it, 187.
     pub fn drain(&self, name: &str, wait: Wait<'_>) -> Result<()> {
+        Name::check_at_normal_time(name)?;
         self.engine.drain(&Name::new(name)?, &wait.request(crate::shm::claimant()))
     }
 

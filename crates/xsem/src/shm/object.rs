@@ -23,6 +23,7 @@ use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
 use crate::engine::{Claim, Ending, Grant, Object, Request, Until};
 use crate::error::{Code, Error, Result};
+use crate::interrupt;
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 use std::ptr::null_mut;
@@ -40,9 +41,18 @@ pub struct FastPath {
 }
 
 impl FastPath {
-    /// A free semaphore without flags: owned now. None: the long way.
+    /// A free semaphore without flags, at what is certainly normal time: owned now. None: the long way.
     #[inline(always)]
     pub fn acquire(&self) -> Option<Claim> {
+        if !interrupt::hint() {
+            return None;
+        }
+        self.acquire_at_normal_time()
+    }
+
+    /// The same after the full check.
+    #[inline(always)]
+    pub fn acquire_at_normal_time(&self) -> Option<Claim> {
         let me = self.me.owner.load(Relaxed);
         // 0: not a member (yet, or a forked child). The swap would store a free word.
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
