@@ -196,9 +196,10 @@ impl OnThread {
 /// Gives back what nobody wants.
 fn undo(shared: &Mutex<State>) {
     let mut state = lock(shared);
-    let (done, give_back) = (state.done.take(), state.give_back.take());
+    let Some(done) = state.done.take() else { return };
+    let give_back = state.give_back.take();
     drop(state);
-    if let (Some(Ok(granted)), Some(give_back)) = (done, give_back) {
+    if let (Ok(granted), Some(give_back)) = (done, give_back) {
         give_back(granted);
     }
 }

@@ -17,7 +17,7 @@
 //! | `signal`, `event` | how an event is signalled and waited for; an open event |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
-//! | `reactor` | what wakes asynchronous waits |
+//! | `pending`, `reactor` | asynchronous requests, and what wakes them |
 //! | `deadlock` | the wait-for graph |
 //! | `drain`, `evict`, `removal` | refusing requests, ending claims, taking names away |
 //! | `world` | the protocols' surroundings in shared memory |
@@ -52,6 +52,7 @@ mod members;
 mod names;
 mod obituary;
 mod object;
+mod pending;
 mod permits;
 mod protocol;
 pub(crate) mod reactor;
@@ -76,7 +77,7 @@ pub(crate) use sys::user_name;
 pub use thread::claimant;
 
 use crate::claim::{Kind, Report, Reset, Summary};
-use crate::engine::{Engine, Grant, Object, Request, Spec, Want};
+use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::Ordering::*;
@@ -84,6 +85,7 @@ use arena::Arena;
 use counting::ShmCounting;
 use event::ShmEvent;
 use object::ShmExclusive;
+use pending::{How, ShmPending};
 use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -347,6 +349,11 @@ impl Engine for ShmEngine {
 
     fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
         many::acquire_all(self.arena, list, request)
+    }
+
+    fn start(self: Arc<Self>, wish: Wish, list: Vec<OwnedWant>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let how = if wish == Wish::Any { How::Any } else { How::All };
+        Ok(Box::new(ShmPending::new(self.arena, how, list, request)))
     }
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
