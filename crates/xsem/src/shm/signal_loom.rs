@@ -228,7 +228,9 @@ fn loom_a_wait_finds_what_a_dead_request_has_not_given_back() {
         s.die(1);
         let settles = {
             let s = s.clone();
-            loom::thread::spawn(move || drop(count::settle(&s.permits().count, &Process::new(&s, 2, 0))))
+            loom::thread::spawn(move || {
+                count::settle(&s.permits().count, &Process::new(&s, 2, 0));
+            })
         };
         wait(&s, 3, false, 0);
         settles.join().unwrap();
