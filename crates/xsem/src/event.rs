@@ -4,6 +4,7 @@ use crate::claim::{Kind, Reset, Signal};
 use crate::deadline::Deadline;
 use crate::engine::{NOT_AT_INTERRUPT_TIME, Object, Spec};
 use crate::error::{Error, Result};
+use crate::future::WaitEvent;
 use crate::interrupt;
 use crate::name::Name;
 use crate::namespace::Namespace;
@@ -216,6 +217,23 @@ impl Event {
         self.object.acquire(&wait.request(claimant())).map(drop)
     }
 
+    /// [`wait`](Event::wait) for asynchronous code: a future for any runtime, or none. Dropped before it is over, it has
+    /// consumed nothing.
+    ///
+    /// # Errors
+    /// As [`wait`](Event::wait).
+    pub fn wait_async(&self) -> WaitEvent {
+        self.wait_async_with(Wait::forever())
+    }
+
+    /// [`wait_async`](Event::wait_async) with all options: end, cancel token.
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn wait_async_with(&self, wait: Wait<'_>) -> WaitEvent {
+        WaitEvent::new(self.clone(), wait.owned(1))
+    }
+
     /// Ends the use of this handle. The object stays.
     ///
     /// # Errors
@@ -229,6 +247,10 @@ impl Event {
 
     pub(crate) fn object(&self) -> &dyn Object {
         &*self.object
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Object> {
+        self.object.clone()
     }
 }
 
