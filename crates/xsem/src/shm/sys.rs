@@ -8,12 +8,6 @@ pub fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// Sets `errno` of the calling thread, for what must leave it as it was.
-pub fn set_errno(errno: i32) {
-    // SAFETY: the address of the calling thread's own `errno`, which is always valid.
-    unsafe { *libc::__errno_location() = errno };
-}
-
 /// The calling thread's id.
 pub fn gettid() -> u32 {
     // SAFETY: no arguments, cannot fail.
