@@ -41,6 +41,14 @@ pub fn user_name(uid: u32) -> String {
     unsafe { std::ffi::CStr::from_ptr(entry.pw_name) }.to_string_lossy().into_owned()
 }
 
+/// The largest file that this process may make.
+pub fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is valid for writes; where it fails, it stays as it is.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    limit.rlim_cur
+}
+
 /// Random bits that differ between processes and calls.
 pub fn random() -> u64 {
     let mut v = 0u64;
