@@ -310,7 +310,12 @@ pub trait Object: Send + Sync + Debug + 'static {
     fn resize(&self, _limit: u32) -> Result<()> {
         Err(not_counting(self.name(), self.kind()))
     }
-    /// Signals an event; whether it was reset before. Async-signal-safe in the engine on shared memory. 6; 1 on another kind.
+    /// Whether `signal` and `reset` may be called at interrupt time: they take no lock, allocate nothing there (also for their
+    /// errors), finish whatever else is interrupted, and keep `errno`.
+    fn signals_at_interrupt_time(&self) -> bool {
+        false
+    }
+    /// Signals an event; whether it was reset before. 6; 1 on another kind.
     fn signal(&self) -> Result<bool> {
         Err(not_event(self.name(), self.kind()))
     }
@@ -341,7 +346,7 @@ pub trait Object: Send + Sync + Debug + 'static {
     }
 }
 
-static NOT_AT_INTERRUPT_TIME: Fixed = Fixed {
+pub(crate) static NOT_AT_INTERRUPT_TIME: Fixed = Fixed {
     code: Code::InvalidAtInterruptTime,
     message: "this engine cannot do that at interrupt time (in a signal handler or a declared scope): it needs a lock",
     advice: "note there what happened and do it in normal code, or use a namespace in shared memory (`shm:`)",

@@ -24,6 +24,7 @@ pub trait Pending: Send + Debug {
 
 /// What a request gives.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and it moves twice at most")]
 pub enum Granted {
     /// One claim; of a list, the entry with this index.
     One(usize, Grant),
