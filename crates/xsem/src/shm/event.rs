@@ -14,7 +14,6 @@ use crate::claim::{Kind, Signal};
 use crate::deadline::now_coarse;
 use crate::engine::{Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Request};
 use crate::error::{Code, Error, Fixed, Result};
-use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::Name;
 use crate::sync::Ordering::*;
