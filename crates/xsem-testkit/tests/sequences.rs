@@ -175,6 +175,10 @@ impl World {
                 // Of its own claim, if it still has it: the engine's tokens are known of these.
                 let held = NAMES.iter().find(|n| self.model.inspect(n).is_ok_and(|v| has(&v, claim)));
                 let Some(name) = held else { return };
+                // An ephemeral one whose owner was evicted may go with its last user, or stay until it is removed.
+                if self.rig.ns().inspect(name).is_ok_and(|r| r.ephemeral) {
+                    return;
+                }
                 let want = self.model.evict(name, claim.token);
                 self.done(a, Verb::Evict((*name).to_owned(), token), want);
             }

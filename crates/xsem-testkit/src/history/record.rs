@@ -85,7 +85,7 @@ fn into(rig: &mut dyn Rig, plan: &Plan, dir: &Path) -> Result<History, String> {
     if plan.death {
         match midway {
             true => sys::nap(at.saturating_sub(now()) / 1000 + random.below(400)),
-            false => answers[count - 1] = actors[count - 1].answer_within(0, PATIENCE),
+            false => answers[count - 1] = helped(&mut history, &mut actors, &handles[count], count - 1),
         }
         let from = now();
         actors[count - 1].die();
@@ -95,17 +95,11 @@ fn into(rig: &mut dyn Rig, plan: &Plan, dir: &Path) -> Result<History, String> {
     for i in 0..count {
         // A process that was killed does not answer any more; a client that lost its lease does, when it gives up.
         let died = plan.death && i + 1 == count;
-        let begun = Instant::now();
-        let mut answer = answers[i].take().or_else(|| actors[i].answer_within(0, SIGNALS));
-        while answer.is_none() && begun.elapsed() < PATIENCE {
-            // Perhaps all who would signal an event have ended, or wait themselves. This signal is part of the history, so it
-            // is no way out for somebody who sleeps through the one before it.
-            if !died {
-                let (observer, me) = (&mut *actors[count], plan.actors);
-                events_of(objects).for_each(|o| drop(one(&mut history, observer, me, &handles[count], Verb::Signal(o))));
-            }
-            answer = actors[i].answer_within(0, if died { PATIENCE } else { SIGNALS });
-        }
+        let answer = match answers[i].take() {
+            None if died => actors[i].answer_within(0, PATIENCE),
+            None => helped(&mut history, &mut actors, &handles[count], i),
+            answer => answer,
+        };
         match answer {
             Some(Answer::Done) => {}
             None if died => {}
@@ -148,6 +142,24 @@ fn read(history: &mut History, actor: u32, text: &str, at: u64) {
                 latest = end;
             }
             _ => {}
+        }
+    }
+}
+
+/// The last answer of an actor. Perhaps all who would signal an event that it waits for have ended, or wait themselves: so the
+/// one who records, which is the last actor, signals it after a while. That is part of the history, and no way out for
+/// somebody who sleeps through the signal before it.
+fn helped(history: &mut History, actors: &mut [Box<dyn Actor>], handles: &[usize], i: usize) -> Option<Answer> {
+    let (begun, observer) = (Instant::now(), actors.len() - 1);
+    loop {
+        if let Some(answer) = actors[i].answer_within(0, SIGNALS) {
+            return Some(answer);
+        }
+        if begun.elapsed() > PATIENCE {
+            return None;
+        }
+        for o in events_of(&history.objects.clone()) {
+            one(history, &mut *actors[observer], observer as u32, handles, Verb::Signal(o));
         }
     }
 }
