@@ -199,3 +199,41 @@ fn loom_a_manual_event_is_signalled_when_a_joint_request_comes_true() {
         assert!(!is_set(&s, true));
     });
 }
+
+#[test]
+fn loom_what_was_reset_stays_reset() {
+    preempted(2, || {
+        let s = event(true);
+        let resets = {
+            let s = s.clone();
+            loom::thread::spawn(move || signal::reset(&s.permits(), &Process::new(&s, 1, 0), false).unwrap())
+        };
+        let got = both(&s, 2, false);
+        assert_eq!(resets.join().unwrap(), !got, "reset, or consumed before");
+        assert!(!is_set(&s, false), "nothing comes back later");
+    });
+}
+
+#[test]
+fn loom_a_wait_finds_what_a_dead_request_has_not_given_back() {
+    bounded(|| {
+        let s = event(true);
+        // Process 1 has it tentatively and dies; somebody settles that and is stopped before it gives back.
+        let number = joint::begin(&s.joints[1]);
+        let op = Op(0).next(Doing::Joint, 1, 0);
+        s.args[1].store(number as u64, SeqCst);
+        s.ops[1].store(op.0, SeqCst);
+        let w = s.permits().count.load();
+        assert!(count::carry_out(&s.permits().count, w, 1, op, -1, 0));
+        s.die(1);
+        let settles = {
+            let s = s.clone();
+            loom::thread::spawn(move || {
+                count::settle(&s.permits().count, &Process::new(&s, 2, 0));
+            })
+        };
+        wait(&s, 3, false, 0);
+        settles.join().unwrap();
+        assert!(!is_set(&s, false));
+    });
+}
