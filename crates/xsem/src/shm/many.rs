@@ -373,11 +373,13 @@ impl<'a> Several<'a> {
     /// One look at each of them, until one can be had.
     pub fn round_of_any(&mut self, request: &Request<'_>, gave_up: bool) -> Result<Round> {
         let (limit, me, seats) = (limit(request), self.me, &mut self.seats);
-        let (mut at, mut until, mut at_a_gate) = (Vec::new(), None, false);
+        let (mut at, mut until, mut at_a_gate, mut over) = (Vec::new(), None, false, None);
         for i in 0..seats.len() {
             match seats[i].look(me, limit).map_err(|e| e.at([i]))? {
                 Look::End(Outcome::Owned) => return Ok(Round::Owned(i)),
                 Look::End(Outcome::Taken) => {}
+                // The others may be there: time may have run out before anybody looked at them.
+                Look::End(outcome @ (Outcome::TimedOut | Outcome::Cancelled)) => over = over.or(Some((i, outcome))),
                 Look::End(outcome) => return Err(seats[i].part.sem().refused(outcome, &seats[i].world).at([i])),
                 Look::Sleep { expect, watch, until: u } => {
                     unite(seats);
@@ -389,6 +391,10 @@ impl<'a> Several<'a> {
                     at_a_gate = true;
                 }
             }
+        }
+        if let Some((i, outcome)) = over {
+            let e = seats[i].part.sem().refused(outcome, &seats[i].world);
+            return Err(if outcome == Outcome::TimedOut { e.at(0..seats.len()) } else { e });
         }
         if limit == Limit::Now {
             return Err(seats[0].part.sem().taken(Code::SemTimeout, None, u64::MAX).at(0..seats.len()));
