@@ -4,9 +4,11 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
+mod event;
 mod hold;
 mod run;
 
+pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
 
@@ -18,6 +20,7 @@ Examples:
   xsem run -n backup -- ./backup.sh  do not wait: exit with 75, say who is at it
   xsem run --limit 4 gpu -- ./train  four at a time; XSEM_SLOTS says which it has
   xsem hold deploy                   in a script: it is the script's until its end
+  xsem event wait server/up          wait until somebody says that it is up
   xsem ls                            which semaphores are there, who holds them
   xsem show deploy                   everything about one of them
   xsem explain 105                   what an error means, and what to do about it
@@ -50,11 +53,13 @@ pub enum Command {
     Release(ReleaseArgs),
     /// Wait until a semaphore can be had, without keeping it
     Wait(WaitForArgs),
+    /// Signal an event, reset it, or wait for it
+    Event(EventArgs),
     /// List the semaphores and who holds them
     Ls(LsArgs),
     /// Show who holds one, who waits, who died, and its counters
     Show(ShowArgs),
-    /// Create a semaphore (`run` does it by itself)
+    /// Create a semaphore (`run` does it by itself) or an event
     Create(CreateArgs),
     /// Give a pool or a credit another limit
     Resize(ResizeArgs),
@@ -128,6 +133,14 @@ pub struct CreateArgs {
     #[arg(long, value_name = "N", requires = "credit", default_value_t = 0)]
     pub initial: u32,
 
+    /// An event: processes wait for it until somebody signals it (`xsem event`)
+    #[arg(long, value_name = "HOW", value_enum, conflicts_with_all = ["pool", "credit", "initial"])]
+    pub event: Option<ResetArg>,
+
+    /// An event that is signalled from the beginning
+    #[arg(long, requires = "event")]
+    pub signalled: bool,
+
     /// The semaphore: 1 to 255 bytes of UTF-8, such as `deploy` or `ci/gpu`
     pub name: String,
 }
@@ -136,7 +149,9 @@ const CREATE_AFTER: &str = "\
 Examples:
   xsem create deploy                          exclusive: one owner at a time
   xsem create --pool 4 gpu                    four permits, each with a number
-  xsem create --credit 100 --initial 3 items  three items, room for a hundred";
+  xsem create --credit 100 --initial 3 items  three items, room for a hundred
+  xsem create --event manual server/up        a signal wakes all, until it is reset
+  xsem create --event auto work               a signal wakes one";
 
 /// Options of `xsem resize`.
 #[derive(Debug, Args)]
@@ -238,7 +253,8 @@ pub struct WaitForArgs {
 const WAIT_ABOUT: &str = "\
 Waits for its turn and gives it back at once: exit code 0 says that the semaphore could be had at that instant, not that it \
 still can. To work under it use `xsem run` or `xsem hold`. With --any it prints the name that could be had. Names that an \
-enclosing `xsem run` or `xsem hold` has can be had.";
+enclosing `xsem run` or `xsem hold` has can be had. An event can be had when it is signalled; from an auto event that takes \
+the signal away (`xsem event wait` is the same for events alone).";
 
 /// Only a name.
 #[derive(Debug, Args)]

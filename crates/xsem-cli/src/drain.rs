@@ -6,7 +6,7 @@ use crate::run::claims::Claims;
 use crate::run::waiting::{self, LiveLine};
 use crate::run::{enclosing, signals};
 use crate::{exit_codes, places};
-use xsem::{Code, Error, Wait};
+use xsem::{Code, Error, Wait, Wants};
 
 /// Closes the semaphore to requests and waits until it is clear. With an error, or ended by a signal, it is open again.
 pub fn drain(args: &DrainArgs, url: &str) -> Result<u8, Failure> {
@@ -23,7 +23,7 @@ pub fn drain(args: &DrainArgs, url: &str) -> Result<u8, Failure> {
     }
     let wait = args.wait.map_or_else(Wait::forever, Wait::timeout);
     let drained = |cancel: &xsem::CancelToken| {
-        let line = waiting::on_terminal().then(|| LiveLine::start(&ns, vec![args.name.clone()], std::process::id()));
+        let line = waiting::on_terminal().then(|| LiveLine::start(&ns, vec![args.name.clone()], std::process::id(), Wants::One));
         let done = ns.drain(name, wait.cancel(cancel));
         drop(line);
         done

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use xsem::{Capacity, Counters, Deaths, Edge, Holder, Obituary, Process, Report, Summary, Waiter, Wants, cycle_text};
+use xsem::{Capacity, Counters, Deaths, Edge, Holder, Obituary, Process, Report, Signal, Summary, Waiter, Wants, cycle_text};
 
 #[derive(Serialize)]
 struct ProcessJson {
@@ -43,6 +43,13 @@ struct CapacityJson {
     limit: u32,
     total: u32,
     free: u32,
+}
+
+#[derive(Serialize)]
+struct EventJson {
+    /// `manual` or `auto`.
+    reset: &'static str,
+    signalled: bool,
 }
 
 /// A cycle of waits: in words, and step by step.
@@ -95,6 +102,7 @@ pub struct SummaryJson {
     marked: bool,
     acquired: u64,
     capacity: Option<CapacityJson>,
+    event: Option<EventJson>,
     drained: bool,
     ephemeral: bool,
     unused_ms: u64,
@@ -111,6 +119,7 @@ pub struct ReportJson {
     deaths: Option<DeathsJson>,
     counters: CountersJson,
     capacity: Option<CapacityJson>,
+    event: Option<EventJson>,
     drained: bool,
     ephemeral: bool,
     unused_ms: u64,
@@ -127,6 +136,7 @@ impl From<&Summary> for SummaryJson {
             marked: s.marked,
             acquired: s.acquired,
             capacity: s.capacity.as_ref().map(capacity),
+            event: s.signal.as_ref().map(event),
             drained: s.drained,
             ephemeral: s.ephemeral,
             unused_ms: millis(s.unused_for),
@@ -145,6 +155,7 @@ impl From<&Report> for ReportJson {
             deaths: r.deaths.as_ref().map(deaths),
             counters: counters(&r.counters),
             capacity: r.capacity.as_ref().map(capacity),
+            event: r.signal.as_ref().map(event),
             drained: r.drained,
             ephemeral: r.ephemeral,
             unused_ms: millis(r.unused_for),
@@ -187,6 +198,10 @@ fn waiter(w: &Waiter) -> WaiterJson {
 
 fn capacity(c: &Capacity) -> CapacityJson {
     CapacityJson { mode: c.mode.as_str(), limit: c.limit, total: c.total, free: c.free }
+}
+
+fn event(s: &Signal) -> EventJson {
+    EventJson { reset: s.reset.as_str(), signalled: s.is_set }
 }
 
 fn deadlock(cycle: &[Edge]) -> Option<DeadlockJson> {

@@ -48,7 +48,7 @@ fn table(all: &[Summary], out: &mut impl Write) -> io::Result<()> {
     if all.is_empty() {
         return Ok(());
     }
-    let head = ["NAME", "KIND", "FREE", "MARK", "QUEUE", "CLAIMS"].map(String::from);
+    let head = ["NAME", "KIND", "STATE", "MARK", "QUEUE", "CLAIMS"].map(String::from);
     let rows: Vec<[String; 6]> = all.iter().map(columns).collect();
     let mut widths = [0; 6];
     for row in rows.iter().chain([&head]) {
@@ -72,11 +72,16 @@ fn table(all: &[Summary], out: &mut impl Write) -> io::Result<()> {
 const MOST: usize = 40;
 
 fn columns(s: &Summary) -> [String; 6] {
-    let kind = s.capacity.map_or(s.kind.as_str(), |c| c.mode.as_str());
-    let free = match s.capacity {
-        Some(c) if c.mode == Mode::Pool => format!("{} of {}", c.free, c.limit),
-        Some(c) => format!("{} of {}", c.free, c.total),
-        None => (if s.holders.is_empty() { "yes" } else { "-" }).to_owned(),
+    let kind = match (s.capacity, s.signal) {
+        (Some(c), _) => c.mode.to_string(),
+        (None, Some(signal)) => format!("{} event", signal.reset),
+        (None, None) => s.kind.to_string(),
+    };
+    let state = match (s.capacity, s.signal) {
+        (Some(c), _) if c.mode == Mode::Pool => format!("{} of {} free", c.free, c.limit),
+        (Some(c), _) => format!("{} of {} free", c.free, c.total),
+        (None, Some(signal)) => crate::show::signalled(&signal).to_owned(),
+        (None, None) => (if s.holders.is_empty() { "free" } else { "held" }).to_owned(),
     };
     let mark = match (s.marked, s.drained) {
         (true, true) => "died,drained",
@@ -85,7 +90,7 @@ fn columns(s: &Summary) -> [String; 6] {
         (false, false) => "-",
     };
     let queue = if s.contended { "yes" } else { "-" };
-    [s.name.clone(), kind.to_owned(), free, mark.to_owned(), queue.to_owned(), s.acquired.to_string()]
+    [s.name.clone(), kind, state, mark.to_owned(), queue.to_owned(), s.acquired.to_string()]
 }
 
 fn line(columns: &[String; 6], widths: &[usize; 6], held: &str, out: &mut impl Write) -> io::Result<()> {

@@ -6,6 +6,7 @@ mod background;
 mod cli;
 mod create;
 mod drain;
+mod event;
 mod evict;
 mod exit_codes;
 mod explain;
@@ -58,6 +59,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Ls(args) => ls::ls(args, url),
         Command::Show(args) => show::show(args, url),
         Command::Create(args) => create::create(args, url),
+        Command::Event(args) => event::event(args, url),
         Command::Resize(args) => permits::resize(args, url),
         Command::Add(args) => permits::add(args, url),
         Command::Drain(args) => drain::drain(args, url),

@@ -5,7 +5,7 @@ use crate::failure::Failure;
 use crate::json::ReportJson;
 use crate::{exit_codes, places};
 use std::io::{self, Write};
-use xsem::{Capacity, Counters, Holder, Kind, Obituary, Process, ProcessState, Report, Waiter, Wants, age, cycle_text};
+use xsem::{Capacity, Counters, Holder, Kind, Obituary, Process, ProcessState, Report, Signal, Waiter, Wants, age, cycle_text};
 
 /// Prints the report, for people or as JSON.
 pub fn show(args: &ShowArgs, url: &str) -> Result<u8, Failure> {
@@ -41,27 +41,34 @@ fn print(r: &Report, out: &mut impl Write) -> io::Result<()> {
     counters(r.kind, &r.counters, out)
 }
 
-/// `exclusive`, `pool of 4`, `credit of at most 100`.
+/// `exclusive`, `pool of 4`, `credit of at most 100`, `manual event`.
 fn kind(r: &Report) -> String {
-    let kind = match &r.capacity {
-        Some(Capacity { mode: xsem::Mode::Pool, limit, .. }) => format!("pool of {limit}"),
-        Some(Capacity { mode: xsem::Mode::Credit, limit, .. }) => format!("credit of at most {limit}"),
+    let kind = match (&r.capacity, &r.signal) {
+        (Some(Capacity { mode: xsem::Mode::Pool, limit, .. }), _) => format!("pool of {limit}"),
+        (Some(Capacity { mode: xsem::Mode::Credit, limit, .. }), _) => format!("credit of at most {limit}"),
+        (_, Some(s)) => format!("{} event", s.reset),
         _ => r.kind.to_string(),
     };
     if r.ephemeral { kind + ", ephemeral" } else { kind }
 }
 
-/// `free, unused for 3 d 2 h`, `held`, `3 of 4 free`.
+/// `free, unused for 3 d 2 h`, `held`, `3 of 4 free`, `signalled`.
 fn state(r: &Report) -> String {
-    let mut text = match &r.capacity {
-        Some(c) => free(c),
-        None if r.holders.is_empty() => "free".to_owned(),
-        None => "held".to_owned(),
+    let mut text = match (&r.capacity, &r.signal) {
+        (Some(c), _) => free(c),
+        (None, Some(s)) => signalled(s).to_owned(),
+        (None, None) if r.holders.is_empty() => "free".to_owned(),
+        (None, None) => "held".to_owned(),
     };
     if r.holders.is_empty() {
         text += &format!(", unused for {}", age(r.unused_for));
     }
     text
+}
+
+/// `signalled` or `reset`.
+pub fn signalled(s: &Signal) -> &'static str {
+    if s.is_set { "signalled" } else { "reset" }
 }
 
 /// `3 of 4 free`; more than the limit are out for a while after it was lowered.
@@ -112,6 +119,10 @@ fn mark(r: &Report, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn counters(kind: Kind, c: &Counters, out: &mut impl Write) -> io::Result<()> {
+    if kind == Kind::Event {
+        let (signals, waited, late) = (c.acquired, c.contended, c.timed_out);
+        return writeln!(out, "  counters  {signals} signals, {waited} had to wait for one, {late} timed out");
+    }
     let died = if kind == Kind::Counting { "holders died" } else { "owners died" };
     writeln!(
         out,
@@ -195,6 +206,26 @@ mod tests {
         assert_eq!(step["holder"]["command"], "make");
         r.deadlock.clear();
         assert!(!printed(&r).contains("deadlock"));
+    }
+
+    #[test]
+    fn an_event_says_how_it_stands_and_who_waits() {
+        let mut r = Report::new("server/up", Kind::Event);
+        r.signal = Some(xsem::Signal::new(xsem::Reset::Manual, false));
+        (r.counters.acquired, r.counters.contended, r.counters.timed_out) = (3, 2, 1);
+        let mut waiter = Waiter::new(process(7, "client"), 1, 1, std::time::Duration::from_secs(2));
+        waiter.wants = Wants::Any;
+        r.waiters.push(waiter);
+        let text = printed(&r);
+        assert!(text.starts_with("server/up (manual event), reset, unused for "), "{text}");
+        assert!(text.contains("alive, since 2 s, for this or another one\n"), "{text}");
+        assert!(text.ends_with("  counters  3 signals, 2 had to wait for one, 1 timed out\n"), "{text}");
+        r.signal = Some(xsem::Signal::new(xsem::Reset::Auto, true));
+        r.ephemeral = true;
+        let text = printed(&r);
+        assert!(text.starts_with("server/up (auto event, ephemeral), signalled, "), "{text}");
+        let json = serde_json::to_value(crate::json::ReportJson::from(&r)).expect("JSON");
+        assert_eq!(json["event"], serde_json::json!({ "reset": "auto", "signalled": true }));
     }
 
     #[test]

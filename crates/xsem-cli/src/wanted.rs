@@ -1,7 +1,7 @@
 //! The semaphores that a command line names: which kind, how many permits, made where they do not exist.
 
 use crate::cli::PermitArgs;
-use xsem::{Code, Counting, Error, Exclusive, Mode, Namespace, Options, Pick, Result};
+use xsem::{Code, Counting, Error, Event, Exclusive, Mode, Namespace, Options, Pick, Result};
 
 /// The limit of a pool that `--shared` or `--all` makes.
 const READERS: u32 = 1000;
@@ -13,6 +13,8 @@ pub enum Sem {
     Exclusive(Exclusive),
     /// So many permits of a counting one.
     Counting(Counting, u32),
+    /// The signal of an event.
+    Event(Event),
 }
 
 impl Sem {
@@ -21,6 +23,15 @@ impl Sem {
         match self {
             Sem::Exclusive(s) => s.name(),
             Sem::Counting(s, _) => s.name(),
+            Sem::Event(e) => e.name(),
+        }
+    }
+
+    /// The event, if it is one.
+    pub fn event(&self) -> Option<&Event> {
+        match self {
+            Sem::Event(e) => Some(e),
+            _ => None,
         }
     }
 
@@ -29,6 +40,7 @@ impl Sem {
         match self {
             Sem::Exclusive(s) => s.into(),
             Sem::Counting(s, n) => Pick::permits(s, *n),
+            Sem::Event(e) => e.into(),
         }
     }
 
@@ -43,29 +55,39 @@ impl Sem {
                 other => return other.map(Sem::Exclusive),
             }
             match Counting::open(ns, name) {
-                // Made anew as another kind in between: look again.
-                Err(e) if e.code() == Code::InvalidHandle && Exclusive::open(ns, name).is_ok() => {}
+                Err(e) if e.code() == Code::InvalidHandle => {}
                 other => return other.map(|s| Sem::Counting(s, 1)),
+            }
+            match Event::open(ns, name) {
+                // Made anew as another kind in between: look again.
+                Err(e) if e.code() == Code::InvalidHandle && !is_event_or_none(ns, name) => {}
+                other => return other.map(Sem::Event),
             }
         }
     }
+}
+
+/// Whether it can be opened as no other kind.
+fn is_event_or_none(ns: &Namespace, name: &str) -> bool {
+    Exclusive::open(ns, name).is_err() && Counting::open(ns, name).is_err()
 }
 
 /// Opens `name` as the options of `run` and `hold` say: an existing one as it is, a missing one as a pool with the limit
 /// that was given, and exclusive without one.
 ///
 /// # Errors
-/// 87 another limit, or more permits than it has; 6 of another kind than the options need; 123, 100, 5.
+/// 87 another limit, or more permits than it has; 6 an event, or of another kind than the options need; 123, 100, 5.
 pub fn open(ns: &Namespace, name: &str, want: &PermitArgs) -> Result<Sem> {
     let options = if want.ephemeral { Options::new().ephemeral() } else { Options::new() };
     let sem = match want.limit {
-        Some(limit) => pool(ns, name, limit, options).map_err(|e| not_a_pool(e, name))?,
+        Some(limit) => pool(ns, name, limit, options).map_err(|e| not_a_pool(e, ns, name))?,
         None if want.shared || want.all => open_or_make(
-            || Counting::open(ns, name).map_err(|e| not_a_pool(e, name)),
+            || Counting::open(ns, name).map_err(|e| not_a_pool(e, ns, name)),
             || Counting::create_pool(ns, name, READERS, options),
         )?,
         None => match plain(ns, name, want.permits.unwrap_or(1), options)? {
             Sem::Counting(sem, _) => sem,
+            Sem::Event(_) => return Err(nobody_owns(name)),
             exclusive => return Ok(exclusive),
         },
     };
@@ -122,6 +144,7 @@ fn plain(ns: &Namespace, name: &str, permits: u32, options: Options) -> Result<S
             "which does not exist yet",
             format!("say how many there are in all: --limit N makes it a pool of N permits (N is {permits} or more)"),
         ),
+        Err(e) if e.code() == Code::InvalidHandle && Event::open(ns, name).is_ok() => Err(nobody_owns(name)),
         Err(e) if e.code() == Code::InvalidHandle => {
             no_limit("which is exclusive and has one owner at a time", "leave --permits out, or use another name".into())
         }
@@ -130,11 +153,24 @@ fn plain(ns: &Namespace, name: &str, permits: u32, options: Options) -> Result<S
 }
 
 /// 6 in the words of the command line, which knows options and not handles.
-fn not_a_pool(e: Error, name: &str) -> Error {
+fn not_a_pool(e: Error, ns: &Namespace, name: &str) -> Error {
     if e.code() != Code::InvalidHandle {
         return e;
+    }
+    if Event::open(ns, name).is_ok() {
+        return nobody_owns(name);
     }
     Error::new(e.code(), e.message())
         .of(name)
         .advice(format!("leave --limit, --shared and --all out, use another name, or make it a pool: `xsem rm {name}` first"))
+}
+
+/// 6: `run` and `hold` are for what can be owned.
+fn nobody_owns(name: &str) -> Error {
+    let typed = crate::run::command_line::quoted(name);
+    Error::new(Code::InvalidHandle, format!("`{name}` is an event, which is waited for and never owned")).of(name).advice(
+        format!(
+            "wait for it first: `xsem event wait {typed} && xsem run ...`, with a semaphore of another name if only one may go on"
+        ),
+    )
 }

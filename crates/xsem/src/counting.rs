@@ -3,7 +3,9 @@
 use crate::claim::{Capacity, Kind};
 use crate::deadline::Deadline;
 use crate::engine::{Claim, Object, Spec};
-use crate::error::Result;
+use crate::error::{Code, Error, Fixed, Result};
+use crate::future::AcquirePermits;
+use crate::interrupt;
 use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::options::Options;
@@ -13,6 +15,12 @@ use crate::wait::Wait;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+
+static MISASKED: Fixed = Fixed {
+    code: Code::InvalidParameter,
+    message: "the number of permits is 0 or above the limit",
+    advice: "ask for at least one and at most the limit; and not at interrupt time",
+};
 
 /// A named semaphore with permits, each with a holder that survives nothing: when it dies, its permits are free again.
 ///
@@ -37,7 +45,7 @@ use std::time::Duration;
 /// What a holder wrote before it released is visible to whoever acquires what it released.
 ///
 /// # Errors
-/// 121 not enough free permits (at once for `try_acquire`), 87 more permits than the limit, 95 cancelled, 1131 waiting
+/// 104 at interrupt time (see [`interrupt`](crate::interrupt)), 121 not enough free permits (at once for `try_acquire`), 87 more permits than the limit, 95 cancelled, 1131 waiting
 /// would close a cycle, 102 it is being drained, 106 no member slot, 100 no room for another holder, 6 it was removed.
 ///
 /// # Examples
@@ -154,7 +162,7 @@ impl Counting {
     /// Waits for one permit.
     ///
     /// # Errors
-    /// 1131, 102, 106, 100, 6. See [`Counting`].
+    /// 104, 1131, 102, 106, 100, 6. See [`Counting`].
     pub fn acquire(&self) -> Result<Permit<'_>> {
         self.acquire_many(1)
     }
@@ -167,7 +175,7 @@ impl Counting {
     pub fn acquire_many(&self, n: u32) -> Result<Permit<'_>> {
         match self.fast.as_ref().and_then(|fast| fast.acquire(n)) {
             Some(claim) => Ok(Permit::new(self, claim, n)),
-            None => self.acquire_with(n, Wait::forever()),
+            None => self.acquire_long(n, Wait::forever),
         }
     }
 
@@ -187,7 +195,7 @@ impl Counting {
     pub fn try_acquire_many(&self, n: u32) -> Result<Permit<'_>> {
         match self.fast.as_ref().and_then(|fast| fast.acquire(n)) {
             Some(claim) => Ok(Permit::new(self, claim, n)),
-            None => self.acquire_with(n, Wait::not()),
+            None => self.acquire_long(n, Wait::not),
         }
     }
 
@@ -212,6 +220,7 @@ impl Counting {
     /// # Errors
     /// As those of the options.
     pub fn acquire_with(&self, n: u32, wait: Wait<'_>) -> Result<Permit<'_>> {
+        self.check(n)?;
         let grant = self.object.acquire(&wait.request_for(claimant(), n))?;
         Ok(Permit::new(self, grant.claim, n))
     }
@@ -223,15 +232,39 @@ impl Counting {
     /// # Errors
     /// As those of the options.
     pub fn acquire_owned(&self, n: u32, wait: Wait<'_>) -> Result<OwnedPermit> {
+        self.check(n)?;
         let grant = self.object.acquire(&wait.request_for(0, n))?;
         Ok(OwnedPermit::new(self.clone(), grant.claim, n))
     }
 
-    /// Adds permits to a credit, which others may then acquire.
+    /// `n` permits for asynchronous code: a future for any runtime, or none; see
+    /// [`Exclusive::acquire_async`](crate::Exclusive::acquire_async).
     ///
     /// # Errors
-    /// 298 there would be more than the limit (nothing is added), 1 on a pool, 6.
+    /// 87 `n` is 0 or above the limit, and those of [`acquire`](Counting::acquire).
+    pub fn acquire_async(&self, n: u32) -> AcquirePermits {
+        self.acquire_async_with(n, Wait::forever())
+    }
+
+    /// [`acquire_async`](Counting::acquire_async) with all options: end, cancel token, label.
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn acquire_async_with(&self, n: u32, wait: Wait<'_>) -> AcquirePermits {
+        AcquirePermits::new(self.clone(), wait.owned(n))
+    }
+
+    /// Adds permits to a credit, which others may then acquire. Allowed at interrupt time, where it allocates nothing, takes
+    /// no lock and keeps errno.
+    ///
+    /// # Errors
+    /// 298 there would be more than the limit (nothing is added), 1 on a pool, 6. At interrupt time also 104 where that
+    /// cannot be done there: on an engine that needs a lock for it (`memory:`), and in a forked child that has not used the
+    /// namespace in normal code yet.
     pub fn add_permits(&self, n: u32) -> Result<()> {
+        if interrupt::is_now() {
+            return interrupt::keeping_errno(|| self.object.add_permits_at_interrupt_time(n));
+        }
         self.object.add_permits(n)
     }
 
@@ -248,11 +281,32 @@ impl Counting {
     ///
     /// # Errors
     /// 102 this process still holds permits through it or waits on it: nothing changes, and the handle comes back.
-    pub fn close(self) -> std::result::Result<(), (Counting, crate::Error)> {
+    pub fn close(self) -> std::result::Result<(), (Counting, Error)> {
         match self.object.close() {
             Ok(()) => Ok(()),
             Err(e) => Err((self, e)),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn acquire_long(&self, n: u32, wait: fn() -> Wait<'static>) -> Result<Permit<'_>> {
+        if !interrupt::hint() {
+            self.check(n)?;
+            // That was all: a preemption, perhaps.
+            if let Some(claim) = self.fast.as_ref().and_then(|fast| fast.acquire_at_normal_time(n)) {
+                return Ok(Permit::new(self, claim, n));
+            }
+        }
+        self.acquire_with(n, wait())
+    }
+
+    /// 104 at interrupt time; and 87 before it, as far as that is known there.
+    fn check(&self, n: u32) -> Result<()> {
+        interrupt::check().map_err(|e| match n == 0 || self.object.limit_now().is_some_and(|limit| n > limit) {
+            true => Error::fixed(&MISASKED),
+            false => e,
+        })
     }
 
     /// All of a claim back, the short way; false: the long way.
@@ -263,6 +317,10 @@ impl Counting {
 
     pub(crate) fn object(&self) -> &dyn Object {
         &*self.object
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Object> {
+        self.object.clone()
     }
 }
 

@@ -4,7 +4,9 @@ use crate::claim::Kind;
 use crate::deadline::Deadline;
 use crate::engine::{Claim, Object, Spec};
 use crate::error::Result;
+use crate::future::AcquireExclusive;
 use crate::guard::{AcquireError, Guard, Recovery};
+use crate::interrupt;
 use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::options::Options;
@@ -33,7 +35,7 @@ use std::time::Duration;
 /// What an owner wrote before its release is visible to the next owner after its acquire.
 ///
 /// # Errors
-/// 101 owned by another claimant (`try_acquire` only), 121 the time ran out, 95 cancelled, 105 owned but the previous
+/// 104 at interrupt time (see [`interrupt`](crate::interrupt)), 101 owned by another claimant (`try_acquire` only), 121 the time ran out, 95 cancelled, 105 owned but the previous
 /// owner died, 103 nested more than 65,535 deep, 106 no member slot, 6 the semaphore was removed.
 ///
 /// # Examples
@@ -131,7 +133,7 @@ impl Exclusive {
     /// Waits until it is owned.
     ///
     /// # Errors
-    /// 105 (owned!), 103, 106, 6. See [`Exclusive`].
+    /// 104, 105 (owned!), 103, 106, 6. See [`Exclusive`].
     #[inline]
     pub fn acquire(&self) -> std::result::Result<Guard<'_>, AcquireError<'_>> {
         self.acquire_fast(Exclusive::acquire_forever)
@@ -178,12 +180,51 @@ impl Exclusive {
         self.request(&wait, |claim| Guard::owned(self.clone(), claim))
     }
 
+    /// [`acquire`](Exclusive::acquire) for asynchronous code: a future for any runtime, or none.
+    ///
+    /// It begins when it is polled first. Dropped before it is over, it leaves nothing behind, and whoever is next is served.
+    /// No thread waits for it: thousands of them in a process share a few. The guard belongs to no thread; what it owns
+    /// belongs to nobody in particular, unless it is acquired [on behalf of](crate::AcquireExclusive::on_behalf_of) a
+    /// [`Claimant`](crate::Claimant).
+    ///
+    /// # Errors
+    /// As [`acquire`](Exclusive::acquire).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = xsem::Namespace::open(&format!("shm:{}/ns", dir.path().display()))?;
+    /// # use xsem::Exclusive;
+    /// # async fn work() {}
+    /// let sem = Exclusive::open_or_create(&ns, "deploy")?;
+    /// let task = async move {
+    ///     let _guard = sem.acquire_async().await?;
+    ///     work().await;
+    ///     Ok::<(), xsem::Error>(())
+    /// };
+    /// # let mut pending = xsem::PollFd::new(task)?;
+    /// # pending.poll_now().unwrap()?;
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    pub fn acquire_async(&self) -> AcquireExclusive {
+        self.acquire_async_with(Wait::forever())
+    }
+
+    /// [`acquire_async`](Exclusive::acquire_async) with all options: end, cancel token, label. A deadline needs no timer of
+    /// the caller's runtime. (A callback for signals says nothing here.)
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn acquire_async_with(&self, wait: Wait<'_>) -> AcquireExclusive {
+        AcquireExclusive::new(self.clone(), wait.owned(1))
+    }
+
     /// Shares the claim that has this fencing token, if somebody still holds it: it then ends with the last process that
     /// shares it. This is what a nested `xsem run` does; the token reaches it through its environment.
     ///
     /// # Errors
-    /// 6, 106; 103 when this process shares a claim already.
+    /// 104, 6, 106; 103 when this process shares a claim already.
     pub fn join(&self, token: u64) -> Result<Option<Guard<'static>>> {
+        interrupt::check()?;
         Ok(self.object.join(token)?.map(|claim| Guard::owned(self.clone(), claim)))
     }
 
@@ -198,17 +239,19 @@ impl Exclusive {
         }
     }
 
-    /// The claim, not the guard, comes back from the slow path: so nothing of the fast path has to lie in memory.
+    /// The claim, not the guard, comes back from the slow path: so nothing of the fast path has to lie in memory. `None`:
+    /// 104, for which nothing may be allocated.
     #[inline(always)]
     fn acquire_fast<'a>(
         &'a self,
-        slow: fn(&'a Exclusive) -> std::result::Result<Claim, Box<AcquireError<'a>>>,
+        slow: fn(&'a Exclusive) -> std::result::Result<Claim, Option<Box<AcquireError<'a>>>>,
     ) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
         let claim = match self.fast.as_ref().and_then(FastPath::acquire) {
             Some(claim) => claim,
             None => match slow(self) {
                 Ok(claim) => claim,
-                Err(e) => return Err(*e),
+                Err(Some(e)) => return Err(*e),
+                Err(None) => return Err(AcquireError::Failed(interrupt::refused())),
             },
         };
         Ok(Guard::new(self, claim))
@@ -216,14 +259,27 @@ impl Exclusive {
 
     #[cold]
     #[inline(never)]
-    fn acquire_forever(&self) -> std::result::Result<Claim, Box<AcquireError<'_>>> {
-        self.request(&Wait::forever(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(Box::new)
+    fn acquire_forever(&self) -> std::result::Result<Claim, Option<Box<AcquireError<'_>>>> {
+        self.acquire_long(Wait::forever)
     }
 
     #[cold]
     #[inline(never)]
-    fn acquire_not(&self) -> std::result::Result<Claim, Box<AcquireError<'_>>> {
-        self.request(&Wait::not(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(Box::new)
+    fn acquire_not(&self) -> std::result::Result<Claim, Option<Box<AcquireError<'_>>>> {
+        self.acquire_long(Wait::not)
+    }
+
+    fn acquire_long(&self, wait: fn() -> Wait<'static>) -> std::result::Result<Claim, Option<Box<AcquireError<'_>>>> {
+        if !interrupt::hint() {
+            if interrupt::is_now() {
+                return Err(None);
+            }
+            // That was all: a preemption, perhaps.
+            if let Some(claim) = self.fast.as_ref().and_then(FastPath::acquire_at_normal_time) {
+                return Ok(claim);
+            }
+        }
+        self.request(&wait(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(|e| Some(Box::new(e)))
     }
 
     fn request<'a>(
@@ -231,6 +287,7 @@ impl Exclusive {
         wait: &Wait<'_>,
         guard: impl FnOnce(Claim) -> Guard<'a>,
     ) -> std::result::Result<Guard<'a>, AcquireError<'a>> {
+        interrupt::check().map_err(AcquireError::Failed)?;
         let grant = self.object.acquire(&wait.request(claimant())).map_err(AcquireError::Failed)?;
         let guard = guard(grant.claim);
         match grant.died {
@@ -241,6 +298,22 @@ impl Exclusive {
 
     pub(crate) fn object(&self) -> &dyn Object {
         &*self.object
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Object> {
+        self.object.clone()
+    }
+
+    /// The short way for a claim of nobody in particular; None: the long way.
+    #[inline]
+    pub(crate) fn acquire_fast_for_nobody(&self) -> Option<Claim> {
+        self.fast.as_ref().and_then(FastPath::acquire_for_nobody)
+    }
+
+    /// The short way back from there; false: the long way.
+    #[inline]
+    pub(crate) fn give_back_fast_of_nobody(&self, claim: &Claim) -> bool {
+        self.fast.as_ref().is_some_and(|fast| fast.release_of_nobody(claim))
     }
 
     /// The uncontended release; false: the long way.

@@ -84,9 +84,13 @@ mod exclusive;
 #[cfg(not(loom))]
 pub(crate) mod forklock;
 #[cfg(not(loom))]
+mod future;
+#[cfg(not(loom))]
 pub(crate) mod graph;
 #[cfg(not(loom))]
 mod guard;
+#[cfg(not(loom))]
+pub mod interrupt;
 #[cfg(not(loom))]
 mod many;
 #[cfg(not(loom))]
@@ -98,6 +102,8 @@ mod name;
 mod namespace;
 #[cfg(not(loom))]
 mod options;
+#[cfg(not(loom))]
+mod pending;
 #[cfg(not(loom))]
 mod permit;
 #[cfg(not(loom))]
@@ -120,6 +126,10 @@ mod exports {
     pub use crate::error::{Code, Error, Result};
     pub use crate::event::Event;
     pub use crate::exclusive::Exclusive;
+    pub use crate::future::{
+        AcquireAll, AcquireExclusive, AcquirePermits, Claimant, OwnedAcquireError, OwnedAll, OwnedAllError, OwnedAllRecovery,
+        OwnedAnyError, OwnedGuard, OwnedHeld, OwnedRecovery, OwnedTaken, PollFd, WaitAny, WaitEvent,
+    };
     pub use crate::guard::{AcquireError, Guard, Recovery};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};

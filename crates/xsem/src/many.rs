@@ -2,11 +2,13 @@
 
 use crate::claim::Deaths;
 use crate::counting::Counting;
-use crate::engine::{Claim, Grant, Object, Want};
-use crate::error::{Code, Error, Result};
+use crate::engine::{Claim, Grant, MAX_LIST, Object, OwnedWant, Want};
+use crate::error::{Code, Error, Fixed, Result};
 use crate::event::Event;
 use crate::exclusive::Exclusive;
+use crate::future::{AcquireAll, WaitAny};
 use crate::guard::{Guard, Recovery};
+use crate::interrupt;
 use crate::namespace::Namespace;
 use crate::permit::Permit;
 use crate::shm::claimant;
@@ -51,6 +53,33 @@ impl<'a> Pick<'a> {
             What::Counting(s) => Held::Permit(Permit::new(s, claim, self.permits)),
             What::Event(_) => Held::Signal(claim.token),
         }
+    }
+}
+
+/// The same with handles of its own.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnedPick {
+    Exclusive(Exclusive),
+    Counting(Counting, u32),
+    Event(Event),
+}
+
+impl OwnedPick {
+    fn of(pick: &Pick<'_>) -> OwnedPick {
+        match pick.what {
+            What::Exclusive(s) => OwnedPick::Exclusive(s.clone()),
+            What::Counting(s) => OwnedPick::Counting(s.clone(), pick.permits),
+            What::Event(e) => OwnedPick::Event(e.clone()),
+        }
+    }
+
+    pub(crate) fn want(&self) -> OwnedWant {
+        let (object, permits) = match self {
+            OwnedPick::Exclusive(s) => (s.shared(), 1),
+            OwnedPick::Counting(s, n) => (s.shared(), *n),
+            OwnedPick::Event(e) => (e.shared(), 1),
+        };
+        OwnedWant { object, permits }
     }
 }
 
@@ -195,7 +224,7 @@ impl Namespace {
     /// disadvantage.
     ///
     /// # Errors
-    /// 151 an empty list or more than 64 entries, 153 a semaphore of another namespace, 121, 95, 105 (taken!), 1131 none
+    /// 151 an empty list or more than 64 entries, 153 a semaphore of another namespace, 104 at interrupt time, 121, 95, 105 (taken!), 1131 none
     /// of them could ever be had, 87, 6, 102. [`Error::indices`] says which entries an error is about.
     ///
     /// ```
@@ -208,6 +237,7 @@ impl Namespace {
     /// # Ok::<(), xsem::Error>(())
     /// ```
     pub fn wait_any<'a>(&self, list: &[Pick<'a>], wait: Wait<'_>) -> std::result::Result<Taken<'a>, AnyError<'a>> {
+        check(list, false).map_err(AnyError::Failed)?;
         let wants: Vec<Want<'_>> = list.iter().map(Pick::want).collect();
         let (index, grant) = self.engine().wait_any(&wants, &wait.request_for(claimant(), 1)).map_err(AnyError::Failed)?;
         match (list[index].held(grant.claim), grant.died) {
@@ -233,6 +263,7 @@ impl Namespace {
     /// # Ok::<(), xsem::Error>(())
     /// ```
     pub fn acquire_all<'a>(&self, list: &[Pick<'a>], wait: Wait<'_>) -> std::result::Result<All<'a>, AllError<'a>> {
+        check(list, true).map_err(AllError::Failed)?;
         let wants: Vec<Want<'_>> = list.iter().map(Pick::want).collect();
         let grants = self.engine().acquire_all(&wants, &wait.request_for(claimant(), 1)).map_err(AllError::Failed)?;
         let mut died = Vec::new();
@@ -246,7 +277,41 @@ impl Namespace {
         let all = All { held };
         if died.is_empty() { Ok(all) } else { Err(AllError::OwnerDied(AllRecovery { all, died })) }
     }
+
+    /// [`wait_any`](Namespace::wait_any) for asynchronous code; see [`Exclusive::acquire_async`].
+    pub fn wait_any_async(&self, list: &[Pick<'_>], wait: Wait<'_>) -> WaitAny {
+        WaitAny::new(self.shared(), list.iter().map(OwnedPick::of).collect(), wait.owned(1))
+    }
+
+    /// [`acquire_all`](Namespace::acquire_all) for asynchronous code; see [`Exclusive::acquire_async`].
+    pub fn acquire_all_async(&self, list: &[Pick<'_>], wait: Wait<'_>) -> AcquireAll {
+        AcquireAll::new(self.shared(), list.iter().map(OwnedPick::of).collect(), wait.owned(1))
+    }
 }
+
+/// 104 at interrupt time; and before it what is wrong with the list itself (as `engine::check_list`, which allocates).
+fn check(list: &[Pick<'_>], duplicates: bool) -> Result<()> {
+    interrupt::check().map_err(|e| {
+        let wrong = |p: &Pick<'_>| p.permits == 0 || p.permits != 1 && !matches!(p.what, What::Counting(_));
+        let twice = |i: usize| list[..i].iter().any(|p| p.object().name() == list[i].object().name());
+        match () {
+            () if list.is_empty() || list.len() > MAX_LIST => Error::fixed(&BAD_COUNT),
+            () if list.iter().any(wrong) => Error::fixed(&BAD_PERMITS),
+            () if duplicates && (0..list.len()).any(twice) => Error::fixed(&BAD_LIST),
+            () => e,
+        }
+    })
+}
+
+const ADVICE: &str = "mend the list; and do not request it at interrupt time";
+static BAD_COUNT: Fixed =
+    Fixed { code: Code::InvalidEventCount, message: "the list is empty or has more than 64 entries", advice: ADVICE };
+static BAD_PERMITS: Fixed = Fixed {
+    code: Code::InvalidParameter,
+    message: "an entry of the list asks for no permits, or for several where there is one",
+    advice: ADVICE,
+};
+static BAD_LIST: Fixed = Fixed { code: Code::InvalidListFormat, message: "a semaphore is in the list twice", advice: ADVICE };
 
 impl AnyError<'_> {
     /// The code: 105, or that of the failure.
@@ -268,7 +333,7 @@ impl AllError<'_> {
     }
 }
 
-fn died(indices: &[usize]) -> Error {
+pub(crate) fn died(indices: &[usize]) -> Error {
     let list: Vec<_> = indices.iter().map(usize::to_string).collect();
     Error::new(Code::SemOwnerDied, format!("the previous owner died, of entry {}", list.join(", ")))
         .at(indices.iter().copied())

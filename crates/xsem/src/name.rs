@@ -1,6 +1,6 @@
 //! Names: what may be called what, decided in one place.
 
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fixed, Result};
 
 /// The longest name, in bytes of UTF-8.
 pub const MAX_NAME: usize = 255;
@@ -12,7 +12,20 @@ pub const MAX_NAME: usize = 255;
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Name(Box<str>);
 
+/// The same for interrupt time, where nothing may be allocated.
+static NOT_A_NAME: Fixed = Fixed {
+    code: Code::InvalidName,
+    message: "the name is not allowed",
+    advice: "use 1 to 255 bytes of UTF-8 without control characters, such as `ci/gpu`; and not at interrupt time",
+};
+
 impl Name {
+    /// 104 at interrupt time; or 123 before it.
+    pub(crate) fn check_at_normal_time(text: &str) -> Result<()> {
+        let allowed = !text.is_empty() && text.len() <= MAX_NAME && !text.chars().any(char::is_control);
+        crate::interrupt::check().map_err(|e| if allowed { e } else { Error::fixed(&NOT_A_NAME) })
+    }
+
     /// Checks `text` and keeps it.
     ///
     /// # Errors

@@ -60,9 +60,10 @@ impl Namespace {
     /// requests until [`reopen`](Namespace::reopen), or until it is removed.
     ///
     /// # Errors
-    /// 121 with who is left, 95 cancelled or reopened by somebody: in both cases it is open again. 102 somebody else is
+    /// 104 at interrupt time. 121 with who is left, 95 cancelled or reopened by somebody: in both cases it is open again. 102 somebody else is
     /// draining it, 187.
     pub fn drain(&self, name: &str, wait: Wait<'_>) -> Result<()> {
+        Name::check_at_normal_time(name)?;
         self.engine.drain(&Name::new(name)?, &wait.request(crate::shm::claimant()))
     }
 
@@ -84,8 +85,8 @@ impl Namespace {
         self.engine.evict(&Name::new(name)?, token)
     }
 
-    /// Removes what nobody has used for this long: no claim, no wait. Returns the names. What is in use, or was drained,
-    /// stays; so does what `keep` says.
+    /// Removes what nobody has used for this long: no claim, no wait. Returns the names. What is in use, was drained, or is
+    /// an event that is signalled, stays; so does what `keep` says.
     ///
     /// # Errors
     /// As [`for_each`](Namespace::for_each).
@@ -94,7 +95,9 @@ impl Namespace {
         let mut failed = None;
         self.for_each(|s| {
             let idle = s.holders.is_empty() && !s.contended && !s.drained && s.unused_for >= unused_for;
-            if !idle || keep(&s) {
+            // A signal is for those, too, who have not come yet.
+            let signalled = s.signal.is_some_and(|signal| signal.is_set);
+            if !idle || signalled || keep(&s) {
                 return ControlFlow::Continue(());
             }
             match Name::new(&s.name).and_then(|name| self.engine.remove(&name, Some(s.acquired))) {
@@ -172,6 +175,10 @@ impl Namespace {
     /// A namespace on an engine that is not built in (tests, networks).
     pub fn from_engine(engine: Arc<dyn Engine>) -> Namespace {
         Namespace { engine }
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Engine> {
+        self.engine.clone()
     }
 
     pub(crate) fn engine(&self) -> &dyn Engine {

@@ -75,7 +75,7 @@ impl Owner {
 fn front(args: &HoldArgs, url: &str, keeper: u32, mut channel: UnixStream) -> Result<u8, Failure> {
     let line = match places::existing(url) {
         Ok(Some(ns)) if waiting::on_terminal() && !args.waiting.no_wait => {
-            Some(LiveLine::start(&ns, vec![args.name.clone()], keeper))
+            Some(LiveLine::start(&ns, vec![args.name.clone()], keeper, xsem::Wants::One))
         }
         _ => None,
     };

@@ -6,7 +6,7 @@ use xsem::{AcquireError, AllError, Code, Deaths, Error, Held, Namespace, Result,
 /// What was acquired: a claim for each semaphore, in their order.
 #[derive(Debug)]
 pub struct Acquired<'a> {
-    /// The claims.
+    /// The claims. A single event has none.
     pub held: Vec<Held<'a>>,
     /// Those that carry the mark, with who died where that could be kept.
     pub died: Vec<(usize, Option<Deaths>)>,
@@ -29,6 +29,8 @@ pub fn acquire<'a>(ns: &Namespace, sems: &'a [Sem], wait: Wait<'_>) -> Result<Ac
             }
             Err(AcquireError::Failed(e)) => Err(e),
         },
+        // By itself, too, for the sake of the error.
+        [Sem::Event(event)] => event.wait_with(wait).map(|()| plain(Vec::new())),
         [Sem::Counting(sem, n)] => Ok(plain(vec![Held::Permit(sem.acquire_with(*n, wait)?)])),
         several => {
             let list: Vec<_> = several.iter().map(Sem::pick).collect();

@@ -148,7 +148,7 @@ fn check_credit(sems: &[Sem]) -> Result<(), Failure> {
     for sem in sems {
         let credit = match sem {
             Sem::Counting(s, _) => s.capacity().map_err(own)?.mode == Mode::Credit,
-            Sem::Exclusive(_) => false,
+            Sem::Exclusive(_) | Sem::Event(_) => false,
         };
         if !credit {
             let line = format!(

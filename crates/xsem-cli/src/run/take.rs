@@ -7,7 +7,7 @@ use crate::cli::{OnOwnerDeath, RunArgs};
 use crate::exit_codes;
 use crate::failure::{Failure, say};
 use crate::wanted::Sem;
-use xsem::{CancelToken, Code, Namespace, Result, Wait};
+use xsem::{CancelToken, Code, Namespace, Result, Wait, Wants};
 
 /// What came of it: the claims, with the signals that the command shall get held back; None when there is nothing to run.
 type Turn<'a> = Option<(Acquired<'a>, Inherited)>;
@@ -60,14 +60,14 @@ fn request<'a>(sems: &'a [Sem], ns: &Namespace, args: &RunArgs, cancel: &CancelT
     }
     let names: Vec<String> = sems.iter().map(|s| s.name().to_owned()).collect();
     if waiting::on_terminal() {
-        let line = LiveLine::start(ns, names, std::process::id());
+        let line = LiveLine::start(ns, names, std::process::id(), Wants::All);
         let outcome = acquire(ns, sems, wait);
         // Joined before anything else happens: the fork must not find another thread inside a lock.
         drop(line);
         return outcome;
     }
     if args.verbose
-        && let Some(text) = waiting::look(ns, &names, std::process::id())
+        && let Some(text) = waiting::look(ns, &names, std::process::id(), Wants::All)
     {
         say(&text);
     }

@@ -1,6 +1,8 @@
 //! What the tests of the command share: a namespace of one's own, a watchdog, looking at processes.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod terminal;
+
 use serde_json::Value;
 use std::fs;
 use std::io::Write;

@@ -44,6 +44,9 @@ impl<'a> Player<'a> {
     pub(crate) fn new(stage: &'a Stage, name: &'static str, url: &'a str, report: &'a PipeWriter) -> Self {
         // A lost wake-up shall show as a hang, never as a wait of a second.
         xsem::shm::testing::set_recheck(false);
+        // Stopped after each instruction, it would make a full check at each request; and the number of instructions shall be
+        // the same in each run.
+        xsem::interrupt::testing::never_look();
         Player { stage, name, url, report, ns: OnceCell::new() }
     }
 

@@ -1,9 +1,9 @@
-//! Granting and giving back; credit; slots; claims that several sessions share.
+//! Granting and giving back; credit; slots; claims that several sessions share; signals.
 
 use super::refusals;
 use super::state::{Held, Now, Sem, State, Who};
-use crate::claim::{Capacity, Cause, Kind, Mode};
-use crate::engine::{Claim, Ending, Grant, MAX_PERMITS, not_counting};
+use crate::claim::{Capacity, Cause, Kind, Mode, Signal};
+use crate::engine::{Claim, Ending, Grant, MAX_PERMITS, not_counting, not_event};
 use crate::error::Result;
 
 /// A shared claim, and who asks about it.
@@ -35,6 +35,9 @@ impl State {
     /// The claim of a handle, for the owner or one who shares it; 288.
     fn claim(&self, handle: u64, claim: &Claim) -> Result<(u64, Role)> {
         let Some(h) = self.handles.get(&handle) else { return Err(refusals::no_handle()) };
+        if let Some(sem) = self.sems.get(&h.sem).filter(|s| s.kind == Kind::Event) {
+            return Err(refusals::no_claim(&sem.name));
+        }
         let held = self.sems.get(&h.sem).and_then(|s| s.claims.get(&claim.key)).filter(|c| c.token == claim.token);
         match held {
             Some(c) if c.who.session == h.session => Ok((h.sem, Role::Owner)),
@@ -114,6 +117,9 @@ impl State {
     pub fn join(&mut self, handle: u64, token: u64) -> Result<Option<Claim>> {
         let (h, sem) = self.through(handle)?;
         let (session, id) = (h.session, h.sem);
+        if sem.kind == Kind::Event {
+            return Err(refusals::no_claim(&sem.name));
+        }
         if self.sems.values().any(|s| s.claims.values().any(|c| c.sharers.contains(&session))) {
             return Err(refusals::shares_already());
         }
@@ -214,12 +220,13 @@ impl State {
         Ok(())
     }
 
-    /// Another limit. 87, 1, 6.
+    /// Another limit. 87 (also through a stale handle), 6, 1.
     pub fn resize(&mut self, handle: u64, limit: u32, now: Now) -> Result<()> {
-        let (id, sem) = self.counting(handle)?;
         if limit == 0 || limit > MAX_PERMITS {
-            return Err(refusals::no_limit(&sem.name, limit));
+            let h = self.handles.get(&handle).ok_or_else(refusals::no_handle)?;
+            return Err(refusals::no_limit(&h.name, limit));
         }
+        let (id, sem) = self.counting(handle)?;
         if sem.mode == Mode::Credit && limit < sem.total {
             return Err(refusals::below_total(sem, limit));
         }
@@ -230,6 +237,40 @@ impl State {
         Ok(())
     }
 
+    /// Signals an event: whether it was reset before. All who wait for a manual one have seen it when this returns. 6, 1.
+    pub fn signal(&mut self, handle: u64, now: Now) -> Result<bool> {
+        let (id, sem) = self.event(handle)?;
+        if std::mem::replace(&mut sem.is_set, true) {
+            return Ok(false);
+        }
+        sem.counters.acquired += 1;
+        sem.last_used = now.mono;
+        self.dirty.insert(id);
+        self.settle(now);
+        Ok(true)
+    }
+
+    /// Resets an event: whether it was signalled before. 6, 1.
+    pub fn reset(&mut self, handle: u64) -> Result<bool> {
+        Ok(std::mem::replace(&mut self.event(handle)?.1.is_set, false))
+    }
+
+    /// How an event stands. 6, 1.
+    pub fn signalled(&mut self, handle: u64) -> Result<Signal> {
+        let sem = self.event(handle)?.1;
+        Ok(Signal::new(sem.reset, sem.is_set))
+    }
+
+    /// The event of a handle: 6, 1.
+    fn event(&mut self, handle: u64) -> Result<(u64, &mut Sem)> {
+        let (h, sem) = self.through(handle)?;
+        let id = h.sem;
+        if sem.kind != Kind::Event {
+            return Err(not_event(&sem.name, sem.kind));
+        }
+        Ok((id, self.sems.get_mut(&id).ok_or_else(refusals::no_handle)?))
+    }
+
     /// Limit and permits. 6, 1.
     pub fn capacity(&mut self, handle: u64) -> Result<Capacity> {
         Ok(self.counting(handle)?.1.capacity())
@@ -237,7 +278,7 @@ impl State {
 }
 
 impl Sem {
-    /// A claim for `who`, or one more level of its claim.
+    /// A claim for `who`, or one more level of its claim; the signal of an event.
     fn take(&mut self, who: Who, handle: u64, permits: u32, label: Option<String>, key: u64, now: Now) -> Grant {
         if self.is_mine(who)
             && let Some((key, held)) = self.claims.iter_mut().next()
@@ -245,8 +286,13 @@ impl Sem {
             held.levels.push(handle);
             return Grant::new(Claim::new(held.token, *key), None);
         }
-        self.counters.acquired += 1;
         self.last_used = now.mono;
+        if self.kind == Kind::Event {
+            // Seen or consumed: nothing of it can be given back.
+            self.is_set &= self.is_for_all();
+            return Grant::new(Claim::new(self.counters.acquired, 0), None);
+        }
+        self.counters.acquired += 1;
         self.out += permits;
         let pool = self.kind == Kind::Counting && self.mode == Mode::Pool;
         let slots = if pool { self.slots.take(permits) } else { Vec::new() };

@@ -2,7 +2,7 @@
 
 use super::refusals;
 use super::state::{Now, State, Who};
-use crate::claim::{Edge, Mode, Wants};
+use crate::claim::{Edge, Kind, Mode, Wants};
 use crate::graph::{self, Hold, Thing, Waiting, Want};
 use std::collections::HashMap;
 
@@ -129,8 +129,9 @@ impl Snapshot {
                     thing.holds.push(Hold { who, permits: 1 });
                 }
             } else {
-                // Anybody may add to a credit.
-                thing.free = if s.mode == Mode::Credit { u32::MAX } else { s.free() };
+                // Anybody may add to a credit, or signal an event.
+                let is_open = s.mode == Mode::Credit || s.kind == Kind::Event;
+                thing.free = if is_open { u32::MAX } else { s.free() };
             }
         }
         self.things.push(thing);

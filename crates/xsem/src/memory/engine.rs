@@ -2,8 +2,8 @@
 
 use super::process::{self, MAX_COMMAND, shorten};
 use super::shared::{Shared, patience};
-use crate::claim::{Capacity, Kind, Report, Summary, Wants};
-use crate::engine::{Claim, Ending, Engine, Grant, Object, Request, Spec, Want, check_list};
+use crate::claim::{Capacity, Kind, Report, Signal, Summary, Wants};
+use crate::engine::{Claim, Ending, Engine, Grant, Object, Request, Spec, Want, check_list, not_counting};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use std::any::Any;
@@ -251,7 +251,22 @@ impl Object for MemoryObject {
     }
 
     fn resize(&self, limit: u32) -> Result<()> {
+        if self.kind != Kind::Counting {
+            return Err(not_counting(&self.name, self.kind));
+        }
         self.shared.state(|s, now| s.resize(self.handle, limit, now))
+    }
+
+    fn signal(&self) -> Result<bool> {
+        self.shared.state(|s, now| s.signal(self.handle, now))
+    }
+
+    fn reset(&self) -> Result<bool> {
+        self.shared.state(|s, _| s.reset(self.handle))
+    }
+
+    fn signalled(&self) -> Result<Signal> {
+        self.shared.state(|s, _| s.signalled(self.handle))
     }
 
     fn capacity(&self) -> Result<Capacity> {

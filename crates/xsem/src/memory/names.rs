@@ -25,9 +25,6 @@ impl State {
     /// A new semaphore, and a handle to it. 183, 87, 100.
     pub fn create(&mut self, session: u64, name: &Name, spec: &Spec, now: Now) -> Result<u64> {
         spec.check()?;
-        if spec.kind == Kind::Event {
-            return Err(refusals::no_such_kind(name));
-        }
         if self.names.contains_key(name) {
             return Err(refusals::exists(name));
         }
@@ -60,7 +57,7 @@ impl State {
         if sem.kind != spec.kind {
             return Err(refusals::other_kind(name, sem.kind, spec.kind));
         }
-        if (sem.mode, sem.limit) != (wanted.mode, wanted.limit) {
+        if (sem.mode, sem.limit, sem.reset) != (wanted.mode, wanted.limit, wanted.reset) {
             return Err(refusals::differs(name, &sem.what(), &wanted.what()));
         }
         Ok(self.handle(session, id, name))

@@ -10,6 +10,9 @@
 //! its parts at different times, and is served when all of them happen to be free at one instant. (The engine in shared
 //! memory lets it keep its parts for a tenth of the time; there is no clock in here that could.)
 //!
+//! **Events** stand in the same order. A manual one that is signalled is there for all, so it is kept for nobody; the signal of
+//! an auto one goes to the oldest. Nobody holds an event, so nobody depends on anybody who waits for one.
+//!
 //! There is one exception, without which this order would make deadlocks of its own: a request is **overtaken by those on
 //! whom it depends**. Somebody holds one of two permits and asks for the other; the oldest waits for both. The other one is
 //! kept for the oldest; but the oldest can have nothing before that holder goes on, so the holder gets it. In words: a
@@ -104,7 +107,7 @@ impl State {
     /// Whether this wait, as long as it cannot be served, keeps others from what is free of the semaphore. All of several
     /// do not; all of one is a single request.
     fn keeps(&self, id: u64, sem: u64) -> bool {
-        let within = |want: &Want| self.sems.get(&want.sem).is_some_and(|s| want.permits <= s.limit);
+        let within = |want: &Want| self.sems.get(&want.sem).is_some_and(|s| want.permits <= s.limit && !s.is_for_all());
         self.waits.get(&id).is_some_and(|w| {
             (w.mode != Wants::All || w.wants.len() == 1) && w.wants.iter().any(|want| want.sem == sem && within(want))
         })

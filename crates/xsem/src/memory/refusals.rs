@@ -25,11 +25,6 @@ pub(super) fn no_room(name: &Name, max: usize) -> Error {
         .advice("remove some, or open the namespace with a larger `max_semaphores`")
 }
 
-pub(super) fn no_such_kind(name: &Name) -> Error {
-    error(Code::InvalidParameter, name, format!("this engine has no {} semaphores yet", Kind::Event))
-        .advice("it has exclusive and counting ones")
-}
-
 pub(super) fn other_kind(name: &Name, is: Kind, wanted: Kind) -> Error {
     error(Code::InvalidHandle, name, format!("`{name}` is of kind {is}, not {wanted}"))
         .advice("use another name, or the operations of its kind")
@@ -128,6 +123,11 @@ pub(super) fn too_few(sem: &Sem, permits: u32, kept: bool) -> Error {
     Error::new(Code::SemTimeout, what).advice("wait for them (`acquire_many`, `acquire_timeout`) or try again later")
 }
 
+pub(super) fn not_signalled(name: &Name, at_once: bool) -> Error {
+    let what = if at_once { "is not signalled" } else { "was not signalled in time" };
+    Error::new(Code::SemTimeout, format!("`{name}` {what}")).advice("wait longer, or signal it (`Event::signal`)")
+}
+
 pub(super) fn timed_out(name: &Name) -> Error {
     Error::new(Code::SemTimeout, format!("`{name}` was not free in time"))
         .advice("wait longer, or see what the holder does (`Namespace::inspect`)")
@@ -176,6 +176,11 @@ pub(super) fn shares_already() -> Error {
 pub(super) fn no_mark(name: &Name, kind: Kind) -> Error {
     error(Code::InvalidFunction, name, format!("`{name}` is of kind {kind}, which has no mark"))
         .advice("this is an operation of exclusive semaphores")
+}
+
+pub(super) fn no_claim(name: &Name) -> Error {
+    error(Code::InvalidFunction, name, format!("`{name}` is an event: a wait for it leaves nothing to give back"))
+        .advice("signal and reset change an event")
 }
 
 pub(super) fn no_slots(name: &Name) -> Error {

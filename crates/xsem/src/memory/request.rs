@@ -226,6 +226,7 @@ impl State {
                 let sem = &self.sems[&want.sem];
                 let kept = sem.free() >= want.permits;
                 match sem.kind {
+                    Kind::Event => refusals::not_signalled(&sem.name, at_once),
                     Kind::Exclusive if at_once => refusals::owned(&sem.name),
                     Kind::Counting if at_once => refusals::too_few(sem, want.permits, kept),
                     _ => refusals::timed_out(&sem.name),

@@ -2,7 +2,7 @@
 
 use super::refusals;
 use super::slots::Slots;
-use crate::claim::{Capacity, Counters, Deaths, Kind, Mode, Process, Wants};
+use crate::claim::{Capacity, Counters, Deaths, Kind, Mode, Process, Reset, Signal, Wants};
 use crate::engine::{Grant, Spec};
 use crate::error::Result;
 use crate::name::Name;
@@ -79,7 +79,11 @@ pub(super) struct Sem {
     pub name: Name,
     pub kind: Kind,
     pub mode: Mode,
-    /// 1 for an exclusive one.
+    /// How it is reset (event).
+    pub reset: Reset,
+    /// Whether it is signalled (event).
+    pub is_set: bool,
+    /// 1 for another kind than counting.
     pub limit: u32,
     /// Permits that there are (credit).
     pub total: u32,
@@ -155,6 +159,8 @@ impl Sem {
             name,
             kind: spec.kind,
             mode: if counting { spec.mode } else { Mode::Pool },
+            reset: if spec.kind == Kind::Event { spec.reset } else { Reset::Manual },
+            is_set: spec.kind == Kind::Event && spec.initial > 0,
             limit: if counting { spec.limit } else { 1 },
             total: spec.initial,
             out: 0,
@@ -171,12 +177,23 @@ impl Sem {
         }
     }
 
-    /// Permits that nobody holds.
+    /// Permits that nobody holds; 1 for an event that is signalled.
     pub fn free(&self) -> u32 {
         match self.mode {
+            _ if self.kind == Kind::Event => self.is_set as u32,
             Mode::Pool => self.limit.saturating_sub(self.out),
             Mode::Credit => self.total.saturating_sub(self.out),
         }
+    }
+
+    /// Whether there is enough for everybody as long as it is there at all: a signal that nobody consumes.
+    pub fn is_for_all(&self) -> bool {
+        self.kind == Kind::Event && self.reset == Reset::Manual
+    }
+
+    /// How an event stands; None for another kind.
+    pub fn signal(&self) -> Option<Signal> {
+        (self.kind == Kind::Event).then(|| Signal::new(self.reset, self.is_set))
     }
 
     /// Limit and permits.
@@ -190,11 +207,14 @@ impl Sem {
         self.kind == Kind::Exclusive && who.is_somebody() && self.claims.values().any(|h| h.who == who)
     }
 
-    /// A pool, credit or an exclusive semaphore, in words.
+    /// What it is, in words.
     pub fn what(&self) -> String {
         match (self.kind, self.mode) {
             (Kind::Counting, Mode::Pool) => format!("a pool of {}", self.limit),
             (Kind::Counting, Mode::Credit) => format!("a credit of at most {}", self.limit),
+            (Kind::Event, _) => {
+                format!("an event that is reset {}", if self.reset == Reset::Auto { "by a wait" } else { "by hand" })
+            }
             (kind, _) => format!("of kind {kind}"),
         }
     }

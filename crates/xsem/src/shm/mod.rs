@@ -17,6 +17,7 @@
 //! | `signal`, `event` | how an event is signalled and waited for; an open event |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
+//! | `reactor` | what wakes asynchronous waits |
 //! | `deadlock` | the wait-for graph |
 //! | `drain`, `evict`, `removal` | refusing requests, ending claims, taking names away |
 //! | `world` | the protocols' surroundings in shared memory |
@@ -53,6 +54,7 @@ mod obituary;
 mod object;
 mod permits;
 mod protocol;
+pub(crate) mod reactor;
 mod removal;
 mod sharing;
 mod short;

@@ -8,6 +8,7 @@ use super::ledger::Book;
 use super::thread;
 use crate::deadline::now_coarse;
 use crate::engine::Claim;
+use crate::interrupt;
 use crate::sync::{AtomicU64, Ordering::*};
 use std::cell::Cell as StdCell;
 
@@ -49,9 +50,17 @@ impl FastPermits {
         std::ptr::from_ref::<Cell>(self.book.cell) as usize
     }
 
-    /// `n` permits for the calling thread. None: the long way.
+    /// `n` permits for the calling thread, at what is certainly normal time. None: the long way.
     #[inline]
     pub fn acquire(&self, n: u32) -> Option<Claim> {
+        if !interrupt::hint() {
+            return None;
+        }
+        self.acquire_at_normal_time(n)
+    }
+
+    /// The same after the full check.
+    pub fn acquire_at_normal_time(&self, n: u32) -> Option<Claim> {
         let me = self.me.owner.load(Relaxed);
         let (i, entry) = self.find(me)?;
         if entry.label.load(Relaxed) != 0 || n == 0 {

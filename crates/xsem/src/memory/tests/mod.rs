@@ -1,6 +1,7 @@
 //! The state machine, rule by rule (the numbers are those of `engine.rs`), its order, and at random.
 
 mod deadlocks;
+mod events;
 mod order;
 mod permits;
 mod random;

@@ -1,7 +1,7 @@
 //! Random requests by several claimants, and what must be true after each step.
 
 use super::*;
-use crate::claim::{Cause, Kind, Mode};
+use crate::claim::{Cause, Kind, Mode, Reset};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A small generator, so that a failure can be repeated by its seed.
@@ -17,7 +17,10 @@ impl Dice {
     }
 }
 
-const NAMES: [&str; 5] = ["x", "y", "z", "pool", "credit"];
+const NAMES: [&str; 7] = ["x", "y", "z", "pool", "credit", "manual", "auto"];
+/// From here on they are events, which nobody holds.
+const EVENTS: usize = 5;
+const MANUAL: usize = 5;
 
 /// A wait, what it is for, whether it lasts for ever.
 type Asleep = (u64, Vec<(usize, u32)>, bool);
@@ -27,19 +30,21 @@ struct Play {
     w: World,
     dice: Dice,
     people: Vec<Who>,
-    handles: BTreeMap<u64, [u64; 5]>,
+    handles: BTreeMap<u64, [u64; 7]>,
     /// What each claimant was told that it holds: semaphore, claim, permits.
     held: BTreeMap<Who, Vec<(usize, Claim, u32)>>,
     waits: BTreeMap<Who, Asleep>,
     /// All that there were, and the last one before this step.
-    tokens: [BTreeSet<u64>; 5],
-    before: [u64; 5],
+    tokens: [BTreeSet<u64>; 7],
+    before: [u64; 7],
     deadlocks: usize,
     drains: BTreeSet<Who>,
     /// What was taken in this step: by which wait, of which semaphore, how much.
     taken: Vec<(u64, usize, u32)>,
     /// Whether a wait failed in this step, so that it was more than one instant.
     failed: bool,
+    /// How many waits have seen a signal.
+    signals: usize,
     /// How often an order was there to be kept.
     passed: usize,
 }
@@ -53,6 +58,8 @@ impl Play {
             let spec = |n: &str| match n {
                 "pool" => Spec::pool(3),
                 "credit" => Spec::credit(3, 2),
+                "manual" => Spec::event(Reset::Manual, false),
+                "auto" => Spec::event(Reset::Auto, false),
                 _ => Spec::exclusive(),
             };
             handles.insert(p, NAMES.map(|n| w.make(p, n, spec(n))));
@@ -66,11 +73,12 @@ impl Play {
             held: BTreeMap::new(),
             waits: BTreeMap::new(),
             tokens: Default::default(),
-            before: [0; 5],
+            before: [0; 7],
             deadlocks: 0,
             drains: BTreeSet::new(),
             taken: Vec::new(),
             failed: false,
+            signals: 0,
             passed: 0,
         }
     }
@@ -83,6 +91,11 @@ impl Play {
     fn granted(&mut self, id: u64, who: Who, asked: &[(usize, u32)], grants: Granted) {
         for (i, claim, _) in grants {
             let (sem, permits) = asked[i];
+            if sem >= EVENTS {
+                self.taken.push((id, sem, permits));
+                self.signals += 1;
+                continue;
+            }
             let mine = self.held.get(&who).is_some_and(|h| h.iter().any(|x| x.0 == sem && x.1 == claim));
             // Several are granted in one step, and one's own answer comes before the news of the others.
             let new = claim.token > self.before[sem] && self.tokens[sem].insert(claim.token);
@@ -117,9 +130,9 @@ impl Play {
         let n = if wants == Wants::One { 1 } else { 1 + self.dice.below(3) };
         let mut asked: Vec<(usize, u32)> = Vec::new();
         while asked.len() < n {
-            let sem = self.dice.below(5);
+            let sem = if self.dice.below(8) == 0 { EVENTS + self.dice.below(2) } else { self.dice.below(EVENTS) };
             if asked.iter().all(|(s, _)| *s != sem) {
-                asked.push((sem, if sem < 3 { 1 } else { 1 + self.dice.below(2) as u32 }));
+                asked.push((sem, if !(3..EVENTS).contains(&sem) { 1 } else { 1 + self.dice.below(2) as u32 }));
             }
         }
         let patience = [Patience::Now, Patience::Limited, Patience::Unlimited, Patience::Unlimited][self.dice.below(4)];
@@ -167,7 +180,7 @@ impl Play {
                 self.drains.remove(&who);
             }
             Some(_) => {}
-            None => match self.dice.below(40) {
+            None => match self.dice.below(42) {
                 0 => {
                     self.w.s.claimant_ended(who, Cause::ThreadEnded, now);
                     self.held.remove(&who);
@@ -180,14 +193,22 @@ impl Play {
                     let _ = self.w.s.add_permits(self.handle(who, 4), 1, now);
                 }
                 3 => {
-                    let sem = self.dice.below(5);
+                    let sem = self.dice.below(7);
                     if let Ok(Answer::Waits(id)) = self.w.s.drain(who, &name(NAMES[sem]), Patience::Unlimited, now) {
                         self.waits.insert(who, (id, Vec::new(), true));
                         self.drains.insert(who);
                     }
                 }
-                4 => self.w.s.reopen(&name(NAMES[self.dice.below(5)]), now).unwrap(),
-                5..20 => self.give_back(who),
+                4 => self.w.s.reopen(&name(NAMES[self.dice.below(7)]), now).unwrap(),
+                5..7 => {
+                    let sem = EVENTS + self.dice.below(2);
+                    let event = self.handle(who, sem);
+                    match self.dice.below(3) {
+                        0 => drop(self.w.s.reset(event).unwrap()),
+                        _ => drop(self.w.s.signal(event, now).unwrap()),
+                    }
+                }
+                7..22 => self.give_back(who),
                 _ => self.ask(who),
             },
         }
@@ -216,7 +237,7 @@ impl Play {
             let out: u32 = believed.iter().map(|b| b.2).sum();
             if report.kind == Kind::Exclusive {
                 assert!(believed.len() <= 1, "one owner of {n}");
-            } else {
+            } else if report.kind == Kind::Counting {
                 let c = report.capacity.unwrap();
                 assert_eq!(out + c.free, c.total, "{c:?}");
                 assert!(c.mode == Mode::Pool || c.total <= c.limit, "{c:?}");
@@ -242,7 +263,7 @@ impl Play {
     fn is_kept(&self, sem: usize, limit: u32, from: u64) -> bool {
         self.waits.values().filter(|(id, ..)| *id < from).any(|(id, asked, _)| {
             let all = matches!(self.w.s.waits[id].mode, Wants::All) && asked.len() > 1;
-            !all && asked.iter().any(|a| a.0 == sem && a.1 <= limit)
+            !all && sem != MANUAL && asked.iter().any(|a| a.0 == sem && a.1 <= limit)
         })
     }
 
@@ -284,6 +305,9 @@ impl Play {
                 let (credit, out) = (self.handle(who, 4), self.w.s.capacity(self.handle(who, 4)).unwrap());
                 self.w.s.resize(credit, out.total + 2, now).unwrap();
                 self.w.s.add_permits(credit, 2, now).unwrap();
+                for event in EVENTS..NAMES.len() {
+                    self.w.s.signal(self.handle(who, event), now).unwrap();
+                }
                 self.fetch();
                 if self.waits.len() == before {
                     let Some((&who, &(id, ..))) = self.waits.iter().find(|(_, x)| !x.2) else { break };
@@ -303,7 +327,7 @@ impl Play {
 #[test]
 fn the_rules_hold_and_nobody_sleeps_for_ever() {
     let cases: u64 = std::env::var("XSEM_CASES").map_or(150, |n| n.parse().expect("a number"));
-    let (mut deadlocks, mut drains, mut passed) = (0, 0, 0);
+    let (mut deadlocks, mut drains, mut passed, mut signals) = (0, 0, 0, 0);
     for seed in 0..cases {
         let caught = std::panic::catch_unwind(|| {
             let mut play = Play::new(seed);
@@ -313,16 +337,17 @@ fn the_rules_hold_and_nobody_sleeps_for_ever() {
                 drains += play.drains.len();
             }
             play.come_to_rest();
-            (play.deadlocks, drains, play.passed)
+            (play.deadlocks, drains, play.passed, play.signals)
         });
-        let (d, n, o) = caught.unwrap_or_else(|e| {
+        let (d, n, o, s) = caught.unwrap_or_else(|e| {
             eprintln!("seed {seed}");
             std::panic::resume_unwind(e)
         });
-        (deadlocks, drains, passed) = (deadlocks + d, drains + n, passed + o);
+        (deadlocks, drains, passed, signals) = (deadlocks + d, drains + n, passed + o, signals + s);
     }
     assert!(
-        deadlocks as u64 > cases / 5 && drains as u64 > cases / 2 && passed as u64 > cases / 2,
-        "they happen: {deadlocks} deadlocks, {drains} steps with a drain, {passed} times that somebody was passed by"
+        deadlocks as u64 > cases / 5 && drains as u64 > cases / 2 && passed as u64 > cases / 2 && signals as u64 > cases,
+        "they happen: {deadlocks} deadlocks, {drains} steps with a drain, {passed} times that somebody was passed by, \
+         {signals} signals"
     );
 }
