@@ -283,10 +283,13 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
         let mut until = None;
         let mut failed = None;
         let mut at_a_gate = false;
+        let mut over = None;
         for i in 0..seats.len() {
             match seats[i].look(me, limit) {
                 Ok(Look::End(Outcome::Owned)) => return Ok((i, finish(seats, i, me, request)?)),
                 Ok(Look::End(Outcome::Taken)) => {}
+                // The others may be there: time may have run out before anybody looked at them.
+                Ok(Look::End(outcome @ (Outcome::TimedOut | Outcome::Cancelled))) => over = over.or(Some((i, outcome))),
                 Ok(Look::End(outcome)) => {
                     failed = Some(seats[i].part.sem().refused(outcome, &seats[i].world).at([i]));
                     break;
@@ -305,6 +308,10 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
                     break;
                 }
             }
+        }
+        if let (None, Some((i, outcome))) = (&failed, over) {
+            let e = seats[i].part.sem().refused(outcome, &seats[i].world);
+            failed = Some(if outcome == Outcome::TimedOut { e.at(0..seats.len()) } else { e });
         }
         if failed.is_none() && limit == Limit::Now {
             failed = Some(seats[0].part.sem().taken(Code::SemTimeout, None, u64::MAX).at(0..seats.len()));
