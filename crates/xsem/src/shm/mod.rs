@@ -295,12 +295,14 @@ impl Engine for ShmEngine {
             if used() || !inspect::waiters_of(self.arena, sem.index, sem.generation, None).is_empty() {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
-            let closing = if sem.is_exclusive() { Closing::Done } else { removal::close(&sem) };
+            // Asked once: when it is gone, its cell may soon be of another kind.
+            let exclusive = sem.is_exclusive();
+            let closing = if exclusive { Closing::Done } else { removal::close(&sem) };
             if closing == Closing::Refused {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
             let word = sem.load();
-            if !sem.is_exclusive() && (word.generation() != sem.generation || word.state() == State::Removed) {
+            if !exclusive && (word.generation() != sem.generation || word.state() == State::Removed) {
                 if closing == Closing::Done {
                     // Finished by somebody who looked the name up.
                     return Ok(());
@@ -336,7 +338,7 @@ impl Engine for ShmEngine {
                 if closing == Closing::Done {
                     return Ok(());
                 }
-            } else if !sem.is_exclusive() && closing == Closing::Done {
+            } else if !exclusive && closing == Closing::Done {
                 // Closed by us: its word changes only by somebody who finishes that.
                 return Ok(());
             }
@@ -448,6 +450,13 @@ pub mod testing {
     /// Registers this process as a member, as the first acquire does.
     pub fn register(ns: &Namespace) -> Result<()> {
         engine(ns)?.arena.register().map(|_| ())
+    }
+
+    /// Where in the file the count word of a counting semaphore or an event is, for a test that watches it.
+    pub fn place_of_count(ns: &Namespace, name: &str) -> Result<u64> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, claim) as u64)
     }
 
     /// Every violated invariant of the file, a line each.
