@@ -85,7 +85,8 @@ async fn task(place: Arc<Place>, seed: u64) {
     while Instant::now() < place.end {
         match dice.below(10) {
             0..4 => {
-                let wait = if dice.below(3) == 0 { Wait::timeout(Duration::from_micros(dice.below(2000))) } else { Wait::forever() };
+                let wait =
+                    if dice.below(3) == 0 { Wait::timeout(Duration::from_micros(dice.below(2000))) } else { Wait::forever() };
                 let future = place.sem.acquire_async_with(wait);
                 let Some(Ok(guard)) = perhaps(&mut dice, future).await else { continue };
                 place.enter();
