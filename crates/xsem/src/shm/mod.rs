@@ -15,10 +15,12 @@
 //! | `ledger`, `slots` | who holds which permits |
 //! | `counting`, `short` | an open counting semaphore; the short way to permits |
 //! | `signal`, `event` | how an event is signalled and waited for; an open event |
+//! | `reserve` | adding permits at interrupt time |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
 //! | `deadlock` | the wait-for graph |
 //! | `drain`, `evict`, `removal` | refusing requests, ending claims, taking names away |
+//! | `prepared` | releases for signal handlers |
 //! | `world` | the protocols' surroundings in shared memory |
 //! | `sharing` | one claim for nested `xsem run`s |
 //! | `waiters` | wait records |
@@ -52,8 +54,10 @@ mod names;
 mod obituary;
 mod object;
 mod permits;
+mod prepared;
 mod protocol;
 mod removal;
+mod reserve;
 mod sharing;
 mod short;
 mod signal;
@@ -118,7 +122,11 @@ impl ShmEngine {
         Ok(Some(match base.is_exclusive() {
             true => Arc::new(base),
             false if inspect::is_event(base.cell()) => Arc::new(ShmEvent::new(base)),
-            false => Arc::new(ShmCounting::new(base)),
+            false => {
+                let counting = ShmCounting::new(base);
+                counting.keep_in_reserve();
+                Arc::new(counting)
+            }
         }))
     }
 
