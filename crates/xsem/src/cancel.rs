@@ -30,8 +30,9 @@ impl CancelToken {
 
     /// Ends every wait that has this token, now and later.
     pub fn cancel(&self) {
-        self.0.store(1, Ordering::Release);
+        self.0.store(1, Ordering::SeqCst);
         crate::shm::futex::wake_private_all(&self.0);
+        crate::shm::reactor::cancelled();
     }
 
     /// Whether it was cancelled.

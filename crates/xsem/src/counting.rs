@@ -4,6 +4,7 @@ use crate::claim::{Capacity, Kind};
 use crate::deadline::Deadline;
 use crate::engine::{Claim, Object, Spec};
 use crate::error::{Code, Error, Fixed, Result};
+use crate::future::AcquirePermits;
 use crate::interrupt;
 use crate::name::Name;
 use crate::namespace::Namespace;
@@ -236,6 +237,23 @@ impl Counting {
         Ok(OwnedPermit::new(self.clone(), grant.claim, n))
     }
 
+    /// `n` permits for asynchronous code: a future for any runtime, or none; see
+    /// [`Exclusive::acquire_async`](crate::Exclusive::acquire_async).
+    ///
+    /// # Errors
+    /// 87 `n` is 0 or above the limit, and those of [`acquire`](Counting::acquire).
+    pub fn acquire_async(&self, n: u32) -> AcquirePermits {
+        self.acquire_async_with(n, Wait::forever())
+    }
+
+    /// [`acquire_async`](Counting::acquire_async) with all options: end, cancel token, label.
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn acquire_async_with(&self, n: u32, wait: Wait<'_>) -> AcquirePermits {
+        AcquirePermits::new(self.clone(), wait.owned(n))
+    }
+
     /// Adds permits to a credit, which others may then acquire. Allowed at interrupt time, where it allocates nothing, takes
     /// no lock and keeps errno.
     ///
@@ -299,6 +317,10 @@ impl Counting {
 
     pub(crate) fn object(&self) -> &dyn Object {
         &*self.object
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Object> {
+        self.object.clone()
     }
 }
 

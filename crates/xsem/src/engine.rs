@@ -29,8 +29,7 @@
 //!
 //! Nothing here assumes shared memory: an acquire may take a network's round trip, a claim may be lost while it is held
 //! ([`Object::is_held`]), and `release` is the point from which others may hope, not the instant at which they know.
-//! An asynchronous form of `acquire` (a request that is started, polled and dropped) joins with the async issue; it takes
-//! the same [`Request`] and gives the same [`Grant`].
+//! Each form of acquire has an asynchronous one, `start`, which is polled and may be dropped: see [`Pending`].
 
 use crate::cancel::CancelToken;
 use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Reset, Signal, Summary};
@@ -41,6 +40,8 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+
+pub use crate::pending::{Account, Granted, OnThread, OwnedRequest, OwnedWant, Pending, Wish};
 
 /// The most permits of a counting semaphore.
 pub const MAX_PERMITS: u32 = 65_535;
@@ -123,7 +124,8 @@ pub enum Until {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Request<'a> {
-    /// Who asks inside this process: a small number per thread or task.
+    /// Who asks inside this process: a small number per thread or [`Claimant`](crate::Claimant). 0 is nobody in particular:
+    /// its claims belong to the process, never nest, and are in no cycle of waits.
     pub claimant: u32,
     /// Permits wanted.
     pub permits: u32,
@@ -136,12 +138,14 @@ pub struct Request<'a> {
     /// Looked at when a signal interrupted the wait; `true` ends it with 95. For front doors that run signal handlers of
     /// a language of their own between waits.
     pub interrupted: Option<&'a dyn Interrupted>,
+    /// Whose other claims count, when it is to be known whether somebody may be waiting for them.
+    pub account: Account<'a>,
 }
 
 impl Request<'_> {
     /// A request of one permit.
     pub fn new(claimant: u32, until: Until) -> Self {
-        Request { claimant, permits: 1, until, cancel: None, label: None, interrupted: None }
+        Request { claimant, permits: 1, until, cancel: None, label: None, interrupted: None, account: Account::Thread }
     }
 }
 
@@ -204,7 +208,7 @@ pub enum Ending {
 }
 
 /// A place where names live.
-pub trait Engine: Send + Sync + Debug {
+pub trait Engine: Send + Sync + Debug + 'static {
     /// The URL that opens it again.
     fn url(&self) -> &str;
     /// A new, clear semaphore. 183, 100, 87.
@@ -221,6 +225,11 @@ pub trait Engine: Send + Sync + Debug {
     fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)>;
     /// All of the list at one instant, in its order. As `wait_any`; 153 for duplicates, too.
     fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>>;
+    /// `wait_any` or `acquire_all` as a request that is polled; errors that can be seen at once may come now or then.
+    /// Without a form of its own, an engine waits on a thread for each.
+    fn start(self: Arc<Self>, wish: Wish, list: Vec<OwnedWant>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        OnThread::list(self, wish, list, request)
+    }
     /// Refuses new requests (102) and waits until nobody holds it or waits for it. It stays so until `reopen`. 121 or 95
     /// (with who is left): it is open again; also when this process dies before the end. 102: somebody drains it already.
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()>;
@@ -254,7 +263,7 @@ pub trait Prepared: Send + Sync + Debug {
 }
 
 /// An open semaphore.
-pub trait Object: Send + Sync + Debug {
+pub trait Object: Send + Sync + Debug + 'static {
     /// Its name.
     fn name(&self) -> &Name;
     /// Its kind.
@@ -262,6 +271,11 @@ pub trait Object: Send + Sync + Debug {
     /// A claim, or why not. On an event it waits for the signal: the grant has the number of signals as its token, and
     /// nothing to give back.
     fn acquire(&self, request: &Request<'_>) -> Result<Grant>;
+    /// [`acquire`](Object::acquire) as a request that is polled; errors that can be seen at once may come now or then.
+    /// Without a form of its own, an engine waits on a thread for each.
+    fn start(self: Arc<Self>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        OnThread::one(self, request)
+    }
     /// Gives a claim back. 288 when it is not held (any more).
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()>;
     /// Prepares the end of a claim, so that it can be ended at interrupt time. From here on the claim is the process's, and
@@ -312,7 +326,12 @@ pub trait Object: Send + Sync + Debug {
     fn resize(&self, _limit: u32) -> Result<()> {
         Err(not_counting(self.name(), self.kind()))
     }
-    /// Signals an event; whether it was reset before. Async-signal-safe in the engine on shared memory. 6; 1 on another kind.
+    /// Whether `signal` and `reset` may be called at interrupt time: they take no lock, allocate nothing there (also for their
+    /// errors), finish whatever else is interrupted, and keep `errno`.
+    fn signals_at_interrupt_time(&self) -> bool {
+        false
+    }
+    /// Signals an event; whether it was reset before. 6; 1 on another kind.
     fn signal(&self) -> Result<bool> {
         Err(not_event(self.name(), self.kind()))
     }
@@ -343,7 +362,7 @@ pub trait Object: Send + Sync + Debug {
     }
 }
 
-static NOT_AT_INTERRUPT_TIME: Fixed = Fixed {
+pub(crate) static NOT_AT_INTERRUPT_TIME: Fixed = Fixed {
     code: Code::InvalidAtInterruptTime,
     message: "this engine cannot do that at interrupt time (in a signal handler or a declared scope): it needs a lock",
     advice: "note there what happened and do it in normal code, or use a namespace in shared memory (`shm:`)",

@@ -2,8 +2,10 @@
 
 use crate::claim::{Kind, Reset, Signal};
 use crate::deadline::Deadline;
-use crate::engine::{Object, Spec};
-use crate::error::Result;
+use crate::engine::{NOT_AT_INTERRUPT_TIME, Object, Spec};
+use crate::error::{Error, Result};
+use crate::future::WaitEvent;
+use crate::interrupt;
 use crate::name::Name;
 use crate::namespace::Namespace;
 use crate::options::Options;
@@ -29,8 +31,8 @@ use std::time::Duration;
 /// another who waits, loses it. A signal that its process did not live to finish has happened as a whole or not at all.
 ///
 /// # At interrupt time
-/// [`signal`](Event::signal) may be called in a signal handler: it takes no lock, allocates nothing and keeps `errno`.
-/// Waiting there is 104.
+/// [`signal`](Event::signal) and [`reset`](Event::reset) may be called in a signal handler: they take no lock, allocate
+/// nothing and keep `errno`. Waiting there is 104.
 ///
 /// # Memory ordering
 /// What was written before `signal` is visible after a wait that this signal has ended.
@@ -76,9 +78,15 @@ use std::time::Duration;
 #[derive(Clone)]
 pub struct Event {
     object: Arc<dyn Object>,
+    /// The engine can signal it at interrupt time.
+    anywhere: bool,
 }
 
 impl Event {
+    fn from(object: Arc<dyn Object>) -> Event {
+        Event { anywhere: object.signals_at_interrupt_time(), object }
+    }
+
     /// A new manual-reset event. Most callers want one of the `open_or_create`s.
     ///
     /// # Errors
@@ -97,7 +105,7 @@ impl Event {
 
     fn make(ns: &Namespace, name: &str, reset: Reset, options: Options) -> Result<Event> {
         let spec = Spec::event(reset, options.signalled).ephemeral(options.ephemeral);
-        Ok(Event { object: ns.engine().create(&Name::new(name)?, &spec)? })
+        Ok(Event::from(ns.engine().create(&Name::new(name)?, &spec)?))
     }
 
     /// A handle to an existing one; its state is untouched.
@@ -105,7 +113,7 @@ impl Event {
     /// # Errors
     /// 187 no such name, 6 the name is of another kind, 123, 5.
     pub fn open(ns: &Namespace, name: &str) -> Result<Event> {
-        Ok(Event { object: ns.engine().open(&Name::new(name)?, Kind::Event)? })
+        Ok(Event::from(ns.engine().open(&Name::new(name)?, Kind::Event)?))
     }
 
     /// A handle to the manual-reset event of this name, which is created (reset) where it does not exist; never a race.
@@ -125,7 +133,7 @@ impl Event {
     }
 
     fn open_or_make(ns: &Namespace, name: &str, reset: Reset) -> Result<Event> {
-        Ok(Event { object: ns.engine().open_or_create(&Name::new(name)?, &Spec::event(reset, false))? })
+        Ok(Event::from(ns.engine().open_or_create(&Name::new(name)?, &Spec::event(reset, false))?))
     }
 
     /// Its name.
@@ -137,17 +145,27 @@ impl Event {
     /// signalled already changes nothing. Allowed at interrupt time.
     ///
     /// # Errors
-    /// 6 it was removed.
+    /// 6 it was removed. 104 at interrupt time on an engine that needs a lock for it (`memory:`).
     pub fn signal(&self) -> Result<bool> {
+        self.check()?;
         self.object.signal()
     }
 
-    /// Resets it. Returns whether it was signalled before.
+    /// Resets it. Returns whether it was signalled before. Allowed at interrupt time.
     ///
     /// # Errors
-    /// 6 it was removed.
+    /// As [`signal`](Event::signal).
     pub fn reset(&self) -> Result<bool> {
+        self.check()?;
         self.object.reset()
+    }
+
+    /// Whether it may be changed here.
+    fn check(&self) -> Result<()> {
+        match self.anywhere || !interrupt::is_now() {
+            true => Ok(()),
+            false => Err(Error::fixed(&NOT_AT_INTERRUPT_TIME)),
+        }
     }
 
     /// How it stands at this instant: for people and statistics, since it may be otherwise in the next. To act on it, wait.
@@ -195,7 +213,25 @@ impl Event {
     /// # Errors
     /// As those of the options.
     pub fn wait_with(&self, wait: Wait<'_>) -> Result<()> {
+        interrupt::check()?;
         self.object.acquire(&wait.request(claimant())).map(drop)
+    }
+
+    /// [`wait`](Event::wait) for asynchronous code: a future for any runtime, or none. Dropped before it is over, it has
+    /// consumed nothing.
+    ///
+    /// # Errors
+    /// As [`wait`](Event::wait).
+    pub fn wait_async(&self) -> WaitEvent {
+        self.wait_async_with(Wait::forever())
+    }
+
+    /// [`wait_async`](Event::wait_async) with all options: end, cancel token.
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn wait_async_with(&self, wait: Wait<'_>) -> WaitEvent {
+        WaitEvent::new(self.clone(), wait.owned(1))
     }
 
     /// Ends the use of this handle. The object stays.
@@ -211,6 +247,10 @@ impl Event {
 
     pub(crate) fn object(&self) -> &dyn Object {
         &*self.object
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Object> {
+        self.object.clone()
     }
 }
 

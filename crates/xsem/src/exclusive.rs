@@ -4,6 +4,7 @@ use crate::claim::Kind;
 use crate::deadline::Deadline;
 use crate::engine::{Claim, Object, Spec};
 use crate::error::Result;
+use crate::future::AcquireExclusive;
 use crate::guard::{AcquireError, Guard, Recovery};
 use crate::interrupt;
 use crate::name::Name;
@@ -179,6 +180,44 @@ impl Exclusive {
         self.request(&wait, |claim| Guard::owned(self.clone(), claim))
     }
 
+    /// [`acquire`](Exclusive::acquire) for asynchronous code: a future for any runtime, or none.
+    ///
+    /// It begins when it is polled first. Dropped before it is over, it leaves nothing behind, and whoever is next is served.
+    /// No thread waits for it: thousands of them in a process share a few. The guard belongs to no thread; what it owns
+    /// belongs to nobody in particular, unless it is acquired [on behalf of](crate::AcquireExclusive::on_behalf_of) a
+    /// [`Claimant`](crate::Claimant).
+    ///
+    /// # Errors
+    /// As [`acquire`](Exclusive::acquire).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir().unwrap();
+    /// # let ns = xsem::Namespace::open(&format!("shm:{}/ns", dir.path().display()))?;
+    /// # use xsem::Exclusive;
+    /// # async fn work() {}
+    /// let sem = Exclusive::open_or_create(&ns, "deploy")?;
+    /// let task = async move {
+    ///     let _guard = sem.acquire_async().await?;
+    ///     work().await;
+    ///     Ok::<(), xsem::Error>(())
+    /// };
+    /// # let mut pending = xsem::PollFd::new(task)?;
+    /// # pending.poll_now().unwrap()?;
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    pub fn acquire_async(&self) -> AcquireExclusive {
+        self.acquire_async_with(Wait::forever())
+    }
+
+    /// [`acquire_async`](Exclusive::acquire_async) with all options: end, cancel token, label. A deadline needs no timer of
+    /// the caller's runtime. (A callback for signals says nothing here.)
+    ///
+    /// # Errors
+    /// As those of the options.
+    pub fn acquire_async_with(&self, wait: Wait<'_>) -> AcquireExclusive {
+        AcquireExclusive::new(self.clone(), wait.owned(1))
+    }
+
     /// Shares the claim that has this fencing token, if somebody still holds it: it then ends with the last process that
     /// shares it. This is what a nested `xsem run` does; the token reaches it through its environment.
     ///
@@ -259,6 +298,22 @@ impl Exclusive {
 
     pub(crate) fn object(&self) -> &dyn Object {
         &*self.object
+    }
+
+    pub(crate) fn shared(&self) -> Arc<dyn Object> {
+        self.object.clone()
+    }
+
+    /// The short way for a claim of nobody in particular; None: the long way.
+    #[inline]
+    pub(crate) fn acquire_fast_for_nobody(&self) -> Option<Claim> {
+        self.fast.as_ref().and_then(FastPath::acquire_for_nobody)
+    }
+
+    /// The short way back from there; false: the long way.
+    #[inline]
+    pub(crate) fn give_back_fast_of_nobody(&self, claim: &Claim) -> bool {
+        self.fast.as_ref().is_some_and(|fast| fast.release_of_nobody(claim))
     }
 
     /// The uncontended release; false: the long way.

@@ -213,7 +213,7 @@ impl fmt::Display for AcquireError<'_> {
             AcquireError::Failed(e) => e.fmt(f),
             AcquireError::OwnerDied(r) => {
                 let code = Code::SemOwnerDied;
-                write!(f, "{} {}: {}", code.number(), code.symbol(), died_text(r))
+                write!(f, "{} {}: {}", code.number(), code.symbol(), died_text(r.guard.sem().name(), r.deaths()))
             }
         }
     }
@@ -222,9 +222,8 @@ impl fmt::Display for AcquireError<'_> {
 impl std::error::Error for AcquireError<'_> {}
 
 /// What happened, without the code.
-fn died_text(r: &Recovery<'_>) -> String {
-    let name = r.guard.sem().name();
-    match &r.deaths {
+pub(crate) fn died_text(name: &str, deaths: Option<&Deaths>) -> String {
+    match deaths {
         Some(d) => format!("the previous owner of `{name}` died: {d}"),
         None => format!("the previous owner of `{name}` died; its details could not be kept"),
     }
@@ -235,7 +234,7 @@ impl From<AcquireError<'_>> for Error {
     fn from(e: AcquireError<'_>) -> Error {
         match e {
             AcquireError::Failed(e) => e,
-            AcquireError::OwnerDied(r) => Error::new(Code::SemOwnerDied, died_text(&r))
+            AcquireError::OwnerDied(r) => Error::new(Code::SemOwnerDied, died_text(r.guard.sem().name(), r.deaths()))
                 .of(r.guard.sem().name())
                 .advice("check what it protects, then mark it consistent (`xsem ok NAME`, `Recovery::mark_consistent`)"),
         }

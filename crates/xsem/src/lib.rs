@@ -85,6 +85,8 @@ mod exclusive;
 #[cfg(not(loom))]
 pub(crate) mod forklock;
 #[cfg(not(loom))]
+mod future;
+#[cfg(not(loom))]
 pub(crate) mod graph;
 #[cfg(not(loom))]
 mod guard;
@@ -101,6 +103,8 @@ mod name;
 mod namespace;
 #[cfg(not(loom))]
 mod options;
+#[cfg(not(loom))]
+mod pending;
 #[cfg(not(loom))]
 mod permit;
 #[cfg(not(loom))]
@@ -125,6 +129,10 @@ mod exports {
     pub use crate::error::{Code, Error, Result};
     pub use crate::event::Event;
     pub use crate::exclusive::Exclusive;
+    pub use crate::future::{
+        AcquireAll, AcquireExclusive, AcquirePermits, Claimant, OwnedAcquireError, OwnedAll, OwnedAllError, OwnedAllRecovery,
+        OwnedAnyError, OwnedGuard, OwnedHeld, OwnedRecovery, OwnedTaken, PollFd, WaitAny, WaitEvent,
+    };
     pub use crate::guard::{AcquireError, Guard, Recovery};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};

@@ -2,10 +2,11 @@
 
 use crate::claim::Deaths;
 use crate::counting::Counting;
-use crate::engine::{Claim, Grant, MAX_LIST, Object, Want};
+use crate::engine::{Claim, Grant, MAX_LIST, Object, OwnedWant, Want};
 use crate::error::{Code, Error, Fixed, Result};
 use crate::event::Event;
 use crate::exclusive::Exclusive;
+use crate::future::{AcquireAll, WaitAny};
 use crate::guard::{Guard, Recovery};
 use crate::interrupt;
 use crate::namespace::Namespace;
@@ -52,6 +53,33 @@ impl<'a> Pick<'a> {
             What::Counting(s) => Held::Permit(Permit::new(s, claim, self.permits)),
             What::Event(_) => Held::Signal(claim.token),
         }
+    }
+}
+
+/// The same with handles of its own.
+#[derive(Clone, Debug)]
+pub(crate) enum OwnedPick {
+    Exclusive(Exclusive),
+    Counting(Counting, u32),
+    Event(Event),
+}
+
+impl OwnedPick {
+    fn of(pick: &Pick<'_>) -> OwnedPick {
+        match pick.what {
+            What::Exclusive(s) => OwnedPick::Exclusive(s.clone()),
+            What::Counting(s) => OwnedPick::Counting(s.clone(), pick.permits),
+            What::Event(e) => OwnedPick::Event(e.clone()),
+        }
+    }
+
+    pub(crate) fn want(&self) -> OwnedWant {
+        let (object, permits) = match self {
+            OwnedPick::Exclusive(s) => (s.shared(), 1),
+            OwnedPick::Counting(s, n) => (s.shared(), *n),
+            OwnedPick::Event(e) => (e.shared(), 1),
+        };
+        OwnedWant { object, permits }
     }
 }
 
@@ -249,6 +277,16 @@ impl Namespace {
         let all = All { held };
         if died.is_empty() { Ok(all) } else { Err(AllError::OwnerDied(AllRecovery { all, died })) }
     }
+
+    /// [`wait_any`](Namespace::wait_any) for asynchronous code; see [`Exclusive::acquire_async`].
+    pub fn wait_any_async(&self, list: &[Pick<'_>], wait: Wait<'_>) -> WaitAny {
+        WaitAny::new(self.shared(), list.iter().map(OwnedPick::of).collect(), wait.owned(1))
+    }
+
+    /// [`acquire_all`](Namespace::acquire_all) for asynchronous code; see [`Exclusive::acquire_async`].
+    pub fn acquire_all_async(&self, list: &[Pick<'_>], wait: Wait<'_>) -> AcquireAll {
+        AcquireAll::new(self.shared(), list.iter().map(OwnedPick::of).collect(), wait.owned(1))
+    }
 }
 
 /// 104 at interrupt time; and before it what is wrong with the list itself (as `engine::check_list`, which allocates).
@@ -295,7 +333,7 @@ impl AllError<'_> {
     }
 }
 
-fn died(indices: &[usize]) -> Error {
+pub(crate) fn died(indices: &[usize]) -> Error {
     let list: Vec<_> = indices.iter().map(usize::to_string).collect();
     Error::new(Code::SemOwnerDied, format!("the previous owner died, of entry {}", list.join(", ")))
         .at(indices.iter().copied())

@@ -177,6 +177,10 @@ impl Namespace {
         Namespace { engine }
     }
 
+    pub(crate) fn shared(&self) -> Arc<dyn Engine> {
+        self.engine.clone()
+    }
+
     pub(crate) fn engine(&self) -> &dyn Engine {
         &*self.engine
     }

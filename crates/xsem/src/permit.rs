@@ -3,6 +3,7 @@
 use crate::counting::Counting;
 use crate::engine::{Claim, Ending};
 use crate::error::{Error, Result};
+use crate::future::Level;
 use crate::signal_release::{Handle, SignalRelease};
 use std::fmt;
 use std::marker::PhantomData;
@@ -22,6 +23,8 @@ pub struct Permit<'a> {
 #[must_use = "dropping the permit releases it"]
 pub struct OwnedPermit {
     held: Held<Counting>,
+    /// On whose account it is.
+    _level: Level,
 }
 
 /// What both are.
@@ -161,7 +164,11 @@ impl<'a> Permit<'a> {
 
 impl OwnedPermit {
     pub(crate) fn new(sem: Counting, claim: Claim, permits: u32) -> OwnedPermit {
-        OwnedPermit { held: Held { sem, claim, permits } }
+        OwnedPermit::of_task(sem, claim, permits, Level::of(None))
+    }
+
+    pub(crate) fn of_task(sem: Counting, claim: Claim, permits: u32, level: Level) -> OwnedPermit {
+        OwnedPermit { held: Held { sem, claim, permits }, _level: level }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cancel::CancelToken;
 use crate::deadline::Deadline;
-use crate::engine::{Interrupted, Request, Until};
+use crate::engine::{Interrupted, OwnedRequest, Request, Until};
 use std::time::Duration;
 
 /// The options of one request, for the `acquire_with` of each kind.
@@ -62,6 +62,15 @@ impl<'a> Wait<'a> {
     pub(crate) fn request_for(&self, claimant: u32, permits: u32) -> Request<'a> {
         let mut r = self.request(claimant);
         r.permits = permits;
+        r
+    }
+
+    /// The same for asynchronous code, where nobody's signal interrupts a wait.
+    pub(crate) fn owned(&self, permits: u32) -> OwnedRequest {
+        let mut r = OwnedRequest::new(self.until);
+        r.permits = permits;
+        r.cancel = self.cancel.cloned();
+        r.label = self.label.map(str::to_owned);
         r
     }
 

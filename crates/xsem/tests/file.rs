@@ -108,6 +108,30 @@ fn limits() {
     }
 }
 
+/// A limit on file sizes would end the process that makes the file, by a signal, and leave half of it behind.
+#[test]
+fn a_limit_on_file_sizes_is_an_error_and_leaves_nothing() {
+    let (dir, file) = dir();
+    // SAFETY: the child only opens a file and leaves by _exit.
+    match unsafe { libc::fork() } {
+        0 => {
+            let limit = libc::rlimit { rlim_cur: 1 << 20, rlim_max: libc::RLIM_INFINITY };
+            // SAFETY: a valid limit for the child alone.
+            unsafe { libc::setrlimit(libc::RLIMIT_FSIZE, &limit) };
+            let n = open(&file).map_or_else(|e| e.code().number(), |_| 0);
+            // SAFETY: ends the child without running the harness's exit handlers.
+            unsafe { libc::_exit(n as i32) }
+        }
+        pid => {
+            let mut status = 0;
+            // SAFETY: a child of this process.
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            assert!(libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 8, "{status:#x}");
+        }
+    }
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
 #[test]
 fn what_is_not_ours_is_refused() {
     let (dir, file) = dir();

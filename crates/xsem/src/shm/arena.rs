@@ -240,7 +240,7 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     }
 }
 
-fn block_all_signals() -> libc::sigset_t {
+pub fn block_all_signals() -> libc::sigset_t {
     // SAFETY: an all-zero sigset is a valid value to be overwritten.
     let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
     // SAFETY: both sets are valid.
@@ -251,7 +251,7 @@ fn block_all_signals() -> libc::sigset_t {
     old
 }
 
-fn restore_signals(old: &libc::sigset_t) {
+pub fn restore_signals(old: &libc::sigset_t) {
     // SAFETY: a mask that pthread_sigmask returned.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, old, std::ptr::null_mut()) };
 }

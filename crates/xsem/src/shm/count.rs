@@ -301,8 +301,7 @@ pub trait Ledger {
 pub struct CountWords<'a> {
     pub count: &'a AtomicU64,
     pub bounds: &'a AtomicU64,
-    /// It is an event (`signal.rs`): what a joint request has taken of it when it came true is consumed, and two signals are
-    /// one.
+    /// It is an event (`signal.rs`): what a joint request has taken of it when it came true is consumed.
     pub event: bool,
 }
 
@@ -383,10 +382,7 @@ pub fn give<L: Ledger>(words: &CountWords<'_>, ledger: &L, e: u32, giving: Op, r
         }
         let keep = w.flags() & !RESERVED | if reserved() { RESERVED } else { 0 };
         let flags = if w.has(WAITERS) { keep | PENDING } else { keep };
-        let back = giving.permits() as i32;
-        // Signalled again in the meantime: what comes back is that same signal.
-        let delta = if words.event { back.min(1 - w.free()).max(0) } else { back };
-        if carry_out(words, w, e, giving, delta, flags) {
+        if carry_out(words, w, e, giving, giving.permits() as i32, flags) {
             if flags & PENDING != 0 {
                 ledger.wake_pending(words.count);
             }

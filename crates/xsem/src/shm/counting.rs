@@ -17,7 +17,7 @@ use super::word::Owner;
 use super::world::ShmWorld;
 use crate::claim::{Capacity, Cause, Kind};
 use crate::deadline::{now, now_coarse};
-use crate::engine::{Claim, Ending, Grant, MAX_PERMITS, Object, Prepared, Request};
+use crate::engine::{Account, Claim, Ending, Grant, MAX_PERMITS, Object, Prepared, Request};
 use crate::error::{Code, Error, Result};
 use crate::forklock::ForkLock;
 use crate::name::Name;
@@ -110,7 +110,7 @@ impl ShmCounting {
             let first = text.and_then(|t| blob::put(&self.base.arena.map, self.base.index, t.as_bytes()).ok());
             entry.label.store(first.unwrap_or(0), Release);
         }
-        if request.claimant != 0 {
+        if request.claimant != 0 && matches!(request.account, Account::Thread) {
             thread::take_one();
         }
         Grant::new(Claim::new(token, (i as u64 + 1) << 32 | request.claimant as u64), None)

@@ -2,19 +2,27 @@
 
 use super::counting::ShmCounting;
 use super::inspect;
+use super::ledger::Book;
 use super::object::{ShmExclusive, file_is_gone, limit};
 use super::permits::PermitWords;
 use super::protocol::{Look, Outcome, SPINS, Turn, World};
 use super::signal;
-use super::sys;
 use super::users;
 use super::world::ShmWorld;
 use crate::claim::{Kind, Signal};
 use crate::deadline::now_coarse;
 use crate::engine::{Claim, Ending, Grant, Object, Request};
-use crate::error::{Code, Error, Result};
+use crate::error::{Code, Error, Fixed, Result};
+use crate::interrupt;
 use crate::name::Name;
 use crate::sync::Ordering::*;
+
+/// What [`ShmExclusive::stale`] says, where nothing may be allocated.
+static GONE: Fixed = Fixed {
+    code: Code::InvalidHandle,
+    message: "the event was removed; this handle is stale",
+    advice: "open it again, in normal code",
+};
 
 /// An open event.
 pub struct ShmEvent {
@@ -48,6 +56,12 @@ impl ShmEvent {
         let cell = self.base().cell();
         cell.since.store(now_coarse(), Relaxed);
         Grant::new(Claim::new(cell.token.load(Relaxed), 0), None)
+    }
+
+    /// One change of the event. Async-signal-safe: atomics, and at most a system call; `errno` is kept.
+    fn change(&self, change: fn(&PermitWords<'_>, &Book, bool) -> Option<bool>) -> Result<bool> {
+        let done = interrupt::keeping_errno(|| change(&self.words(), &self.base().book(), self.is_manual()));
+        done.ok_or_else(|| if interrupt::is_now() { Error::fixed(&GONE) } else { self.base().stale() })
     }
 
     /// 1: nobody owns an event.
@@ -119,21 +133,22 @@ impl Object for ShmEvent {
         self
     }
 
-    /// Async-signal-safe: atomics, and at most one system call per sleeper's flag; `errno` is kept.
+    fn signals_at_interrupt_time(&self) -> bool {
+        true
+    }
+
     fn signal(&self) -> Result<bool> {
-        let errno = sys::errno();
-        let cell = self.base().cell();
-        let done = signal::signal(&self.words(), &self.base().book(), self.is_manual());
-        if done == Some(true) {
+        let changed = self.change(signal::signal)?;
+        if changed {
+            let cell = self.base().cell();
             cell.token.fetch_add(1, Relaxed);
             cell.since.store(now_coarse(), Relaxed);
         }
-        sys::set_errno(errno);
-        done.ok_or_else(|| self.base().stale())
+        Ok(changed)
     }
 
     fn reset(&self) -> Result<bool> {
-        signal::reset(&self.words(), &self.base().book(), self.is_manual()).ok_or_else(|| self.base().stale())
+        self.change(signal::reset)
     }
 
     fn signalled(&self) -> Result<Signal> {

@@ -154,6 +154,14 @@ fn gate_name(name: &CString, nonce: u64) -> Result<CString> {
 /// Makes the file under a name of its own, complete, and then gives it its name, unless somebody was faster.
 fn make(path: &Path, dir: &OwnedFd, name: &CString, options: &Options) -> Result<()> {
     let geo = Geometry::new(options.max_semaphores, options.max_members);
+    if sys::file_size_limit() < geo.len {
+        // Asking the kernel would end the process, by SIGXFSZ.
+        return Err(Error::new(
+            Code::NotEnoughMemory,
+            format!("`{}` cannot be made: a limit on file sizes is below its {} MiB", path.display(), geo.len >> 20),
+        )
+        .advice("raise it (`ulimit -f`): the file is sparse, but the limit counts all of it; or ask for fewer semaphores"));
+    }
     let nonce = sys::random();
     let temp = c(format!(".{}.{nonce:016x}.new", name.to_string_lossy()))?;
     let gate = gate_name(name, nonce)?;
@@ -174,8 +182,7 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, options: &Options) -> Result
         }
         // SAFETY: plain numbers.
         if unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
-            return Err(system(path, io::Error::last_os_error())
-                .advice("the file is sparse, but a limit on file sizes (`ulimit -f`) counts all of it"));
+            return Err(system(path, io::Error::last_os_error()));
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
         fallocate(&file, 0, geo.slots_at)?;

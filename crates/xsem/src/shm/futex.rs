@@ -60,6 +60,11 @@ static NO_WAITV: AtomicBool = AtomicBool::new(false);
 /// Where the kernel has no futex_waitv (before 5.16, or a seccomp filter), it sleeps on the first word for at most 20 ms
 /// at a time: correct, later.
 pub fn sleep(words: &[Watch], until: Option<u64>) -> Woke {
+    sleep_at(words, until).0
+}
+
+/// The same, and which of the words was woken, where that is known.
+pub fn sleep_at(words: &[Watch], until: Option<u64>) -> (Woke, Option<usize>) {
     if !NO_WAITV.load(Ordering::Relaxed) {
         let t = until.map(timespec);
         let p = t.as_ref().map_or(std::ptr::null(), |t| t as *const libc::timespec);
@@ -68,9 +73,9 @@ pub fn sleep(words: &[Watch], until: Option<u64>) -> Woke {
         let r = unsafe { libc::syscall(libc::SYS_futex_waitv, words.as_ptr(), words.len(), 0, p, libc::CLOCK_MONOTONIC) };
         match if r < 0 { sys::errno() } else { 0 } {
             libc::ENOSYS | libc::EPERM => NO_WAITV.store(true, Ordering::Relaxed),
-            libc::ETIMEDOUT => return Woke::TimedOut,
-            libc::EINTR => return Woke::Signal,
-            _ => return Woke::LookAgain,
+            libc::ETIMEDOUT => return (Woke::TimedOut, None),
+            libc::EINTR => return (Woke::Signal, None),
+            _ => return (Woke::LookAgain, usize::try_from(r).ok()),
         }
     }
     let (w, short) = (words[0], crate::deadline::now() + 20_000_000);
@@ -79,11 +84,12 @@ pub fn sleep(words: &[Watch], until: Option<u64>) -> Woke {
     let op = FUTEX_WAIT_BITSET | if w.flags & FUTEX2_PRIVATE != 0 { PRIVATE } else { 0 };
     // SAFETY: FUTEX_WAIT_BITSET takes an absolute monotonic timespec; the address is checked by the kernel.
     let r = unsafe { libc::syscall(libc::SYS_futex, w.addr, op, w.val as u32, &t as *const _, 0usize, u32::MAX) };
-    match if r < 0 { sys::errno() } else { 0 } {
+    let woke = match if r < 0 { sys::errno() } else { 0 } {
         libc::ETIMEDOUT if until.is_some_and(|u| u <= end) => Woke::TimedOut,
         libc::EINTR => Woke::Signal,
         _ => Woke::LookAgain,
-    }
+    };
+    (woke, None)
 }
 
 fn timespec(ns: u64) -> libc::timespec {

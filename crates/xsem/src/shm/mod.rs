@@ -18,6 +18,7 @@
 //! | `reserve` | adding permits at interrupt time |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
+//! | `reactor` | what wakes asynchronous waits |
 //! | `deadlock` | the wait-for graph |
 //! | `drain`, `evict`, `removal` | refusing requests, ending claims, taking names away |
 //! | `prepared` | releases for signal handlers |
@@ -56,6 +57,7 @@ mod object;
 mod permits;
 mod prepared;
 mod protocol;
+pub(crate) mod reactor;
 mod removal;
 mod reserve;
 mod sharing;

@@ -21,7 +21,7 @@ use super::word::{DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAIT
 use super::world::ShmWorld;
 use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
-use crate::engine::{Claim, Ending, Grant, Object, Prepared, Request, Until};
+use crate::engine::{Account, Claim, Ending, Grant, Object, Prepared, Request, Until};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::Name;
@@ -81,6 +81,36 @@ impl FastPath {
         c.claim.store(claim.key, Relaxed);
         false
     }
+
+    /// [`acquire`](FastPath::acquire) for a claim of nobody in particular, which any thread may give back.
+    #[inline]
+    pub fn acquire_for_nobody(&self) -> Option<Claim> {
+        let me = self.me.owner.load(Relaxed);
+        if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
+            return None;
+        }
+        Some(book(self.cell, key(me, 0)))
+    }
+
+    /// [`release`](FastPath::release) of such a claim.
+    #[inline]
+    pub fn release_of_nobody(&self, claim: &Claim) -> bool {
+        let (me, c) = (self.me.owner.load(Relaxed), self.cell);
+        if claim.key != key(me, 0)
+            || me == 0
+            || c.claim.load(Relaxed) != claim.key
+            || c.token.load(Relaxed) != claim.token
+            || c.depth.load(Relaxed) != 0
+        {
+            return false;
+        }
+        c.claim.store(0, Relaxed);
+        if c.word.compare_exchange(self.free.0 | me as u64, self.free.0, Release, Relaxed).is_ok() {
+            return true;
+        }
+        c.claim.store(claim.key, Relaxed);
+        false
+    }
 }
 
 /// Rule 10: the file was unlinked or replaced.
@@ -105,7 +135,7 @@ pub fn limit(request: &Request<'_>) -> Limit {
 /// it since; everybody else writes another key, and whoever releases clears it first.
 #[inline]
 pub fn key(me: u32, claimant: u32) -> u64 {
-    // The highest bits of the number are cut off: two threads would have to live whose numbers are 67 million apart.
+    // The highest bits of the number are cut off: two threads would have to live whose numbers are 33 million apart.
     (me as u64) << 32 | (claimant << CLAIMANT_SHIFT) as u64
 }
 
@@ -224,7 +254,7 @@ impl ShmExclusive {
     /// Whether this claimant owns it.
     pub fn is_mine(&self, me: Owner, claimant: u32) -> bool {
         let token = self.cell().token.load(Relaxed);
-        self.owns(me, &Claim::new(token, key(me.bits(), claimant)))
+        claimant != 0 && self.owns(me, &Claim::new(token, key(me.bits(), claimant)))
     }
 
     /// Ends the claim of a dead owner that is past its gate, without owning it in between: the semaphore is free then, with
@@ -370,7 +400,9 @@ impl ShmExclusive {
         if cell.token.load(Relaxed) < least {
             cell.token.store(least, Relaxed);
         }
-        thread::take_one();
+        if let Account::Thread = request.account {
+            thread::take_one();
+        }
         let claim = book(cell, key(me.bits(), request.claimant));
         if let Some(label) = request.label {
             obituary::set_label(self.arena, self.index, claim.token, label);
@@ -415,6 +447,10 @@ impl ShmExclusive {
 
     /// Nests, if the claimant owns it already.
     pub fn nest(&self, me: Owner, claimant: u32) -> Result<Option<Grant>> {
+        if claimant == 0 {
+            // Nobody in particular: its claims have nothing to do with each other.
+            return Ok(None);
+        }
         let (cell, key) = (self.cell(), key(me.bits(), claimant));
         let token = cell.token.load(Relaxed);
         if !self.owns(me, &Claim::new(token, key)) {
@@ -538,11 +574,17 @@ impl Object for ShmExclusive {
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
         let next = self.current();
         if !std::ptr::eq(next, self) {
-            let mine = self.arena.me().is_some_and(|me| key(me.bits(), thread::claimant()) == claim.key);
-            if mine && self.cell().claim.load(Relaxed) == claim.key && self.cell().token.load(Relaxed) == claim.token {
-                // The thread's own, which was ended from outside.
+            let mine = |claimant| self.arena.me().is_some_and(|me| key(me.bits(), claimant) == claim.key);
+            let (of_thread, of_nobody) = (mine(thread::claimant()), mine(0));
+            if (of_thread || of_nobody)
+                && self.cell().claim.load(Relaxed) == claim.key
+                && self.cell().token.load(Relaxed) == claim.token
+            {
+                // Its own, which was ended from outside.
                 self.cell().claim.store(0, Relaxed);
-                thread::give_one_back();
+                if of_thread {
+                    thread::give_one_back();
+                }
                 return Err(self.not_owner());
             }
             return next.release(claim, ending);

@@ -67,7 +67,8 @@ pub fn signal<L: Ledger + Restore>(words: &PermitWords<'_>, ledger: &L, manual: 
         if is_set(word, manual) {
             return Some(false);
         }
-        // What a failed request gives back was never taken: the event is signalled as before.
+        // What a failed request gives back was never taken: the event is signalled as before. After the word was read, so
+        // nothing is outstanding where the swap below succeeds: one signal never becomes two.
         if !manual && ledger.restore() {
             continue;
         }

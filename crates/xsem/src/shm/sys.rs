@@ -8,12 +8,6 @@ pub fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
 }
 
-/// Sets `errno` of the calling thread, for what must leave it as it was.
-pub fn set_errno(errno: i32) {
-    // SAFETY: the address of the calling thread's own `errno`, which is always valid.
-    unsafe { *libc::__errno_location() = errno };
-}
-
 /// The calling thread's id.
 pub fn gettid() -> u32 {
     // SAFETY: no arguments, cannot fail.
@@ -45,6 +39,14 @@ pub fn user_name(uid: u32) -> String {
     }
     // SAFETY: on success pw_name is a NUL-terminated string inside `buf`, which lives until the end of this function.
     unsafe { std::ffi::CStr::from_ptr(entry.pw_name) }.to_string_lossy().into_owned()
+}
+
+/// The largest file that this process may make.
+pub fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is valid for writes; where it fails, it stays as it is.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    limit.rlim_cur
 }
 
 /// Random bits that differ between processes and calls.

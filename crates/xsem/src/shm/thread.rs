@@ -14,7 +14,7 @@ use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-static NEXT: AtomicU32 = AtomicU32::new(1);
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// The key + 1; 0: not made yet; `NO_KEY`: there are too many in the program.
 static KEY: AtomicU32 = AtomicU32::new(0);
@@ -32,7 +32,7 @@ thread_local! {
     static LAST_WORDS: LastWords = const { LastWords };
 }
 
-/// The calling thread's number in this process: small, never 0, never used twice.
+/// The calling thread's number in this process: small, never 0, below the numbers of other claimants.
 #[inline]
 pub fn claimant() -> u32 {
     (word() >> 32) as u32
@@ -68,7 +68,9 @@ fn word() -> u64 {
 #[cold]
 #[inline(never)]
 fn first() -> u64 {
-    let w = (NEXT.fetch_add(1, Ordering::Relaxed) as u64) << 32;
+    // Below the numbers of claimants that are not threads.
+    let number = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % (crate::future::FIRST_CLAIMANT - 1);
+    let w = (number as u64) << 32;
     THREAD.set(w);
     let said = key().is_some_and(|key| {
         // SAFETY: a key that was made and is never deleted; the value is only compared with null, by the C library.

@@ -18,7 +18,7 @@ use super::waiters::{DEADLINE, Record, Waits};
 use super::word::{Owner, Word};
 use crate::claim::Edge;
 use crate::deadline::now;
-use crate::engine::{Request, Until};
+use crate::engine::{Account, Request, Until};
 use crate::error::{Error, Result};
 use crate::sync::{AtomicU64, Ordering::*, fence};
 use std::cell::Cell as StdCell;
@@ -68,7 +68,13 @@ impl<'a> ShmWorld<'a> {
 
     /// Whether nobody can be waiting for something that the caller holds, or that ends with it.
     pub fn has_nothing_to_give(&self) -> bool {
-        thread::owns_nothing() && deadlock::runs_inside(self.sem.arena, self.me).is_none()
+        let account = self.request.map(|r| r.account).unwrap_or_default();
+        let nothing = match account {
+            Account::Thread => thread::owns_nothing(),
+            Account::Nobody => true,
+            Account::Claimant(c) => c.owns_nothing(),
+        };
+        nothing && deadlock::runs_inside(self.sem.arena, self.me).is_none()
     }
 }
 

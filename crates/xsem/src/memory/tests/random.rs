@@ -132,7 +132,7 @@ impl Play {
         while asked.len() < n {
             let sem = if self.dice.below(8) == 0 { EVENTS + self.dice.below(2) } else { self.dice.below(EVENTS) };
             if asked.iter().all(|(s, _)| *s != sem) {
-                asked.push((sem, if sem < 3 || sem >= EVENTS { 1 } else { 1 + self.dice.below(2) as u32 }));
+                asked.push((sem, if !(3..EVENTS).contains(&sem) { 1 } else { 1 + self.dice.below(2) as u32 }));
             }
         }
         let patience = [Patience::Now, Patience::Limited, Patience::Unlimited, Patience::Unlimited][self.dice.below(4)];
