@@ -91,7 +91,8 @@ pub fn run(url: &str, options: Options) -> Vec<String> {
             wrong.extend(seen.wrong().map(|w| format!("{thread}, {case}: {w}")));
         }
     }
-    if options.must_hint && options.others == Others::None && !cases::arms(stage) {
+    let usual = hint && options.way == Way::Usual && options.others == Others::None;
+    if usual && !options.never_look && !cases::arms(stage) {
         wrong.push("normal code is never armed: each request makes a full check".to_owned());
     }
     if options.others == Others::Registered && cases::arms(stage) {
