@@ -60,6 +60,10 @@ impl ShmCounting {
 
     /// An entry that is at rest again.
     pub fn put_back(&self, me: Owner, i: u32) {
+        if self.base.arena.me() != Some(me) {
+            // Its parent's, which a signal handler has forked from.
+            return;
+        }
         let short = FastPermits::new(self.base.book());
         let mine = self.base.arena.map.entry(i).is_some_and(|e| {
             let who = e.who.load(Relaxed);

@@ -28,8 +28,12 @@ pub struct Spot<'a> {
     pub book: Book,
 }
 
-/// Sleeps. True: a signal came, and the request's owner wants it to end.
+/// Sleeps. True: the request shall end. A signal came, and the request's owner wants that; or its handler has forked, and this
+/// is the child, which has returned from it: the request is its parent's.
 pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
+    if arena.me() != Some(me) {
+        return true;
+    }
     if spots.is_empty() {
         // All are at a gate, or the like: a look again soon.
         let wait = until.map_or(1_000_000, |u| u.saturating_sub(now())).min(10_000_000);
@@ -71,8 +75,9 @@ pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     let recheck = RECHECK.load(Relaxed).then(|| now() + 1_000_000_000);
     let until = [until, recheck].into_iter().flatten().min();
     let woke = futex::sleep(&words, until);
-    if !delegated {
+    if !delegated && arena.me() == Some(me) {
         lives.iter().for_each(|o| arena.members.relay(&arena.map, *o, me));
     }
-    woke == Woke::Signal && request.and_then(|r| r.interrupted).is_some_and(|f| f.give_up())
+    let gives_up = || request.and_then(|r| r.interrupted).is_some_and(|f| f.give_up());
+    woke == Woke::Signal && (arena.me() != Some(me) || gives_up())
 }
