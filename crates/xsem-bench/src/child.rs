@@ -1,8 +1,9 @@
-//! The other processes of `handoff`, `contended` and `death`: this program again, told over stdin, answering over stdout.
+//! The other processes of `handoff`, `contended`, `death` and `event`: this program again, told over stdin, answering over stdout.
 
-use crate::contended;
+use crate::bell::Bells;
 use crate::lock::Lock;
 use crate::shared::{Shared, ZeroIsValid, now};
+use crate::{contended, event};
 use std::io::{self, BufRead, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
@@ -79,7 +80,7 @@ impl Helper {
     }
 }
 
-/// The child: `DIR BALLAST`, then lines `handoff LOCK`, `hammer LOCK` or `hold LOCK`.
+/// The child: `DIR BALLAST`, then lines `handoff LOCK`, `hammer LOCK`, `hold LOCK`, or those of [`event::serve`].
 pub fn main(args: &[String]) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -97,11 +98,13 @@ fn serve(args: &[String]) -> io::Result<()> {
     let board = Shared::<Board>::map(&dir.join("board"))?;
     let locks = Lock::all(&dir)?;
     let find = |name: &str| locks.iter().find(|l| l.name() == name).ok_or_else(|| io::Error::other(format!("no lock {name}")));
+    let mut bells = None;
     let mut out = io::stdout();
     let mut sign = || out.write_all(b".").and_then(|()| out.flush());
     sign()?;
     for line in io::stdin().lock().lines() {
-        match line?.split_once(' ') {
+        let line = line?;
+        match line.split_once(' ') {
             Some(("handoff", name)) => {
                 let lock = find(name)?;
                 board.ready.fetch_add(1, Ordering::SeqCst);
@@ -124,7 +127,14 @@ fn serve(args: &[String]) -> io::Result<()> {
                     thread::sleep(Duration::from_secs(60));
                 }
             }
-            _ => return Err(io::Error::other("not a command of the benchmark")),
+            _ => {
+                let bells = match &mut bells {
+                    Some(bells) => bells,
+                    none => none.insert(Bells::open(&dir)?),
+                };
+                event::serve(bells, &board, &line.split(' ').collect::<Vec<_>>())?;
+                sign()?;
+            }
         }
     }
     Ok(())

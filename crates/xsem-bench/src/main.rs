@@ -1,10 +1,12 @@
 //! xsem beside its peers. A benchmark is a file and a line in `BENCHES`; each runs all its peers in turn, many short
 //! rounds, so that what the machine does meanwhile meets everybody alike.
 
+mod bell;
 mod child;
 mod cli;
 mod contended;
 mod death;
+mod event;
 mod handoff;
 mod lock;
 mod machine;
@@ -36,6 +38,7 @@ const BENCHES: &[Bench] = &[
     ("handoff", "from a release to a sleeping process that goes on", handoff::run),
     ("contended", "throughput and the longest wait of 1 to 64 processes", contended::run),
     ("death", "from the SIGKILL of an owner to the next owner", death::run),
+    ("event", "signal and wait: alone, to another process, to a crowd; beside eventfd and a raw futex", event::run),
     ("cli", "`xsem run NAME -- true` beside `flock FILE true`", cli::run),
 ];
 

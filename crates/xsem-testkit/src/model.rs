@@ -6,10 +6,11 @@
 //! may ([`Model::next`]) and is told who did ([`Model::grant`]).
 //!
 //! Names, handles, waiters and members are the same for every kind; what a kind does with a claim is in a module of its
-//! own (`exclusive`, `counting`). Events join as a further variant of `State`.
+//! own (`exclusive`, `counting`, `event`).
 
 mod counting;
 mod deadlock;
+mod event;
 mod exclusive;
 mod life;
 mod permits;
@@ -17,6 +18,8 @@ mod permits;
 mod tests;
 #[cfg(test)]
 mod tests_counting;
+#[cfg(test)]
+mod tests_events;
 #[cfg(test)]
 mod tests_life;
 mod types;
@@ -26,6 +29,7 @@ pub use life::Drained;
 pub use types::*;
 
 use counting::Counting;
+use event::Event;
 use exclusive::Exclusive;
 use std::collections::{BTreeMap, BTreeSet};
 use xsem::engine::Spec;
@@ -51,6 +55,7 @@ struct Drain {
 enum State {
     Exclusive(Exclusive),
     Counting(Counting),
+    Event(Event),
 }
 
 impl Semaphore {
@@ -58,6 +63,7 @@ impl Semaphore {
         match self.state {
             State::Exclusive(_) => Kind::Exclusive,
             State::Counting(_) => Kind::Counting,
+            State::Event(_) => Kind::Event,
         }
     }
 
@@ -65,7 +71,7 @@ impl Semaphore {
     fn counting(&mut self) -> Result<&mut Counting> {
         match &mut self.state {
             State::Counting(c) => Ok(c),
-            State::Exclusive(_) => Err(Code::InvalidFunction),
+            _ => Err(Code::InvalidFunction),
         }
     }
 
@@ -78,6 +84,7 @@ impl Semaphore {
         match &self.state {
             State::Exclusive(x) => x.owner().is_some(),
             State::Counting(c) => !c.holds().is_empty(),
+            State::Event(_) => false,
         }
     }
 }
@@ -122,6 +129,7 @@ impl Model {
         self.born += 1;
         let state = match spec.kind {
             Kind::Counting => State::Counting(Counting::new(spec.mode, spec.limit, spec.initial)),
+            Kind::Event => State::Event(Event::new(spec.reset, spec.initial > 0)),
             _ => State::Exclusive(Exclusive::default()),
         };
         let fresh = Semaphore { incarnation: self.born, state, drain: None, ephemeral: spec.ephemeral };
@@ -157,6 +165,7 @@ impl Model {
             Err(Code::SemNotFound) => self.make(name, spec),
             Ok(handle) => match &self.names[name].state {
                 State::Counting(c) if (c.mode(), c.limit()) != (spec.mode, spec.limit) => Err(Code::InvalidParameter),
+                State::Event(e) if e.reset() != spec.reset => Err(Code::InvalidParameter),
                 _ => Ok(handle),
             },
             Err(code) => Err(code),
@@ -205,7 +214,7 @@ impl Model {
     }
 
     /// Release by handle, as the languages without guards have it: 6, 288 free, 101 somebody else's. Of a counting
-    /// semaphore: the oldest claim of the claimant, or 288.
+    /// semaphore: the oldest claim of the claimant, or 288. 1 of an event.
     pub fn release(&mut self, who: Claimant, handle: &Handle) -> Result<()> {
         let done = match &mut self.find(handle)?.state {
             State::Exclusive(x) => x.release(who),
@@ -213,6 +222,7 @@ impl Model {
                 Some(token) => c.end(token).map(|_| ()),
                 None => Err(Code::NotOwner),
             },
+            State::Event(_) => Err(Code::InvalidFunction),
         };
         self.settle_drains();
         done
@@ -228,6 +238,7 @@ impl Model {
             State::Counting(c) => {
                 c.end(claim.token)?;
             }
+            State::Event(_) => return Err(Code::InvalidFunction),
         }
         self.settle_drains();
         Ok(())
@@ -238,6 +249,7 @@ impl Model {
         match self.held(claim)? {
             State::Exclusive(x) => x.lose(xsem::Cause::Abandoned),
             State::Counting(c) => c.lose(claim.token),
+            State::Event(_) => return Err(Code::InvalidFunction),
         }
         self.settle_drains();
         Ok(())
@@ -247,14 +259,14 @@ impl Model {
     pub fn mark_consistent(&mut self, claim: Claim) -> Result<()> {
         match self.held(claim)? {
             State::Exclusive(x) => x.acknowledge(),
-            State::Counting(_) => return Err(Code::InvalidFunction),
+            _ => return Err(Code::InvalidFunction),
         }
         Ok(())
     }
 
     /// Whether the claim is held.
     pub fn is_held(&mut self, claim: Claim) -> bool {
-        self.held(claim).is_ok()
+        self.held(claim).is_ok_and(|s| !matches!(s, State::Event(_)))
     }
 
     /// What an inspection shows. 123, 187.
@@ -263,8 +275,16 @@ impl Model {
         let s = self.names.get(name).ok_or(Code::SemNotFound)?;
         let incarnation = s.incarnation;
         let waiters = self.waits_on(incarnation).map(|w| w.who).collect();
-        let mut view = View { owner: None, holds: Vec::new(), waiters, deaths: None, died: 0, capacity: None, drained: false };
-        view.drained = s.drain.is_some();
+        let mut view = View {
+            owner: None,
+            holds: Vec::new(),
+            waiters,
+            deaths: None,
+            died: 0,
+            capacity: None,
+            signal: None,
+            drained: s.drain.is_some(),
+        };
         match &s.state {
             State::Exclusive(x) => {
                 view.owner = x.owner().map(|(who, depth, token)| (who, depth, Claim { incarnation, token }));
@@ -276,6 +296,7 @@ impl Model {
                 view.capacity = Some(c.capacity());
                 view.died = c.died();
             }
+            State::Event(e) => view.signal = Some(e.signal()),
         }
         Ok(view)
     }
@@ -294,12 +315,13 @@ impl Model {
         self.names.values().find(|s| s.incarnation == incarnation)
     }
 
-    /// The semaphore of a claim that is held.
+    /// The semaphore of a claim that is held; an event, of which none is.
     fn held(&mut self, claim: Claim) -> Result<&mut State> {
         let s = self.names.values_mut().find(|s| s.incarnation == claim.incarnation).ok_or(Code::NotOwner)?;
         let held = match &s.state {
             State::Exclusive(x) => x.owner().is_some_and(|(_, _, token)| token == claim.token),
             State::Counting(c) => c.holds().iter().any(|h| h.token == claim.token),
+            State::Event(_) => true,
         };
         if held { Ok(&mut s.state) } else { Err(Code::NotOwner) }
     }

@@ -6,7 +6,7 @@
 
 use std::fmt::Debug;
 use xsem::engine::Spec;
-use xsem::{Code, Kind, Namespace};
+use xsem::{Code, Kind, Namespace, Reset};
 use xsem_testkit::lease::Faults;
 use xsem_testkit::model::{Claim, Claimant, Drained, Grant, Handle, How, Limits, Model, Reply, Until};
 use xsem_testkit::protocol::{Answer, Till, Verb, What};
@@ -16,7 +16,8 @@ use xsem_testkit::watchdog::Watchdog;
 use xsem_testkit::worker::Actor;
 
 const NAMES: [&str; 3] = ["a", "ci/gpu", "c"];
-const KINDS: [What; 4] = [What::Exclusive, What::Pool(3), What::Pool(1), What::Credit(4, 2)];
+const KINDS: [What; 6] =
+    [What::Exclusive, What::Pool(3), What::Pool(1), What::Credit(4, 2), What::Manual(true), What::Auto(false)];
 
 /// An actor and what the model knows of it.
 struct One {
@@ -36,11 +37,22 @@ struct World {
     said: Vec<String>,
 }
 
+fn is_event(what: What) -> bool {
+    matches!(what, What::Manual(_) | What::Auto(_))
+}
+
+/// The same sort of event, signalled at the start or not.
+fn event(what: What, set: bool) -> What {
+    if let What::Auto(_) = what { What::Auto(set) } else { What::Manual(set) }
+}
+
 fn spec(what: What, ephemeral: bool) -> Spec {
     let spec = match what {
         What::Exclusive => Spec::exclusive(),
         What::Pool(n) => Spec::pool(n),
         What::Credit(n, initial) => Spec::credit(n, initial),
+        What::Manual(set) => Spec::event(Reset::Manual, set),
+        What::Auto(set) => Spec::event(Reset::Auto, set),
     };
     spec.ephemeral(ephemeral)
 }
@@ -81,7 +93,7 @@ impl World {
 
     fn step(&mut self, r: &mut Random) {
         let a = r.below(3) as usize;
-        let (name, what) = (NAMES[r.below(3) as usize].to_owned(), KINDS[r.below(4) as usize]);
+        let (name, what) = (NAMES[r.below(3) as usize].to_owned(), KINDS[r.below(6) as usize]);
         let who = Claimant { process: self.actors[a].number, thread: 0 };
         let (h, g, n) = (r.next() as usize, r.next() as usize, r.below(4) as u32);
         let handle = self.actors[a].handles.get(h % self.actors[a].handles.len().max(1)).cloned();
@@ -93,12 +105,18 @@ impl World {
                 self.opened(a, Verb::Make(what, ephemeral, name), what, want);
             }
             (4..=6, ..) => {
+                // A new event is reset, unless `Make` asks for another.
+                let what = if is_event(what) { event(what, false) } else { what };
                 let want = self.model.open_or_make(&name, &spec(what, false));
                 self.opened(a, Verb::Either(what, name), what, want);
             }
-            (7, ..) => {
+            (7, ..) if r.one_in(2) => {
                 let want = self.model.open_kind(&name, Kind::Counting);
                 self.opened(a, Verb::OpenCounting(name), What::Pool(0), want);
+            }
+            (7, ..) => {
+                let want = self.model.open_kind(&name, Kind::Event);
+                self.opened(a, Verb::OpenEvent(name), What::Manual(false), want);
             }
             (8, ..) => {
                 let want = self.model.remove(&name);
@@ -124,6 +142,7 @@ impl World {
                 // Of a stale handle with a wrong number, 87 and 6 both are true.
                 let n = match what {
                     What::Exclusive => 1,
+                    what if is_event(what) => 1,
                     _ if self.model.capacity(&handle).is_err() => n.max(1),
                     _ => n,
                 };
@@ -156,8 +175,24 @@ impl World {
                 // Of its own claim, if it still has it: the engine's tokens are known of these.
                 let held = NAMES.iter().find(|n| self.model.inspect(n).is_ok_and(|v| has(&v, claim)));
                 let Some(name) = held else { return };
+                // An ephemeral one whose owner was evicted may go with its last user, or stay until it is removed.
+                if self.rig.ns().inspect(name).is_ok_and(|r| r.ephemeral) {
+                    return;
+                }
                 let want = self.model.evict(name, claim.token);
                 self.done(a, Verb::Evict((*name).to_owned(), token), want);
+            }
+            (35..=38, Some((handle, h, what)), _) if is_event(what) => {
+                let (verb, want) = match n {
+                    0 => (Verb::Reset(h), self.model.reset(&handle)),
+                    1 => (Verb::State(h), self.model.signalled(&handle).map(|s| s.is_set)),
+                    _ => (Verb::Signal(h), self.model.signal(&handle)),
+                };
+                let got = match self.ask(a, verb) {
+                    Answer::Is(is) => Ok(is),
+                    other => Err(other.code()),
+                };
+                self.same(&got, &want.map_err(|c| Some(c.number())), "the event");
             }
             (35..=36, Some((handle, h, what)), _) if what != What::Exclusive => {
                 let want = self.model.add_permits(&handle, n);
@@ -204,6 +239,8 @@ impl World {
         );
         let got = match answer {
             Answer::Granted { guard, token, died } => Ok(vec![(0, guard, token, died.is_some())]),
+            // An event: nothing is owned.
+            Answer::Done => Ok(vec![(0, usize::MAX, 0, false)]),
             Answer::Taken { index, guard, token, died } => Ok(vec![(index, guard, token, died)]),
             Answer::All { guards, tokens, died } => {
                 Ok((0..guards.len()).map(|i| (i, guards[i], tokens[i], died.contains(&i))).collect())
@@ -215,7 +252,11 @@ impl World {
         let seen = seen.map_err(|c| as_stale(c, want.as_ref().err().copied()));
         self.same(&seen, &want.as_ref().map(|g| shape(g)).map_err(|c| *c), "what was granted");
         for ((i, guard, token, _), (_, grant)) in got.unwrap_or_default().into_iter().zip(want.unwrap_or_default()) {
-            let exclusive = self.actors[a].handles.iter().any(|(h, _, w)| *h == list[i].0 && *w == What::Exclusive);
+            let kind = self.actors[a].handles.iter().find(|(h, ..)| *h == list[i].0).map(|(.., w)| *w);
+            if kind.is_some_and(is_event) {
+                continue;
+            }
+            let exclusive = kind == Some(What::Exclusive);
             self.actors[a].guards.push((guard, grant.claim, token, exclusive));
         }
     }
@@ -250,6 +291,7 @@ impl World {
             };
             self.same(&got.drained, &want.drained, &format!("{name} is drained"));
             self.same(&got.capacity.map(|c| (c.limit, c.mode)), &want.capacity.map(|c| (c.limit, c.mode)), name);
+            self.same(&got.signal, &want.signal, &format!("{name} is signalled"));
             // One that died stays written down until somebody comes; then it is shown as dead.
             let alive = |h: &&xsem::Holder| !matches!(h.process.state, xsem::ProcessState::Dead | xsem::ProcessState::Dying);
             let held: u32 = got.holders.iter().filter(alive).map(|h| h.permits).sum();

@@ -1,5 +1,6 @@
 //! The peers: what people use today, each called in the cheapest way that its interface offers.
 
+pub mod event;
 pub mod file;
 pub mod pthread;
 pub mod sysv;

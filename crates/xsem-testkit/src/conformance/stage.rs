@@ -100,7 +100,7 @@ impl Drop for Stage {
 
 fn all_of(what: What) -> u32 {
     match what {
-        What::Exclusive => 1,
+        What::Exclusive | What::Manual(_) | What::Auto(_) => 1,
         What::Pool(n) | What::Credit(_, n) => n,
     }
 }

@@ -3,14 +3,14 @@
 
 use super::History;
 use super::explain::explain;
-use super::steps::{Act, Step, Steps, What, request};
+use super::steps::{Act, Step, Steps, Turn, What, request};
 use crate::model::{Claim, Claimant, Handle, How, Limits, Model, Reply, Until};
 use crate::protocol::What as Kind;
 use std::collections::HashSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use xsem::Cause;
 use xsem::engine::Spec;
+use xsem::{Cause, Reset};
 
 /// A waiter that died may keep its reservation until it lapses; generous, since this only forgives.
 const LAPSE: u64 = 50_000_000;
@@ -64,6 +64,8 @@ pub fn check(history: &History) -> Verdict {
         Kind::Exclusive => Spec::exclusive(),
         Kind::Pool(n) => Spec::pool(*n),
         Kind::Credit(n, initial) => Spec::credit(*n, *initial),
+        Kind::Manual(set) => Spec::event(Reset::Manual, *set),
+        Kind::Auto(set) => Spec::event(Reset::Auto, *set),
     };
     let each = history.objects.iter().enumerate();
     let handles = each.map(|(i, o)| model.make(&i.to_string(), &spec(o)).expect("a sort of history is possible")).collect();
@@ -86,7 +88,7 @@ fn tokens_repeat(history: &History, steps: &[Step]) -> Option<String> {
             all.extend(list.iter().zip(tokens).map(|((object, _), token)| (*object, *token, step)));
         }
     }
-    all.retain(|(object, ..)| history.objects[*object] != Kind::Exclusive);
+    all.retain(|(object, ..)| matches!(history.objects[*object], Kind::Pool(_) | Kind::Credit(..)));
     for (object, token, step) in &all {
         let wrong = |(o, t, other): &&(usize, u64, &Step)| {
             let twice = t == token && !std::ptr::eq(*other, *step);
@@ -175,13 +177,14 @@ impl Search<'_> {
             What::Busy { object, permits, code } => {
                 // A wait whose time ran out is 121 whatever the kind.
                 match state.model.clone().request(who, How::One, &[(&self.handles[*object], *permits)], Until::Now) {
-                    Reply::Granted(_) => self.reserved(step, *object, done),
+                    // What is there for all is kept for nobody.
+                    Reply::Granted(_) => !self.is_manual(*object) && self.reserved(step, *object, done),
                     Reply::Refused(c, _) => c.number() == *code || *code == 121 && c.number() == 101,
                     Reply::Waits => false,
                 }
             }
             What::NotAll { list: l } => match state.model.clone().request(who, How::All, &list(l), Until::Now) {
-                Reply::Granted(_) => l.iter().any(|(o, _)| self.reserved(step, *o, done)),
+                Reply::Granted(_) => l.iter().any(|(o, _)| !self.is_manual(*o) && self.reserved(step, *o, done)),
                 Reply::Refused(c, _) => c.number() == 121,
                 Reply::Waits => false,
             },
@@ -216,6 +219,15 @@ impl Search<'_> {
                 c.is_ok_and(|c| [c.limit, c.total, c.free] == numbers[..])
             }
             What::Slots { claim, slots } => state.claims[*claim].is_some_and(|c| state.model.saw_slots(c, slots).is_ok()),
+            What::Turn { object, turn, is } => {
+                let (m, h) = (&mut state.model, &self.handles[*object]);
+                let result = match turn {
+                    Turn::Signal => m.signal(h),
+                    Turn::Reset => m.reset(h),
+                    Turn::Look => m.signalled(h).map(|s| s.is_set),
+                };
+                result.is_ok_and(|got| is.is_none_or(|is| is == got))
+            }
             What::Ends { claim } => {
                 if let Some(claim) = state.claims[*claim] {
                     state.model.claim_ended(claim, Cause::ProcessEnded);
@@ -223,6 +235,10 @@ impl Search<'_> {
                 true
             }
         }
+    }
+
+    fn is_manual(&self, object: usize) -> bool {
+        matches!(self.history.objects[object], Kind::Manual(_))
     }
 
     /// Whether the end of the claim is done already.

@@ -27,6 +27,10 @@ pub(super) enum Choice {
     Add,
     Resize,
     Capacity,
+    /// With an event.
+    Signal,
+    Reset,
+    State,
 }
 
 /// What histories of one sort are made of.
@@ -39,10 +43,14 @@ pub struct Mix {
     pub(super) weights: &'static [(Choice, u32)],
 }
 
-use Choice::*;
+use Choice::{
+    Abandon, Add, AllEver, AllTimed, AllTry, AnyEver, AnyTimed, AnyTry, Capacity, Ever, Forget, Mark, Release, ReleaseSome,
+    Resize, Slots, Timed, Try,
+};
 
 /// The sorts of histories. Where somebody may wait for ever, everybody lets go of everything in the end, and nothing is
-/// used up: so whoever waits is granted, or told that it cannot be.
+/// used up: so whoever waits is granted, or told that it cannot be. Who waits for an event is signalled in the end by the one
+/// who records.
 pub const MIXES: &[Mix] = &[
     Mix {
         name: "exclusive",
@@ -84,5 +92,24 @@ pub const MIXES: &[Mix] = &[
         name: "for ever",
         objects: &[What::Exclusive, What::Pool(2), What::Exclusive],
         weights: &[(Try, 3), (Ever, 6), (AnyEver, 3), (AllEver, 3), (Release, 12), (ReleaseSome, 2), (Capacity, 1)],
+    },
+    Mix {
+        name: "events",
+        objects: &[What::Manual(false), What::Auto(false)],
+        weights: &[(Try, 8), (Timed, 5), (Ever, 2), (Choice::Signal, 12), (Choice::Reset, 5), (Choice::State, 3)],
+    },
+    Mix {
+        name: "events in lists",
+        objects: &[What::Auto(false), What::Exclusive, What::Manual(false)],
+        weights: &[
+            (Try, 4),
+            (AnyTry, 4),
+            (AnyTimed, 3),
+            (AllTry, 5),
+            (AllTimed, 3),
+            (Release, 6),
+            (Choice::Signal, 12),
+            (Choice::Reset, 4),
+        ],
     },
 ];

@@ -37,7 +37,7 @@ pub fn play(player: &mut Player, script: &Script) -> Answer {
         let answer = player.act(&verb);
         let end = now();
         last = format!("R {begin} {end} {answer}\n");
-        note(&verb, &answer, &script.handles, mine);
+        note(&verb, &answer, &script.handles, mix.objects, mine);
     };
     for _ in 0..script.ops {
         // Claims must last, or nobody ever waits; and the actors shall not run in step.
@@ -59,6 +59,10 @@ pub fn play(player: &mut Player, script: &Script) -> Answer {
     Answer::Done
 }
 
+fn is_event(what: &What) -> bool {
+    matches!(what, What::Manual(_) | What::Auto(_))
+}
+
 fn choose(random: &mut Random, weights: &[(Choice, u32)], objects: &[What], handles: &[usize], mine: &[Mine]) -> Option<Verb> {
     let sum: u32 = weights.iter().map(|w| w.1).sum();
     let mut ticket = random.below(u64::from(sum)) as u32;
@@ -72,7 +76,7 @@ fn choose(random: &mut Random, weights: &[(Choice, u32)], objects: &[What], hand
     let (one, two, three) = (random.below(1 << 20), random.below(1 << 20), random.below(1 << 20));
     // Small requests more often than large ones; now and then one above the limit.
     let permits = |what: &What, dice: u64| match what {
-        What::Exclusive => 1,
+        What::Exclusive | What::Manual(_) | What::Auto(_) => 1,
         What::Pool(n) | What::Credit(n, _) => match dice % 16 {
             0 => n + 1,
             d if d < 9 => 1,
@@ -81,7 +85,7 @@ fn choose(random: &mut Random, weights: &[(Choice, u32)], objects: &[What], hand
     };
     let within = |what: &What, dice: u64| match what {
         What::Pool(n) | What::Credit(n, _) => permits(what, dice).min(*n),
-        What::Exclusive => 1,
+        _ => 1,
     };
     let ms = Till::Ms(one % 4 + 1);
     // A list in a rotated order; sometimes one entry only is left out.
@@ -118,31 +122,46 @@ fn choose(random: &mut Random, weights: &[(Choice, u32)], objects: &[What], hand
         (Choice::Slots, _) => Verb::Slots(counting?.guard),
         (Choice::Add, _) => Verb::Add(handle, three as u32 % 3 + 1),
         (Choice::Resize, _) => Verb::Resize(handle, three as u32 % 5 + 1),
-        (Choice::Capacity, What::Exclusive) => return None,
+        (Choice::Signal, what) if is_event(what) => Verb::Signal(handle),
+        (Choice::Reset, what) if is_event(what) => Verb::Reset(handle),
+        (Choice::State, what) if is_event(what) => Verb::State(handle),
+        (Choice::Signal | Choice::Reset | Choice::State, _) => return None,
+        (Choice::Capacity, What::Exclusive | What::Manual(_) | What::Auto(_)) => return None,
         (Choice::Capacity, _) => Verb::Capacity(handle),
     })
 }
 
 /// The verb with the history's objects instead of this actor's handles.
 pub(super) fn normal(verb: &Verb, handles: &[usize]) -> Verb {
-    let object = |h: &usize| handles.iter().position(|x| x == h).unwrap_or(usize::MAX);
-    let list = |l: &[(usize, u32)]| l.iter().map(|(h, n)| (object(h), *n)).collect();
+    renamed(verb, |h| handles.iter().position(|x| *x == h).unwrap_or(usize::MAX))
+}
+
+/// The verb with this actor's handles instead of the history's objects.
+pub(super) fn with_handles(verb: &Verb, handles: &[usize]) -> Verb {
+    renamed(verb, |object| handles[object])
+}
+
+fn renamed(verb: &Verb, to: impl Fn(usize) -> usize) -> Verb {
+    let list = |l: &[(usize, u32)]| l.iter().map(|(h, n)| (to(*h), *n)).collect();
     match verb {
-        Verb::Try(h) => Verb::Try(object(h)),
-        Verb::Timeout(h, ms) => Verb::Timeout(object(h), *ms),
-        Verb::Acquire(h) => Verb::Acquire(object(h)),
-        Verb::Ask(h, n, till, all) => Verb::Ask(object(h), *n, *till, *all),
+        Verb::Try(h) => Verb::Try(to(*h)),
+        Verb::Timeout(h, ms) => Verb::Timeout(to(*h), *ms),
+        Verb::Acquire(h) => Verb::Acquire(to(*h)),
+        Verb::Ask(h, n, till, all) => Verb::Ask(to(*h), *n, *till, *all),
         Verb::Any(l, till) => Verb::Any(list(l), *till),
         Verb::All(l, till) => Verb::All(list(l), *till),
-        Verb::Add(h, n) => Verb::Add(object(h), *n),
-        Verb::Resize(h, n) => Verb::Resize(object(h), *n),
-        Verb::Capacity(h) => Verb::Capacity(object(h)),
+        Verb::Add(h, n) => Verb::Add(to(*h), *n),
+        Verb::Resize(h, n) => Verb::Resize(to(*h), *n),
+        Verb::Capacity(h) => Verb::Capacity(to(*h)),
+        Verb::Signal(h) => Verb::Signal(to(*h)),
+        Verb::Reset(h) => Verb::Reset(to(*h)),
+        Verb::State(h) => Verb::State(to(*h)),
         other => other.clone(),
     }
 }
 
 /// What the actor owns after this.
-fn note(verb: &Verb, answer: &Answer, handles: &[usize], mine: &mut Vec<Mine>) {
+fn note(verb: &Verb, answer: &Answer, handles: &[usize], objects: &[What], mine: &mut Vec<Mine>) {
     let object = |h: usize| handles.iter().position(|x| *x == h).unwrap_or(0);
     match (verb, answer) {
         (Verb::Ask(h, permits, ..), Answer::Granted { guard, .. }) => {
@@ -168,4 +187,6 @@ fn note(verb: &Verb, answer: &Answer, handles: &[usize], mine: &mut Vec<Mine>) {
         (Verb::Release(g) | Verb::Forget(g) | Verb::Abandon(g), _) => mine.retain(|m| m.guard != *g),
         _ => {}
     }
+    // Nobody owns an event.
+    mine.retain(|m| !is_event(&objects[m.object]));
 }

@@ -8,10 +8,13 @@ use crate::sys;
 use crate::worker::Actor;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Time enough for a history on a loaded machine, in which nobody waits for longer than some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long an actor is left alone before events are signalled for it.
+const SIGNALS: Duration = Duration::from_millis(100);
 
 /// Which history to record.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +85,7 @@ fn into(rig: &mut dyn Rig, plan: &Plan, dir: &Path) -> Result<History, String> {
     if plan.death {
         match midway {
             true => sys::nap(at.saturating_sub(now()) / 1000 + random.below(400)),
-            false => answers[count - 1] = actors[count - 1].answer_within(0, PATIENCE),
+            false => answers[count - 1] = helped(&mut history, &mut actors, &handles[count], count - 1),
         }
         let from = now();
         actors[count - 1].die();
@@ -91,8 +94,12 @@ fn into(rig: &mut dyn Rig, plan: &Plan, dir: &Path) -> Result<History, String> {
     let mut hangs = Vec::new();
     for i in 0..count {
         // A process that was killed does not answer any more; a client that lost its lease does, when it gives up.
-        let answer = answers[i].take().or_else(|| actors[i].answer_within(0, PATIENCE));
         let died = plan.death && i + 1 == count;
+        let answer = match answers[i].take() {
+            None if died => actors[i].answer_within(0, PATIENCE),
+            None => helped(&mut history, &mut actors, &handles[count], i),
+            answer => answer,
+        };
         match answer {
             Some(Answer::Done) => {}
             None if died => {}
@@ -139,27 +146,59 @@ fn read(history: &mut History, actor: u32, text: &str, at: u64) {
     }
 }
 
+/// The last answer of an actor. Perhaps all who would signal an event that it waits for have ended, or wait themselves: so the
+/// one who records, which is the last actor, signals it after a while. That is part of the history, and no way out for
+/// somebody who sleeps through the signal before it.
+fn helped(history: &mut History, actors: &mut [Box<dyn Actor>], handles: &[usize], i: usize) -> Option<Answer> {
+    let (begun, observer) = (Instant::now(), actors.len() - 1);
+    loop {
+        if let Some(answer) = actors[i].answer_within(0, SIGNALS) {
+            return Some(answer);
+        }
+        if begun.elapsed() > PATIENCE {
+            return None;
+        }
+        for o in events_of(&history.objects.clone()) {
+            one(history, &mut *actors[observer], observer as u32, handles, Verb::Signal(o));
+        }
+    }
+}
+
+/// One operation of the one who records; the verb has the history's objects.
+fn one(history: &mut History, observer: &mut dyn Actor, actor: u32, handles: &[usize], verb: Verb) -> Answer {
+    let begin = now();
+    let answer = observer.ask(0, &super::play::with_handles(&verb, handles));
+    history.events.push(Event { actor, verb, begin, end: Some((now(), answer.clone())) });
+    answer
+}
+
+fn events_of(objects: &[What]) -> impl Iterator<Item = usize> {
+    let is_event = |what: &What| matches!(what, What::Manual(_) | What::Auto(_));
+    objects.iter().map(is_event).collect::<Vec<_>>().into_iter().enumerate().filter(|(_, is)| *is).map(|(i, _)| i)
+}
+
 /// When all have ended, everything must be free: one more actor takes all there is, and gives it back.
 fn observe(history: &mut History, observer: &mut dyn Actor, actor: u32, handles: &[usize]) {
     let objects = history.objects.clone();
-    let mut one = |verb: Verb| {
-        let begin = now();
-        let answer = observer.ask(0, &verb);
-        let end = now();
-        let verb = super::play::normal(&verb, handles);
-        history.events.push(Event { actor, verb, begin, end: Some((end, answer.clone())) });
-        answer
-    };
-    for (i, what) in objects.into_iter().enumerate() {
+    let mut one = |verb: Verb| one(history, observer, actor, handles, verb);
+    for o in events_of(&objects) {
+        // Nobody changes them any more: what they are at the end is what all that was said before leads to.
+        one(Verb::State(o));
+        one(Verb::Try(o));
+        one(Verb::Reset(o));
+        one(Verb::Try(o));
+    }
+    let rest = objects.into_iter().enumerate().filter(|(_, what)| !matches!(what, What::Manual(_) | What::Auto(_)));
+    for (i, what) in rest {
         let permits = match what {
             What::Exclusive => 1,
-            _ => match one(Verb::Capacity(handles[i])) {
+            _ => match one(Verb::Capacity(i)) {
                 Answer::Numbers(n) => n[1].min(n[0]),
                 _ => 1,
             },
         };
         if permits > 0
-            && let Answer::Granted { guard, .. } = one(Verb::Ask(handles[i], permits, Till::Ms(3000), false))
+            && let Answer::Granted { guard, .. } = one(Verb::Ask(i, permits, Till::Ms(3000), false))
         {
             one(Verb::Release(guard));
         }

@@ -32,6 +32,8 @@ pub(super) enum What {
     Capacity { object: usize, numbers: Vec<u32> },
     /// The slots of a claim.
     Slots { claim: usize, slots: Vec<u32> },
+    /// Something with an event; and what came of it, if that is known.
+    Turn { object: usize, turn: Turn, is: Option<bool> },
     /// The claim ends, since its owner died. Nothing if there is no such claim (any more).
     Ends { claim: usize },
 }
@@ -46,6 +48,14 @@ pub(super) enum Act {
     Held,
     Add(u32),
     Resize(u32),
+}
+
+/// What is done with an event.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Turn {
+    Signal,
+    Reset,
+    Look,
 }
 
 /// One instant to find.
@@ -110,6 +120,12 @@ impl Steps {
                     let what = What::Take { claims, tokens: vec![*token], died: vec![died.is_some()], count, list };
                     self.steps.push(Step { event: Some(i), actor: e.actor, begin: e.begin, end, must: true, what });
                 }
+                // An event was signalled.
+                Answer::Done => {
+                    let claims = vec![self.claim(e.actor, None)];
+                    let what = What::Take { claims, tokens: vec![0], died: vec![false], count: None, list };
+                    self.steps.push(Step { event: Some(i), actor: e.actor, begin: e.begin, end, must: true, what });
+                }
                 Answer::Taken { index, guard, token, died } => {
                     for &(object, permits) in &list[..*index] {
                         push(What::Busy { object, permits, code: 121 });
@@ -140,6 +156,9 @@ impl Steps {
         let code = answer.code().unwrap_or(if matches!(answer, Answer::Broken(_)) { u32::MAX } else { 0 });
         let what = match (&e.verb, answer) {
             (Verb::Capacity(object), Answer::Numbers(n)) => What::Capacity { object: *object, numbers: n.clone() },
+            (Verb::Signal(object), Answer::Is(is)) => What::Turn { object: *object, turn: Turn::Signal, is: Some(*is) },
+            (Verb::Reset(object), Answer::Is(is)) => What::Turn { object: *object, turn: Turn::Reset, is: Some(*is) },
+            (Verb::State(object), Answer::Is(is)) => What::Turn { object: *object, turn: Turn::Look, is: Some(*is) },
             (Verb::Slots(g), Answer::Numbers(n)) => What::Slots { claim: self.guards[&(e.actor, *g)], slots: n.clone() },
             (Verb::Held(_), Answer::Is(is)) => self.action(e, if *is { 0 } else { 288 }),
             _ => self.action(e, code),
@@ -157,6 +176,8 @@ impl Steps {
             Verb::Abandon(g) => with(g, Act::Abandon),
             Verb::MarkConsistent(g) => with(g, Act::Mark),
             Verb::Held(g) | Verb::Slots(g) => with(g, Act::Held),
+            Verb::Signal(object) => What::Turn { object: *object, turn: Turn::Signal, is: None },
+            Verb::Reset(object) => What::Turn { object: *object, turn: Turn::Reset, is: None },
             Verb::Add(object, n) => What::On { object: *object, act: Act::Add(*n), code },
             Verb::Resize(object, n) => What::On { object: *object, act: Act::Resize(*n), code },
             Verb::Capacity(object) => What::Capacity { object: *object, numbers: Vec::new() },
@@ -175,7 +196,7 @@ impl Steps {
             _ => None,
         };
         match request(&e.verb) {
-            None if matches!(e.verb, Verb::Capacity(_) | Verb::Slots(_) | Verb::Held(_)) => {}
+            None if matches!(e.verb, Verb::Capacity(_) | Verb::Slots(_) | Verb::Held(_) | Verb::State(_)) => {}
             None => {
                 let what = self.action(e, 0);
                 self.steps.push(step(what));

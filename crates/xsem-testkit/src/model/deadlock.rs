@@ -34,6 +34,8 @@ impl Model {
         let possible = |e: &Entry| match self.by_incarnation(e.incarnation).map(|s| &s.state) {
             // Its object is gone: the wait ends with an error.
             None => true,
+            // Anybody may signal it.
+            Some(State::Event(_)) => true,
             Some(State::Exclusive(x)) => x.owner().is_none_or(|(who, ..)| who == wait.who || !suspects.contains(&who)),
             Some(State::Counting(c)) => {
                 let kept: u32 = c.holds().iter().filter(|h| suspects.contains(&h.who)).map(|h| h.permits).sum();

@@ -34,7 +34,7 @@ impl Model {
         for s in self.names.values_mut() {
             match &mut s.state {
                 State::Exclusive(x) if x.owner().is_some_and(|(who, ..)| ends(who)) => x.lose(cause),
-                State::Exclusive(_) => {}
+                State::Exclusive(_) | State::Event(_) => {}
                 State::Counting(c) => {
                     let gone: Vec<u64> = c.holds().iter().filter(|h| ends(h.who)).map(|h| h.token).collect();
                     gone.into_iter().for_each(|token| c.lose(token));
@@ -53,7 +53,7 @@ impl Model {
         match self.held(claim) {
             Ok(State::Exclusive(x)) => x.lose(cause),
             Ok(State::Counting(c)) => c.lose(claim.token),
-            Err(_) => {}
+            Ok(State::Event(_)) | Err(_) => {}
         }
         self.settle_drains();
     }
@@ -67,7 +67,7 @@ impl Model {
         let holds = match self.by_incarnation(handle.incarnation).map(|s| &s.state) {
             Some(State::Exclusive(x)) => x.through() == Some(handle.id),
             Some(State::Counting(c)) => c.holds().iter().any(|h| h.through == handle.id),
-            None => false,
+            Some(State::Event(_)) | None => false,
         };
         if waits || holds {
             return Err(Code::SemIsSet);
@@ -133,7 +133,9 @@ impl Model {
         check_name(name)?;
         let incarnation = self.names.get(name).ok_or(Code::SemNotFound)?.incarnation;
         let claim = Claim { incarnation, token };
-        self.held(claim)?;
+        if !self.is_held(claim) {
+            return Err(Code::NotOwner);
+        }
         self.claim_ended(claim, Cause::Evicted);
         Ok(())
     }

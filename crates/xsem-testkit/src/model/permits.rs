@@ -8,7 +8,7 @@ impl Model {
     pub fn release_part(&mut self, claim: Claim, permits: u32) -> Result<()> {
         match self.held(claim)? {
             State::Counting(c) => c.release_part(claim.token, permits)?,
-            State::Exclusive(_) => return Err(Code::InvalidFunction),
+            _ => return Err(Code::InvalidFunction),
         }
         self.settle_drains();
         Ok(())
@@ -18,7 +18,7 @@ impl Model {
     pub fn forget(&mut self, claim: Claim) -> Result<()> {
         match self.held(claim)? {
             State::Counting(c) => c.forget(claim.token)?,
-            State::Exclusive(_) => return Err(Code::InvalidFunction),
+            _ => return Err(Code::InvalidFunction),
         }
         self.settle_drains();
         Ok(())
@@ -57,7 +57,7 @@ impl Model {
     pub fn saw_slots(&mut self, claim: Claim, slots: &[u32]) -> std::result::Result<(), String> {
         match self.held(claim) {
             Ok(State::Counting(c)) => c.saw_slots(claim.token, slots),
-            Ok(State::Exclusive(_)) => Err("an exclusive semaphore has no slots".to_owned()),
+            Ok(_) => Err("only a counting semaphore has slots".to_owned()),
             Err(code) => Err(format!("{}", code.number())),
         }
     }

@@ -138,6 +138,6 @@ fn a_death_without_a_claim_marks_nothing() {
     m.thread_ended(A);
     assert_eq!(
         m.inspect("s").unwrap(),
-        View { owner: None, holds: vec![], waiters: vec![], deaths: None, died: 0, capacity: None, drained: false }
+        View { owner: None, holds: vec![], waiters: vec![], deaths: None, died: 0, capacity: None, signal: None, drained: false }
     );
 }

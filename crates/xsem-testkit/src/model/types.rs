@@ -1,6 +1,6 @@
 //! What goes into the model and comes out of it.
 
-use xsem::{Capacity, Cause, Code};
+use xsem::{Capacity, Cause, Code, Signal};
 
 /// Who claims: a thread of a process. The numbers are the test's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,6 +130,8 @@ pub(super) struct Entry {
     pub(super) incarnation: u64,
     pub(super) permits: u32,
     pub(super) through: u64,
+    /// How many signals an event had had when the wait began.
+    pub(super) since: u64,
 }
 
 /// What an inspection shows.
@@ -147,6 +149,8 @@ pub struct View {
     pub died: u64,
     /// Permits (counting).
     pub capacity: Option<Capacity>,
+    /// How an event stands.
+    pub signal: Option<Signal>,
     /// Whether new requests are refused.
     pub drained: bool,
 }

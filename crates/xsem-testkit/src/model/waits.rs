@@ -16,13 +16,13 @@ impl Model {
             }
             let most = match self.find(handle).map(|s| &s.state) {
                 Ok(State::Counting(c)) => c.limit(),
-                Ok(State::Exclusive(_)) => 1,
+                Ok(_) => 1,
                 Err(_) => u32::MAX,
             };
             if *permits == 0 || *permits > most {
                 return Reply::Refused(Code::InvalidParameter, vec![i]);
             }
-            entries.push(Entry { incarnation: handle.incarnation, permits: *permits, through: handle.id });
+            entries.push(self.entry(handle, *permits));
         }
         let at = |i: usize| if how == How::One { Vec::new() } else { vec![i] };
         for (i, (handle, _)) in list.iter().enumerate() {
@@ -60,8 +60,16 @@ impl Model {
     /// Supposes that `who` waits for this without an end, whether it would be let or not. For those who judge from outside:
     /// one that is about to be told 1131 waits until it is told.
     pub fn suppose_waiting(&mut self, who: Claimant, how: How, list: &[(&Handle, u32)]) {
-        let entry = |(h, n): &(&Handle, u32)| Entry { incarnation: h.incarnation, permits: *n, through: h.id };
-        self.waits.push(Waiting { who, how, list: list.iter().map(entry).collect(), has_deadline: false });
+        let list = list.iter().map(|(h, n)| self.entry(h, *n)).collect();
+        self.waits.push(Waiting { who, how, list, has_deadline: false });
+    }
+
+    fn entry(&self, handle: &Handle, permits: u32) -> Entry {
+        let since = match self.by_incarnation(handle.incarnation).map(|s| &s.state) {
+            Some(State::Event(e)) => e.signals(),
+            _ => 0,
+        };
+        Entry { incarnation: handle.incarnation, permits, through: handle.id, since }
     }
 
     /// 106: the process needs a member slot.
@@ -80,7 +88,8 @@ impl Model {
         let can = |e: &Entry| match &self.by_incarnation(e.incarnation).ok_or(Code::InvalidHandle)?.state {
             State::Exclusive(x) => x.check(wait.who, self.limits.depth),
             State::Counting(c) if c.free() >= e.permits => Ok(()),
-            State::Counting(_) => Err(Code::SemTimeout),
+            State::Event(v) if v.is_there(e.since, wait.how == How::All) => Ok(()),
+            State::Counting(_) | State::Event(_) => Err(Code::SemTimeout),
         };
         match wait.how {
             How::One => can(&wait.list[0]).map(|()| vec![0]),
@@ -97,6 +106,7 @@ impl Model {
             let (token, nested, died) = match &mut s.state {
                 State::Exclusive(x) => x.acquire(wait.who, e.through),
                 State::Counting(c) => (c.acquire(wait.who, e.permits, e.through), false, None),
+                State::Event(v) => (v.seen(), false, None),
             };
             grants.push((i, Grant { claim: Claim { incarnation: e.incarnation, token }, nested, died }));
         }

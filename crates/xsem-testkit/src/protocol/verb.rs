@@ -13,6 +13,10 @@ pub enum What {
     Pool(u32),
     /// Credit: limit, and permits at the start.
     Credit(u32, u32),
+    /// An event that is reset by hand; whether it is signalled at the start.
+    Manual(bool),
+    /// An event that is reset by a wait; whether it is signalled at the start.
+    Auto(bool),
 }
 
 /// For how long a request waits.
@@ -62,11 +66,13 @@ pub enum Verb {
     Either(What, String),
     /// An existing counting one: `Handle`.
     OpenCounting(String),
+    /// An existing event: `Handle`.
+    OpenEvent(String),
     /// A new exclusive one in the other namespace: `Handle`.
     Elsewhere(String),
     /// Take the name away: `Done`.
     Remove(String),
-    /// Acquire without waiting through this handle: `Granted`.
+    /// Acquire without waiting through this handle: `Granted`, or `Done` of an event, as with the next ones.
     Try(usize),
     /// Acquire within so many milliseconds: `Granted`.
     Timeout(usize, u64),
@@ -102,6 +108,12 @@ pub enum Verb {
     Resize(usize, u32),
     /// Limit, total, free: `Numbers`.
     Capacity(usize),
+    /// Signal an event: `Is` it was reset before.
+    Signal(usize),
+    /// Reset an event: `Is` it was signalled before.
+    Reset(usize),
+    /// How an event stands: `Is` it signalled.
+    State(usize),
     /// Close a handle: `Done`. It stays usable when that is refused.
     Close(usize),
     /// Drain a name: `Done`. Can be cancelled.
@@ -135,6 +147,8 @@ impl fmt::Display for What {
             What::Exclusive => f.write_str("exclusive"),
             What::Pool(n) => write!(f, "pool:{n}"),
             What::Credit(n, initial) => write!(f, "credit:{n}:{initial}"),
+            What::Manual(set) => write!(f, "manual:{set}"),
+            What::Auto(set) => write!(f, "auto:{set}"),
         }
     }
 }
@@ -147,6 +161,8 @@ impl FromStr for What {
         match words[..] {
             ["exclusive"] => Ok(What::Exclusive),
             ["pool", n] => Ok(What::Pool(word(text, Some(n))?)),
+            ["manual", set] => Ok(What::Manual(word(text, Some(set))?)),
+            ["auto", set] => Ok(What::Auto(word(text, Some(set))?)),
             ["credit", n, initial] => Ok(What::Credit(word(text, Some(n))?, word(text, Some(initial))?)),
             _ => Err(format!("`{text}` is not a kind of semaphore")),
         }
@@ -196,6 +212,7 @@ impl fmt::Display for Verb {
             Verb::Make(w, e, n) => write!(f, "make {w} {e} {n}"),
             Verb::Either(w, n) => write!(f, "either {w} {n}"),
             Verb::OpenCounting(n) => write!(f, "open_counting {n}"),
+            Verb::OpenEvent(n) => write!(f, "open_event {n}"),
             Verb::Elsewhere(n) => write!(f, "elsewhere {n}"),
             Verb::Remove(n) => write!(f, "remove {n}"),
             Verb::Try(h) => write!(f, "try {h}"),
@@ -216,6 +233,9 @@ impl fmt::Display for Verb {
             Verb::Add(h, n) => write!(f, "add {h} {n}"),
             Verb::Resize(h, n) => write!(f, "resize {h} {n}"),
             Verb::Capacity(h) => write!(f, "capacity {h}"),
+            Verb::Signal(h) => write!(f, "signal {h}"),
+            Verb::Reset(h) => write!(f, "reset {h}"),
+            Verb::State(h) => write!(f, "state {h}"),
             Verb::Close(h) => write!(f, "close {h}"),
             Verb::Drain(n, till) => write!(f, "drain {till} {n}"),
             Verb::Reopen(n) => write!(f, "reopen {n}"),
@@ -256,6 +276,7 @@ impl FromStr for Verb {
             "make" => Verb::Make(word!(), word!(), after(2)),
             "either" => Verb::Either(word!(), after(1)),
             "open_counting" => Verb::OpenCounting(name()),
+            "open_event" => Verb::OpenEvent(name()),
             "elsewhere" => Verb::Elsewhere(name()),
             "remove" => Verb::Remove(name()),
             "try" => Verb::Try(word!()),
@@ -276,6 +297,9 @@ impl FromStr for Verb {
             "add" => Verb::Add(word!(), word!()),
             "resize" => Verb::Resize(word!(), word!()),
             "capacity" => Verb::Capacity(word!()),
+            "signal" => Verb::Signal(word!()),
+            "reset" => Verb::Reset(word!()),
+            "state" => Verb::State(word!()),
             "close" => Verb::Close(word!()),
             "drain" => {
                 let till = word!();

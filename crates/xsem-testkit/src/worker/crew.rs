@@ -6,13 +6,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
-use xsem::{CancelToken, Counting, Exclusive, Namespace, OwnedPermit};
+use xsem::{CancelToken, Counting, Event, Exclusive, Namespace, OwnedPermit};
 
 /// An open semaphore.
 #[derive(Clone, Debug)]
 pub(super) enum Sem {
     Exclusive(Exclusive),
     Counting(Counting),
+    Event(Event),
 }
 
 /// The same for guards to borrow for ever: that way the tests go through the borrowing guard's uncontended path, which is
@@ -21,6 +22,7 @@ pub(super) enum Sem {
 pub(super) enum Lent {
     Exclusive(&'static Exclusive),
     Counting(&'static Counting),
+    Event(&'static Event),
 }
 
 /// A handle of the actor. It is leaked when somebody acquires through it, and not before: so one that nobody acquired
@@ -58,6 +60,7 @@ impl Shared {
         let lend = || match opened.sem.clone() {
             Sem::Exclusive(s) => Lent::Exclusive(Box::leak(Box::new(s))),
             Sem::Counting(s) => Lent::Counting(Box::leak(Box::new(s))),
+            Sem::Event(s) => Lent::Event(Box::leak(Box::new(s))),
         };
         Some(*opened.lent.get_or_insert_with(lend))
     }
@@ -76,6 +79,7 @@ impl Shared {
         let (lent, refused) = match opened.sem {
             Sem::Exclusive(s) => (opened.lent, s.close().map_err(|(s, e)| (Sem::Exclusive(s), e))),
             Sem::Counting(s) => (opened.lent, s.close().map_err(|(s, e)| (Sem::Counting(s), e))),
+            Sem::Event(s) => (opened.lent, s.close().map_err(|(s, e)| (Sem::Event(s), e))),
         };
         Some(refused.map_err(|(sem, e)| {
             all[i] = Some(Opened { sem, lent });

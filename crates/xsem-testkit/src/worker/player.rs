@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
 use xsem::{
-    AcquireError, AllError, AnyError, Code, Counting, Error, Exclusive, Guard, Held, Namespace, Options, OwnedPermit, Permit,
-    Pick, Wait,
+    AcquireError, AllError, AnyError, Code, Counting, Error, Event, Exclusive, Guard, Held, Namespace, Options, OwnedPermit,
+    Permit, Pick, Wait,
 };
 
 /// Something that the thread owns.
@@ -17,6 +17,8 @@ enum Own {
     Guard(Guard<'static>),
     Permit(Permit<'static>),
     Owned(OwnedPermit),
+    /// The signal of an event, which is nothing that could be given back.
+    Seen(u64),
 }
 
 /// A thread of an actor, with what it owns.
@@ -65,6 +67,10 @@ impl Player {
             Verb::Either(What::Credit(limit, initial), n) => {
                 self.opened_counting(Counting::open_or_create_credit(&ns, n, *limit, *initial))
             }
+            // Signalled at the start only by the one who makes it, so that is asked for by `Make`.
+            Verb::Either(What::Manual(_), n) => self.opened_event(Event::open_or_create_manual(&ns, n)),
+            Verb::Either(What::Auto(_), n) => self.opened_event(Event::open_or_create_auto(&ns, n)),
+            Verb::OpenEvent(n) => self.opened_event(Event::open(&ns, n)),
             Verb::Elsewhere(n) => match self.shared.elsewhere.clone() {
                 Some(other) => self.opened(Exclusive::create(&other, n)),
                 None => Ok(Answer::Broken("there is no other namespace".to_owned())),
@@ -73,20 +79,24 @@ impl Player {
             Verb::Try(h) => match self.lent(*h)? {
                 Lent::Exclusive(s) => self.owned(s.try_acquire()),
                 Lent::Counting(s) => self.permitted(s.try_acquire()),
+                Lent::Event(s) => self.done(s.try_wait()),
             },
             Verb::Timeout(h, ms) => match self.lent(*h)? {
                 Lent::Exclusive(s) => self.owned(s.acquire_timeout(Duration::from_millis(*ms))),
                 Lent::Counting(s) => self.permitted(s.acquire_timeout(Duration::from_millis(*ms))),
+                Lent::Event(s) => self.done(s.wait_timeout(Duration::from_millis(*ms))),
             },
             Verb::Acquire(h) => match self.lent(*h)? {
                 Lent::Exclusive(s) => self.owned(s.acquire()),
                 Lent::Counting(s) => self.permitted(s.acquire()),
+                Lent::Event(s) => self.done(s.wait()),
             },
             Verb::Ask(h, n, till, for_all) => {
                 let cancel = self.shared.cancel_of(self.number);
                 let wait = wait(*till).cancel(&cancel);
                 match (self.lent(*h)?, for_all) {
                     (Lent::Exclusive(s), _) => self.owned(s.acquire_with(wait)),
+                    (Lent::Event(s), _) => self.done(s.wait_with(wait)),
                     (Lent::Counting(s), false) => self.permitted(s.acquire_with(*n, wait)),
                     (Lent::Counting(s), true) => {
                         let p = s.acquire_owned(*n, wait).map_err(|e| self.refuse(&e))?;
@@ -102,6 +112,7 @@ impl Player {
                     Own::Guard(g) => g.release(),
                     Own::Permit(p) => p.release(),
                     Own::Owned(p) => p.release(),
+                    Own::Seen(_) => return Ok(Answer::Done),
                 };
                 self.done(done)
             }
@@ -109,7 +120,7 @@ impl Player {
                 let done = match self.guard(*g)? {
                     Own::Permit(p) => p.release_some(*n),
                     Own::Owned(p) => p.release_some(*n),
-                    Own::Guard(_) => return not_counting(*g),
+                    _ => return not_counting(*g),
                 };
                 self.done(done)
             }
@@ -117,7 +128,7 @@ impl Player {
                 let done = match self.take(*g)? {
                     Own::Permit(p) => p.forget(),
                     Own::Owned(p) => p.forget(),
-                    Own::Guard(_) => return not_counting(*g),
+                    _ => return not_counting(*g),
                 };
                 self.done(done)
             }
@@ -125,7 +136,7 @@ impl Player {
                 let slots = match self.guard(*g)? {
                     Own::Permit(p) => p.slots(),
                     Own::Owned(p) => p.slots(),
-                    Own::Guard(_) => return not_counting(*g),
+                    _ => return not_counting(*g),
                 };
                 slots.map(Answer::Numbers).map_err(|e| self.refuse(&e))
             }
@@ -144,6 +155,7 @@ impl Player {
                 Own::Guard(guard) => guard.is_held(),
                 Own::Permit(p) => p.is_held(),
                 Own::Owned(p) => p.is_held(),
+                Own::Seen(_) => false,
             })),
             Verb::Give(g, thread) => match self.take(*g)? {
                 Own::Owned(p) => {
@@ -163,6 +175,18 @@ impl Player {
             Verb::Capacity(h) => {
                 let c = self.counting(*h)?.capacity().map_err(|e| self.refuse(&e))?;
                 Ok(Answer::Numbers(vec![c.limit, c.total, c.free]))
+            }
+            Verb::Signal(h) => {
+                let was_reset = self.event(*h)?.signal();
+                self.is(was_reset)
+            }
+            Verb::Reset(h) => {
+                let was_signalled = self.event(*h)?.reset();
+                self.is(was_signalled)
+            }
+            Verb::State(h) => {
+                let state = self.event(*h)?.state();
+                self.is(state.map(|s| s.is_set))
             }
             Verb::Close(h) => match self.shared.close(*h) {
                 Some(closed) => self.done(closed),
@@ -194,10 +218,13 @@ impl Player {
 
     fn make(&mut self, ns: &Namespace, what: What, ephemeral: bool, name: &str) -> Act<Answer> {
         let options = if ephemeral { Options::new().ephemeral() } else { Options::new() };
+        let event = |set| if set { options.signalled() } else { options };
         match what {
             What::Exclusive => self.opened(Exclusive::create_with(ns, name, options)),
             What::Pool(limit) => self.opened_counting(Counting::create_pool(ns, name, limit, options)),
             What::Credit(limit, initial) => self.opened_counting(Counting::create_credit(ns, name, limit, initial, options)),
+            What::Manual(set) => self.opened_event(Event::create_manual(ns, name, event(set))),
+            What::Auto(set) => self.opened_event(Event::create_auto(ns, name, event(set))),
         }
     }
 
@@ -206,6 +233,7 @@ impl Player {
             Ok(match self.lent(*h)? {
                 Lent::Exclusive(s) => s.into(),
                 Lent::Counting(s) => Pick::permits(s, *n),
+                Lent::Event(s) => s.into(),
             })
         };
         list.iter().map(pick).collect()
@@ -263,7 +291,15 @@ impl Player {
     fn counting(&self, i: usize) -> Act<Counting> {
         match self.shared.sem(i) {
             Some(Sem::Counting(s)) => Ok(s),
-            Some(Sem::Exclusive(_)) => Err(Answer::Broken(format!("handle {i} is not of a counting semaphore"))),
+            Some(_) => Err(Answer::Broken(format!("handle {i} is not of a counting semaphore"))),
+            None => Err(Answer::Broken(format!("no handle {i}"))),
+        }
+    }
+
+    fn event(&self, i: usize) -> Act<Event> {
+        match self.shared.sem(i) {
+            Some(Sem::Event(s)) => Ok(s),
+            Some(_) => Err(Answer::Broken(format!("handle {i} is not of an event"))),
             None => Err(Answer::Broken(format!("no handle {i}"))),
         }
     }
@@ -298,6 +334,10 @@ impl Player {
         r.map(|()| Answer::Done).map_err(|e| self.refuse(&e))
     }
 
+    fn is(&mut self, r: xsem::Result<bool>) -> Act<Answer> {
+        r.map(Answer::Is).map_err(|e| self.refuse(&e))
+    }
+
     fn opened(&mut self, r: xsem::Result<Exclusive>) -> Act<Answer> {
         let s = r.map_err(|e| self.refuse(&e))?;
         Ok(Answer::Handle(self.shared.keep(Sem::Exclusive(s))))
@@ -306,6 +346,11 @@ impl Player {
     fn opened_counting(&mut self, r: xsem::Result<Counting>) -> Act<Answer> {
         let s = r.map_err(|e| self.refuse(&e))?;
         Ok(Answer::Handle(self.shared.keep(Sem::Counting(s))))
+    }
+
+    fn opened_event(&mut self, r: xsem::Result<Event>) -> Act<Answer> {
+        let s = r.map_err(|e| self.refuse(&e))?;
+        Ok(Answer::Handle(self.shared.keep(Sem::Event(s))))
     }
 
     fn permitted(&mut self, r: xsem::Result<Permit<'static>>) -> Act<Answer> {
@@ -335,6 +380,7 @@ impl Own {
             Own::Guard(g) => g.token(),
             Own::Permit(p) => p.token(),
             Own::Owned(p) => p.token(),
+            Own::Seen(signals) => *signals,
         }
     }
 }
@@ -343,6 +389,7 @@ fn own(held: Held<'static>) -> Own {
     match held {
         Held::Guard(g) => Own::Guard(g),
         Held::Permit(p) => Own::Permit(p),
+        Held::Signal(signals) => Own::Seen(signals),
         other => unreachable!("a kind that actors cannot make: {other:?}"),
     }
 }

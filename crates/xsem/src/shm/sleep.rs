@@ -28,8 +28,14 @@ pub struct Spot<'a> {
     pub book: Book,
 }
 
-/// Sleeps. True: a signal came, and the request's owner wants it to end.
+/// Sleeps. True: the request shall end. A signal came, and the request's owner wants that; or its handler has forked, and this
+/// is the child, which has returned from it: the request is its parent's.
 pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
+    let is_parents = || arena.me() != Some(me);
+    is_parents() || asleep(arena, me, spots, request, until) || is_parents()
+}
+
+fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
     if spots.is_empty() {
         // All are at a gate, or the like: a look again soon.
         let wait = until.map_or(1_000_000, |u| u.saturating_sub(now())).min(10_000_000);
@@ -38,6 +44,11 @@ pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     }
     // The words are armed: who joins a ledger from here on changes them.
     fence(SeqCst);
+    if let [spot] = spots
+        && !matches!(spot.watch, Watching::Holders(_))
+    {
+        return on_one(arena, me, spot, request, until);
+    }
     let mut lives = BTreeSet::new();
     for s in spots {
         match s.watch {
@@ -68,11 +79,41 @@ pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
             words.push(w);
         }
     }
-    let recheck = RECHECK.load(Relaxed).then(|| now() + 1_000_000_000);
-    let until = [until, recheck].into_iter().flatten().min();
-    let woke = futex::sleep(&words, until);
+    let woke = futex::sleep(&words, with_recheck(until));
     if !delegated {
         lives.iter().for_each(|o| arena.members.relay(&arena.map, *o, me));
     }
+    gives_up(woke, request)
+}
+
+/// The same for one word and at most one life, which is what most sleeps are about: without an allocation between the look at
+/// the word and the sleep.
+fn on_one(arena: &'static Arena, me: Owner, spot: &Spot<'_>, request: Option<&Request<'_>>, until: Option<u64>) -> bool {
+    let mut words = [Watch::shared(futex::low(spot.word), spot.expect); 3];
+    let mut n = 1;
+    if let Some(token) = request.and_then(|r| r.cancel) {
+        words[n] = Watch::private(&*token.0, 0);
+        n += 1;
+    }
+    let life = if let Watching::One(o) = spot.watch { Some(o).filter(|o| *o != me) } else { None };
+    if let Some(o) = life {
+        // None: dead already.
+        let Some(w) = arena.members.watch(&arena.map, o, me) else { return false };
+        words[n] = w;
+        n += 1;
+    }
+    let woke = futex::sleep(&words[..n], with_recheck(until));
+    if let Some(o) = life {
+        arena.members.relay(&arena.map, o, me);
+    }
+    gives_up(woke, request)
+}
+
+fn with_recheck(until: Option<u64>) -> Option<u64> {
+    let recheck = RECHECK.load(Relaxed).then(|| now() + 1_000_000_000);
+    [until, recheck].into_iter().flatten().min()
+}
+
+fn gives_up(woke: Woke, request: Option<&Request<'_>>) -> bool {
     woke == Woke::Signal && request.and_then(|r| r.interrupted).is_some_and(|f| f.give_up())
 }

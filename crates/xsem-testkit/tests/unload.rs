@@ -1,0 +1,102 @@
+//! A library with xsem inside that is unloaded with `dlclose` while its keeper runs, its threads' last words are still to be
+//! said, and claims are held.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::Command;
+use xsem::{AcquireError, Cause, Exclusive, Namespace};
+
+type Claim = unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int;
+
+/// Builds the library, with the profile that this test was built with, and says where it is.
+fn plugin() -> PathBuf {
+    // target/PROFILE/deps/unload-HASH
+    let me = std::env::current_exe().unwrap();
+    let profile = me.parent().and_then(|p| p.parent()).unwrap();
+    let target = profile.parent().unwrap();
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", "xsem-testkit", "--example", "plugin", "--target-dir"]).arg(target);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
+    profile.join("examples/libplugin.so")
+}
+
+/// Runs `f` in a child of its own, which ends with it; the text that it returns.
+fn in_child(f: impl FnOnce() -> String) -> String {
+    let (mut from, mut to) = std::io::pipe().unwrap();
+    // SAFETY: the child runs `f`, and ends without returning to the test harness.
+    match unsafe { libc::fork() } {
+        0 => {
+            // SAFETY: plain numbers; the default action of SIGALRM ends a child that hangs.
+            unsafe { libc::alarm(60) };
+            to.write_all(f().as_bytes()).unwrap();
+            // SAFETY: ends the child.
+            unsafe { libc::_exit(0) }
+        }
+        pid => {
+            drop(to);
+            let mut text = String::new();
+            from.read_to_string(&mut text).unwrap();
+            let mut status = 0;
+            // SAFETY: waits for the child of above.
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            assert_eq!(status, 0, "{text}");
+            text
+        }
+    }
+}
+
+fn told(ns: &Namespace, name: &str) -> Option<Cause> {
+    match Exclusive::open(ns, name).unwrap().acquire() {
+        Ok(_) => None,
+        Err(AcquireError::OwnerDied(r)) => Some(r.deaths().unwrap().first.cause),
+        Err(AcquireError::Failed(e)) => panic!("{e}"),
+    }
+}
+
+#[test]
+fn a_library_that_is_unloaded_leaves_no_thread_without_its_code() {
+    let library = plugin();
+    let dir = tempfile::tempdir().unwrap();
+    let url = format!("shm:{}/ns", dir.path().display());
+    let ns = Namespace::open(&url).unwrap();
+    let seen = in_child(|| {
+        let path = CString::new(library.to_str().unwrap()).unwrap();
+        let url = CString::new(url.as_str()).unwrap();
+        // SAFETY: NUL-terminated names; the symbol has the type that the library gives it.
+        let (handle, claim) = unsafe {
+            let handle = libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL);
+            assert!(!handle.is_null(), "{:?}", std::ffi::CStr::from_ptr(libc::dlerror()));
+            let f = libc::dlsym(handle, c"plugin_claim".as_ptr());
+            assert!(!f.is_null());
+            (handle, std::mem::transmute::<*mut c_void, Claim>(f))
+        };
+        // SAFETY: NUL-terminated strings.
+        let call = |name: &std::ffi::CStr, forget| assert_eq!(unsafe { claim(url.as_ptr(), name.as_ptr(), forget) }, 0);
+        std::thread::scope(|s| {
+            let (go, waits) = std::sync::mpsc::channel::<()>();
+            let (did, done) = std::sync::mpsc::channel::<()>();
+            let thread = s.spawn(move || {
+                call(c"of the thread", 1);
+                did.send(()).unwrap();
+                let _ = waits.recv();
+            });
+            done.recv().unwrap();
+            call(c"given back", 0);
+            call(c"of the process", 1);
+            // SAFETY: a handle of dlopen, closed once. Its functions are not called from here on, except by what it left.
+            assert_eq!(unsafe { libc::dlclose(handle) }, 0);
+            // The thread ends now, and its last words are code of the library.
+            drop(go);
+            thread.join().unwrap();
+        });
+        assert_eq!(told(&ns, "of the thread"), Some(Cause::ThreadEnded));
+        std::fs::read_to_string("/proc/self/maps").unwrap()
+    });
+    assert!(seen.contains("libplugin.so"), "the keeper's code is still there");
+    assert_eq!((told(&ns, "given back"), told(&ns, "of the process")), (None, Some(Cause::ProcessEnded)));
+    assert_eq!(xsem::shm::testing::audit(&ns), Vec::<String>::new());
+}
