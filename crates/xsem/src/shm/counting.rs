@@ -9,6 +9,7 @@ use super::object::{ShmExclusive, limit};
 use super::pending::{How, ShmPending};
 use super::permits;
 use super::protocol::{Look, Outcome, SPINS, Turn, World};
+use super::reactor;
 use super::reserve::{self, Reserve};
 use super::short::FastPermits;
 use super::slots;
@@ -164,6 +165,7 @@ impl ShmCounting {
             cold.longest.fetch_max(now().saturating_sub(e.since.load(Relaxed)), Relaxed);
         }
         count::give(&words.count, &book, i, giving, || words.is_reserved());
+        reactor::changed(words.count.count);
         true
     }
 
