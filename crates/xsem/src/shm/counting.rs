@@ -57,8 +57,7 @@ impl ShmCounting {
 
     /// An entry at rest for a claim of this claimant.
     pub fn entry(&self, me: Owner, claimant: u32) -> Result<(u32, &'static Entry)> {
-        let of_thread = || FastPermits::new(self.base.book()).kept(me.bits()).filter(|_| claimant == thread::claimant());
-        let kept = of_thread().or_else(|| self.spare.lock().pop());
+        let kept = FastPermits::new(self.base.book()).kept(me.bits()).or_else(|| self.spare.lock().pop());
         let i = match kept {
             Some(i) => i,
             None if !self.base.arena.is_current() => return Err(super::object::file_is_gone(&self.base)),
