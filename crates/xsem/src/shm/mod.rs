@@ -289,7 +289,7 @@ impl Engine for ShmEngine {
         loop {
             let (home, home_generation) = self.find(name)?;
             let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
-            let used = || if_acquired.is_some_and(|n| n != sem.cell().token.load(Acquire));
+            let used = || if_acquired.is_some_and(|n| n != inspect::acquired(&sem));
             if used() || !inspect::waiters_of(self.arena, sem.index, sem.generation, None).is_empty() {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
