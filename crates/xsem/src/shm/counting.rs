@@ -6,6 +6,7 @@ use super::inspect::{self, is_credit};
 use super::layout::Entry;
 use super::members::shorten;
 use super::object::{ShmExclusive, limit};
+use super::pending::{How, ShmPending};
 use super::permits;
 use super::protocol::{Look, Outcome, SPINS, Turn, World};
 use super::short::FastPermits;
@@ -16,11 +17,12 @@ use super::word::Owner;
 use super::world::ShmWorld;
 use crate::claim::{Capacity, Cause, Kind};
 use crate::deadline::{now, now_coarse};
-use crate::engine::{Account, Claim, Ending, Grant, MAX_PERMITS, Object, Request};
+use crate::engine::{Account, Claim, Ending, Grant, MAX_PERMITS, Object, OwnedRequest, OwnedWant, Pending, Request};
 use crate::error::{Code, Error, Result};
 use crate::forklock::ForkLock;
 use crate::name::Name;
 use crate::sync::Ordering::*;
+use std::sync::Arc;
 
 /// Entries that a handle keeps for its next claims.
 const SPARE: usize = 16;
@@ -60,6 +62,10 @@ impl ShmCounting {
 
     /// An entry that is at rest again.
     pub fn put_back(&self, me: Owner, i: u32) {
+        if self.base.arena.me() != Some(me) {
+            // Its parent's, which a signal handler has forked from.
+            return;
+        }
         let short = FastPermits::new(self.base.book());
         let mine = self.base.arena.map.entry(i).is_some_and(|e| {
             let who = e.who.load(Relaxed);
@@ -212,6 +218,12 @@ impl Object for ShmCounting {
         }
         self.put_back(me, i);
         Err(done.map_or_else(|e| e, |outcome| base.refused(outcome, &world)))
+    }
+
+    fn start(self: Arc<Self>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let (arena, permits) = (self.base.arena, request.permits);
+        let list = vec![OwnedWant { object: self, permits }];
+        Ok(Box::new(ShmPending::new(arena, How::One, list, request)))
     }
 
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {

@@ -4,6 +4,7 @@ use super::counting::ShmCounting;
 use super::inspect;
 use super::ledger::Book;
 use super::object::{ShmExclusive, file_is_gone, limit};
+use super::pending::{How, ShmPending};
 use super::permits::PermitWords;
 use super::protocol::{Look, Outcome, SPINS, Turn, World};
 use super::signal;
@@ -11,11 +12,12 @@ use super::users;
 use super::world::ShmWorld;
 use crate::claim::{Kind, Signal};
 use crate::deadline::now_coarse;
-use crate::engine::{Claim, Ending, Grant, Object, Request};
+use crate::engine::{Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Request};
 use crate::error::{Code, Error, Fixed, Result};
 use crate::interrupt;
 use crate::name::Name;
 use crate::sync::Ordering::*;
+use std::sync::Arc;
 
 /// What [`ShmExclusive::stale`] says, where nothing may be allocated.
 static GONE: Fixed = Fixed {
@@ -121,6 +123,12 @@ impl Object for ShmEvent {
             return Ok(self.seen());
         }
         Err(done.map_or_else(|e| e, |outcome| base.refused(outcome, &world)))
+    }
+
+    fn start(self: Arc<Self>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let (arena, permits) = (self.base().arena, request.permits);
+        let list = vec![OwnedWant { object: self, permits }];
+        Ok(Box::new(ShmPending::new(arena, How::One, list, request)))
     }
 
     fn release(&self, _claim: &Claim, _ending: Ending) -> Result<()> {

@@ -58,11 +58,18 @@ pub fn is_auto(cell: &Cell) -> bool {
 /// How an event stands now.
 pub fn signal(book: &Book) -> Signal {
     let auto = is_auto(book.cell);
-    book.settled();
-    book.give_outstanding();
-    // What somebody is about to wake the others for counts from that on, so that is done first.
-    let is_set = super::signal::at_rest(&book.words(), book).is_some_and(|word| super::signal::is_set(word, !auto));
-    Signal::new(if auto { Reset::Auto } else { Reset::Manual }, is_set)
+    let word = loop {
+        book.settled();
+        book.give_outstanding();
+        let word = book.settled();
+        if !word.has(super::count::PENDING) {
+            break word;
+        }
+        // A signal counts from its wake-up on; whoever makes it was perhaps stopped or killed. Were it left to the next one
+        // who comes, an event that was looked at and was reset would become signalled by nobody.
+        super::count::Ledger::wake_pending(book, book.words().count.count);
+    };
+    Signal::new(if auto { Reset::Auto } else { Reset::Manual }, super::signal::is_set(word, !auto))
 }
 
 /// How often it was acquired; an event, signalled.
@@ -417,8 +424,13 @@ pub fn audit(arena: &'static Arena) -> Vec<String> {
             State::Damaged => bad.push(format!("cell {i}: {word:?}")),
             State::Empty | State::Creating(_) | State::Removed | State::Moved | State::Tentative(_) => {}
         }
-        if matches!(word.state(), State::Free) && kind_of(cell) == Some(Kind::Counting) {
-            audit_permits(&Book { arena, cell, index: i, generation: word.generation() }, &mut bad);
+        if matches!(word.state(), State::Free) {
+            let book = Book { arena, cell, index: i, generation: word.generation() };
+            match kind_of(cell) {
+                Some(Kind::Counting) => audit_permits(&book, &mut bad),
+                Some(Kind::Event) => audit_event(&book, &mut bad),
+                _ => {}
+            }
         }
         if let State::Owned(o) | State::Creating(o) = word.state()
             && o.slot() >= map.slots()
@@ -456,6 +468,34 @@ fn audit_permits(book: &Book, bad: &mut Vec<String>) {
         }
         if bounds.total > bounds.limit {
             bad.push(format!("cell {}: {} permits, and the limit is {}", book.index, bounds.total, bounds.limit));
+        }
+        return;
+    }
+}
+
+/// Nobody holds an event: its word is one of those that it can have, and what its entries say is at most that a joint request
+/// is in the middle of it.
+fn audit_event(book: &Book, bad: &mut Vec<String>) {
+    for attempt in 0..100 {
+        let word = book.settled();
+        let entries: Vec<(u32, super::count::Op)> =
+            book.entries().map(|(i, e)| (i, super::count::Op(e.op.load(Acquire)))).collect();
+        if book.words().count.load() != word && attempt < 99 {
+            continue;
+        }
+        let auto = is_auto(book.cell);
+        if !(0..=if auto { 1 } else { 0xffff }).contains(&word.free()) {
+            bad.push(format!("cell {}: an event cannot be {word:?}", book.index));
+        }
+        for (i, op) in entries {
+            let fine = match op.doing() {
+                Doing::Idle | Doing::User => true,
+                Doing::Joint | Doing::Giving => op.permits() <= auto as u32 && op.rest() == 0,
+                Doing::Taking | Doing::Held | Doing::Bounds | Doing::Using => false,
+            };
+            if !fine {
+                bad.push(format!("cell {}: entry {i} of an event is {op:?}", book.index));
+            }
         }
         return;
     }

@@ -226,7 +226,10 @@ pub struct Turn {
     /// What a manual-reset event had been changed to when the wait began.
     began: Option<i32>,
     spins: u32,
-    attempt: u32,
+    /// It must not wait by itself: between its looks somebody else decides when the next one is.
+    pub polled: bool,
+    /// Looks at the gate of a dead owner.
+    pub attempt: u32,
     lapse: Option<Lapse>,
 }
 
@@ -240,7 +243,17 @@ struct Lapse {
 impl Turn {
     /// At its beginning; spins so often before it sleeps.
     pub fn new(spins: u32) -> Turn {
-        Turn { mine: None, only_looks: false, reserves: true, admitted: false, began: None, spins, attempt: 0, lapse: None }
+        Turn {
+            mine: None,
+            only_looks: false,
+            reserves: true,
+            admitted: false,
+            began: None,
+            spins,
+            polled: false,
+            attempt: 0,
+            lapse: None,
+        }
     }
 
     /// Whether a manual-reset event has changed since the first look at it.
@@ -364,7 +377,7 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
             // the flags, the oldest's release, its leaving and its death all do.
             continue;
         }
-        turn.spins = SPINS;
+        turn.spins = if turn.polled { 0 } else { SPINS };
         let mut again = standing_back.map(|(_, until)| until);
         match if aged && limit == Limit::Never { w.is_deadlocked() } else { Stuck::No } {
             Stuck::No => {}

@@ -46,7 +46,7 @@ fn changed(word: Count, manual: bool) -> i32 {
 }
 
 /// The word when nobody is in the middle of anything; None: the event is gone.
-pub fn at_rest<L: Ledger>(words: &PermitWords<'_>, ledger: &L) -> Option<Count> {
+fn at_rest<L: Ledger>(words: &PermitWords<'_>, ledger: &L) -> Option<Count> {
     loop {
         let word = count::settle(&words.count, ledger);
         if words.is_gone() || word.has(CLOSED) {
