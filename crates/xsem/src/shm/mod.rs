@@ -73,7 +73,7 @@ mod world;
 pub use file::Options;
 pub use object::FastPath;
 pub use short::FastPermits;
-pub(crate) use sys::user_name;
+pub(crate) use sys::{user_name, whole};
 pub use thread::claimant;
 
 use crate::claim::{Kind, Report, Reset, Summary};
@@ -202,7 +202,7 @@ impl ShmEngine {
             let mut patience = 50;
             while users::is_abandoned(&sem) && !users::take_away(&sem, me)? && patience > 0 {
                 patience -= 1;
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                sys::nap(std::time::Duration::from_millis(1));
             }
         }
         Ok(())
