@@ -34,7 +34,7 @@ Its file is /dev/shm/xsem-UID/default, and no daemon is needed.";
 #[command(name = "xsem", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
     /// Where the names live: `shm:` (this user's default), `shm:NAME`, or `shm:/path/to/file`
-    #[arg(long, global = true, value_name = "URL", env = "XSEM_NAMESPACE", default_value = "shm:")]
+    #[arg(long, global = true, display_order = 900, value_name = "URL", env = "XSEM_NAMESPACE", default_value = "shm:")]
     pub namespace: String,
 
     /// What to do.
@@ -54,6 +54,7 @@ pub enum Command {
     /// Wait until a semaphore can be had, without keeping it
     Wait(WaitForArgs),
     /// Signal an event, reset it, or wait for it
+    #[command(long_about = event::ABOUT)]
     Event(EventArgs),
     /// List the semaphores and who holds them
     Ls(LsArgs),
@@ -98,8 +99,19 @@ impl Cli {
     }
 }
 
+const LS_AFTER: &str = "\
+Columns:
+  KIND     exclusive; pool or credit (permits); manual event or auto event
+  STATE    free or held; of permits `3 of 4 free`; of an event signalled or reset
+  MARK     died: an owner died, and nobody has said since that things are in
+           order (xsem ok); drained: nobody gets in (xsem drain)
+  QUEUE    yes: somebody waits; xsem show NAME says who
+  CLAIMS   how often it was taken; of an event, how often it was signalled
+  HELD BY  who has it, or for how long nobody has used it";
+
 /// Options of `xsem ls`.
 #[derive(Debug, Args)]
+#[command(after_help = LS_AFTER)]
 pub struct LsArgs {
     /// A JSON array, in no order, written as it is read
     #[arg(long)]

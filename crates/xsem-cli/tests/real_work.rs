@@ -51,6 +51,13 @@ fn readers_never_see_a_half_written_file() {
 }
 
 #[test]
+fn clients_wait_for_their_server_and_workers_for_work() {
+    let _watchdog = Place::new();
+    let said = text(&example("events.sh").stdout);
+    assert!(said.contains("a late client finds it up") && said.ends_with("three clients served, twenty jobs done\n"), "{said}");
+}
+
+#[test]
 fn scripts_hold_and_release() {
     let _watchdog = Place::new();
     let said = text(&example("hold.sh").stdout);

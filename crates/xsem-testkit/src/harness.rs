@@ -8,6 +8,7 @@
 
 mod case;
 mod counting;
+mod events;
 mod options;
 pub(crate) mod permits;
 mod player;

@@ -275,20 +275,31 @@ pub fn stay_on(processor: Option<usize>) {
 /// Sets a breakpoint at an address of a stopped, traced child, in a debug register of the processor, or takes it away.
 /// False where that does not work (not x86-64, or a machine without debug registers).
 pub fn breakpoint(pid: Pid, at: Option<u64>) -> bool {
+    debug_register(pid, at, 0)
+}
+
+/// The same for a word: the child stops after each write to its eight bytes.
+pub fn watchpoint(pid: Pid, at: Option<u64>) -> bool {
+    const WRITES: u64 = 0b01 << 16;
+    const EIGHT_BYTES: u64 = 0b10 << 18;
+    debug_register(pid, at, WRITES | EIGHT_BYTES)
+}
+
+fn debug_register(pid: Pid, at: Option<u64>, kind: u64) -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         let register = |n: usize| std::mem::offset_of!(libc::user, u_debugreg) + n * size_of::<u64>();
         // SAFETY: PTRACE_POKEUSER writes the tracee's debug registers, which the kernel checks; nothing is written here.
         let set = |n: usize, v: u64| unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, register(n), v) == 0 };
-        // Register 7: bit 0 switches the address in register 0 on, as one of an instruction.
+        // Register 7: bit 0 switches the address in register 0 on; `kind` says what is watched there.
         match at {
-            Some(pc) => set(7, 0) && set(0, pc) && set(7, 1),
+            Some(place) => set(7, 0) && set(0, place) && set(7, 1 | kind),
             None => set(7, 0),
         }
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        let _ = (pid, at);
+        let _ = (pid, at, kind);
         false
     }
 }

@@ -24,6 +24,7 @@ pub trait Pending: Send + Debug {
 
 /// What a request gives.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one at a time, and it moves twice at most")]
 pub enum Granted {
     /// One claim; of a list, the entry with this index.
     One(usize, Grant),
@@ -196,9 +197,10 @@ impl OnThread {
 /// Gives back what nobody wants.
 fn undo(shared: &Mutex<State>) {
     let mut state = lock(shared);
-    let (done, give_back) = (state.done.take(), state.give_back.take());
+    let Some(done) = state.done.take() else { return };
+    let give_back = state.give_back.take();
     drop(state);
-    if let (Some(Ok(granted)), Some(give_back)) = (done, give_back) {
+    if let (Ok(granted), Some(give_back)) = (done, give_back) {
         give_back(granted);
     }
 }

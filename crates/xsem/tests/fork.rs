@@ -8,14 +8,14 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
-use xsem::{AcquireError, Cause, Code, Counting, Error, Exclusive, Namespace, Options, Pick, Wait};
+use xsem::{AcquireError, Cause, Code, Counting, Error, Event, Exclusive, Namespace, Options, Pick, Wait};
 
 fn refusal<T>(r: Result<T, AcquireError<'_>>) -> Code {
     r.map(drop).map_err(|e| Error::from(e).code()).expect_err("it was granted")
 }
 
 fn soon() -> Wait<'static> {
-    Wait::timeout(Duration::from_secs(40))
+    Wait::timeout(Duration::from_secs(150))
 }
 
 /// Acquires it, 105 or not, and gives it back.
@@ -142,6 +142,16 @@ fn busy(ns: &Namespace, what: usize, i: usize) {
             drop(ns.acquire_all(&[Pick::from(&a), Pick::from(&b), Pick::from(&pool)], soon()));
             drop(ns.wait_any(&[Pick::from(&b), Pick::from(&pool)], soon()));
         }
+        // Events.
+        4 => {
+            let (manual, auto) =
+                (Event::open_or_create_manual(ns, "manual").unwrap(), Event::open_or_create_auto(ns, "auto").unwrap());
+            manual.signal().unwrap();
+            manual.wait_with(Wait::timeout(Duration::from_millis(1))).ok();
+            auto.signal().unwrap();
+            auto.wait_with(Wait::timeout(Duration::from_millis(1))).ok();
+            manual.reset().unwrap();
+        }
         // The engine in memory.
         _ => {
             let memory = Namespace::open("memory:busy").unwrap();
@@ -159,10 +169,9 @@ fn forks_in_the_middle_of_whatever_other_threads_do() {
         let memory = Namespace::open("memory:busy").unwrap();
         let stop = AtomicBool::new(false);
         std::thread::scope(|s| {
-            for what in 0..6 {
+            for what in [0, 1, 2, 3, 3, 4, 5] {
                 let (ns, stop) = (&ns, &stop);
-                // Two of them are at it with the lists.
-                s.spawn(move || (0..).take_while(|_| !stop.load(Relaxed)).for_each(|i| busy(ns, what.min(4) - what / 5, i)));
+                s.spawn(move || (0..).take_while(|_| !stop.load(Relaxed)).for_each(|i| busy(ns, what, i)));
             }
             // A waiter, whose wait lasts.
             let held = Exclusive::create(&ns, "held").unwrap();
@@ -172,7 +181,7 @@ fn forks_in_the_middle_of_whatever_other_threads_do() {
             for n in 0..200 {
                 Child::new(|| {
                     // Whatever the others were doing at that instant: this process has none of it.
-                    for what in 0..5 {
+                    for what in 0..6 {
                         busy(&ns, what, 1_000_000 + n);
                     }
                     assert!(!guard.is_held());
@@ -541,8 +550,76 @@ fn a_fork_servers_workers_acquire_beside_what_it_holds() {
     assert_eq!(std::fs::read_to_string(log.path()).unwrap(), "24");
     let server = ns.inspect("server").unwrap();
     assert_eq!((server.counters.acquired, server.counters.deaths, server.marked), (1, 0, false));
+    // The last of them may have died with nobody after it.
+    pass_through(&turn);
     assert_eq!(ns.inspect("turn").unwrap().counters.deaths, 4);
     drop(pool.acquire_with(3, soon()).unwrap());
+    audit(&ns);
+}
+
+/// The last child that the handler below has forked.
+static FORKED: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
+extern "C" fn fork_in_handler(_: libc::c_int) {
+    // SAFETY: the C library's fork without handlers of its own that take locks; the child goes on where the signal came.
+    let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) } as libc::pid_t;
+    if pid == 0 {
+        processes::watchdog();
+    }
+    FORKED.store(pid, Relaxed);
+}
+
+#[test]
+fn a_child_that_returns_from_a_handler_into_a_wait_gets_95_and_leaves_its_parents_wait_alone() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let pool = Counting::create_pool(&ns, "pool", 2, Options::new()).unwrap();
+    let (guard, permits) = (sem.acquire().unwrap(), pool.acquire_many(2).unwrap());
+    let list = [Pick::from(&sem), Pick::from(&pool)];
+    let in_list = |name: &str| ns.inspect(name).unwrap().waiters.len();
+    let wait = |kind| match kind {
+        0 => sem.acquire_with(soon()).map(drop).map_err(Error::from),
+        1 => pool.acquire_with(2, soon()).map(drop),
+        2 => ns.wait_any(&list, soon()).map(drop).map_err(Error::from),
+        _ => ns.acquire_all(&list, soon()).map(drop).map_err(Error::from),
+    };
+    let (mut guard, mut permits) = (Some(guard), Some(permits));
+    for (kind, name) in ["a", "pool", "a", "pool"].into_iter().enumerate() {
+        let waiting = Child::new(|| {
+            // SAFETY: an all-zero sigaction is a valid value, to which a handler is given.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                action.sa_sigaction = fork_in_handler as *const () as usize;
+                // With restarts of system calls the child notices it in its next look, which comes within a second.
+                action.sa_flags = if kind == 0 { libc::SA_RESTART } else { 0 };
+                assert_eq!(libc::sigaction(libc::SIGUSR1, &action, std::ptr::null_mut()), 0);
+            }
+            let me = std::process::id();
+            let done = wait(kind);
+            if std::process::id() != me {
+                assert_eq!(done.unwrap_err().code(), Code::Interrupt);
+                // It can claim for itself.
+                drop(Exclusive::open_or_create(&ns, "its own").unwrap().acquire_with(soon()));
+                return;
+            }
+            done.unwrap();
+            let children = FORKED.load(Relaxed);
+            assert!(children > 0, "the handler has run");
+        });
+        until(|| in_list(name) == 1);
+        for round in 1..=3 {
+            // SAFETY: a child of this process.
+            assert_eq!(unsafe { libc::kill(waiting.0, libc::SIGUSR1) }, 0);
+            // Every child has claimed and ended; the wait is where it was.
+            until(|| ns.inspect("its own").is_ok_and(|r| r.counters.acquired % 3 == round % 3));
+            assert_eq!(in_list(name), 1, "{name}");
+        }
+        drop((guard.take(), permits.take()));
+        waiting.succeeds();
+        (guard, permits) = (Some(sem.acquire().unwrap()), Some(pool.acquire_many(2).unwrap()));
+    }
+    drop((guard, permits));
+    assert_eq!((ns.inspect("a").unwrap().counters.deaths, ns.inspect("pool").unwrap().counters.deaths), (0, 0));
     audit(&ns);
 }
 

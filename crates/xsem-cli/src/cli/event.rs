@@ -3,7 +3,7 @@
 use clap::{Args, Subcommand, ValueEnum};
 use std::time::Duration;
 
-const ABOUT: &str = "\
+pub(super) const ABOUT: &str = "\
 An event is signalled or reset. Processes wait until somebody signals it: the server is up, the configuration is new, there is \
 work. Nobody owns it, and nothing has to be given back.
 
@@ -31,7 +31,7 @@ Exit codes, the same as those of `xsem run`:
 
 /// `xsem event`.
 #[derive(Debug, Args)]
-#[command(long_about = ABOUT, after_help = AFTER)]
+#[command(after_help = AFTER)]
 pub struct EventArgs {
     /// What to do.
     #[command(subcommand)]
@@ -102,7 +102,7 @@ pub struct EventWaitArgs {
     #[arg(short = 'w', long, value_name = "TIME", value_parser = crate::time::parse)]
     pub wait: Option<Duration>,
 
-    /// The exit code for "not signalled in time"
+    /// The exit code for "not signalled", instead of 75
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = crate::exit_codes::TAKEN)]
     pub conflict_exit_code: u8,
 

@@ -102,8 +102,17 @@ impl<'a> Case<'a> {
         stepper
     }
 
+    /// Lets a player that `begin`s go on until a word of the namespace file, at `place`, is as it shall be, and leaves it
+    /// there; [`sys::detach`] lets it go on.
+    pub(crate) fn bring_to_change(&self, pid: Pid, place: u64, there: fn(u64) -> bool) {
+        let Some(mut stepper) = Stepper::attach(pid, &self.stage) else { self.stuck("a player that shall be stopped") };
+        if stepper.run_to_change(self.url.trim_start_matches("shm:"), place, there) != Reached::Point {
+            self.stuck("a player that shall be stopped in its operation, and came past that");
+        }
+    }
+
     /// As `play`, on the driver's processor.
-    fn play_beside(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) -> Pid {
+    pub(crate) fn play_beside(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) -> Pid {
         self.start_player(name, |p| {
             f(p);
             p.park()

@@ -68,7 +68,7 @@ impl Player<'_> {
     }
 
     /// Tells the witness of permits that were granted.
-    fn enters_permits(&self, n: u32) {
+    pub(crate) fn enters_permits(&self, n: u32) {
         if let Err(holders) = self.stage.enter_permits(n, sys::own_pid()) {
             let limit = self.stage.get(Value::Limit);
             self.violation(format_args!("{n} permits were granted, and all {limit} are out: {holders:?} have them"));

@@ -3,6 +3,10 @@
 mod acquire;
 mod any;
 mod drain;
+mod event;
+mod event_joint;
+mod event_remove;
+mod event_wait;
 mod evict;
 mod lists;
 mod names;
@@ -103,6 +107,32 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &users::OPEN_POOL,
     &users::CLOSE,
     &users::CLOSE_POOL,
+    &event::SIGNAL,
+    &event::SIGNAL_MANUAL,
+    &event::RESET,
+    &event::RESET_MANUAL,
+    &event::WAITER,
+    &event::WAITER_RESET,
+    &event::STOPPED_WAITER,
+    &event::WAITERS_MANUAL,
+    &event_wait::FREE,
+    &event_wait::QUEUED,
+    &event_wait::MANUAL,
+    &event_wait::TIMED_OUT,
+    &event_wait::ANY,
+    &event_joint::SIGNAL,
+    &event_joint::RESET,
+    &event_joint::WAIT,
+    &event_joint::SIGNAL_MANUAL,
+    &event_joint::RESET_MANUAL,
+    &event_joint::ALL,
+    &event_joint::ALL_CONTENDED,
+    &event_joint::ALL_MANUAL,
+    &event_remove::REMOVE,
+    &event_remove::REMOVE_USED,
+    &event_remove::REMOVE_SLEPT_ON,
+    &drain::DRAIN_EVENT,
+    &drain::REOPEN_EVENT,
 ];
 
 /// Makes the namespace and the semaphore.

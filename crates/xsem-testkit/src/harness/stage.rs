@@ -2,7 +2,7 @@
 
 use super::permits::{Things, who};
 use crate::sys::{self, Pid, Shared};
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 
 /// Points that the players of a case reach, or are told to pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,12 @@ pub(crate) enum Flag {
     Leave2,
     /// The bystander has given it back.
     Left2,
+    /// A third waiter is about to wait.
+    Waiting3,
+    /// The third waiter got it.
+    Got3,
+    /// Who stood still in an `acquire_all` has all of the list.
+    Joined,
     _Count,
 }
 
@@ -71,6 +77,12 @@ pub(crate) enum Value {
     Told,
     /// The pid of the holder that is evicted in this case.
     Evicted,
+    /// Whether the event is manual-reset.
+    Manual,
+    /// By how much the victim has changed the account of the event's signals.
+    Mine,
+    /// The pid of somebody who stands still in an `acquire_all`.
+    Joiner,
     _Count,
 }
 
@@ -83,6 +95,8 @@ pub(crate) struct Stage {
     killed: [AtomicI32; 4],
     permits: Things,
     slots: Things,
+    /// Signals of the event that changed it, without what has taken them back (`events.rs`).
+    pub(super) account: AtomicI64,
 }
 
 // SAFETY: it consists of atomic integers only, for which zero is a value.

@@ -92,6 +92,27 @@ impl<'a> Stepper<'a> {
         reached
     }
 
+    /// Goes on until a word of the file at `path` is as it shall be: at full speed from change to change (the processor watches
+    /// the word), or step by step where that does not work.
+    pub(crate) fn run_to_change(&mut self, path: &str, place: u64, there: impl Fn(u64) -> bool) -> Reached {
+        let Ok(file) = File::open(path) else { return Reached::Gone };
+        let is_there = || {
+            let mut word = [0; 8];
+            file.read_exact_at(&mut word, place).is_ok() && there(u64::from_le_bytes(word))
+        };
+        let watches = mapped_at(self.pid, path).is_some_and(|base| sys::watchpoint(self.pid, Some(base + place)));
+        let mut reached = Reached::Point;
+        while reached == Reached::Point && !is_there() {
+            reached = match watches {
+                true if sys::go_on(self.pid) => self.wait_until_stopped(false, &mut || {}),
+                true => Reached::Gone,
+                false => self.step_to(self.taken + 1, || {}),
+            };
+        }
+        sys::watchpoint(self.pid, None);
+        reached
+    }
+
     /// Where the victim returns to, if it has just called into the vDSO.
     fn way_out_of_vdso(&self) -> Option<Place> {
         let pc = sys::program_counter(self.pid).filter(|pc| self.vdso.contains(pc))?;
@@ -190,4 +211,11 @@ fn vdso(pid: Pid) -> Range<u64> {
         Some(u64::from_str_radix(from, 16).ok()?..u64::from_str_radix(to, 16).ok()?)
     };
     maps.lines().find(|l| l.ends_with("[vdso]")).and_then(range).unwrap_or(0..0)
+}
+
+/// Where a process has the beginning of a file mapped.
+fn mapped_at(pid: Pid, path: &str) -> Option<u64> {
+    let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let line = maps.lines().find(|l| l.ends_with(path) && l.split(' ').nth(2) == Some("00000000"))?;
+    u64::from_str_radix(line.split('-').next()?, 16).ok()
 }

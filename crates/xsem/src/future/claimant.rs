@@ -63,7 +63,7 @@ impl Claimant {
     #[expect(clippy::new_without_default, reason = "each is another one")]
     pub fn new() -> Claimant {
         // Two claimants would have to live whose numbers are 33 million apart.
-        let number = FREE.lock().pop().unwrap_or_else(|| FIRST | NEXT.fetch_add(1, Relaxed) % FIRST);
+        let number = FREE.lock().pop().unwrap_or_else(|| FIRST | (NEXT.fetch_add(1, Relaxed) % FIRST));
         Claimant(Arc::new(Inner { number, levels: AtomicU32::new(0) }))
     }
 

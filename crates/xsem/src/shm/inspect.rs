@@ -58,12 +58,26 @@ pub fn is_auto(cell: &Cell) -> bool {
 /// How an event stands now.
 pub fn signal(book: &Book) -> Signal {
     let auto = is_auto(book.cell);
-    book.settled();
-    book.give_outstanding();
-    let word = book.settled();
-    // A signal counts from its wake-up on.
-    let is_set = super::signal::is_set(word, !auto) && !word.has(super::count::PENDING);
-    Signal::new(if auto { Reset::Auto } else { Reset::Manual }, is_set)
+    let word = loop {
+        book.settled();
+        book.give_outstanding();
+        let word = book.settled();
+        if !word.has(super::count::PENDING) {
+            break word;
+        }
+        // A signal counts from its wake-up on; whoever makes it was perhaps stopped or killed. Were it left to the next one
+        // who comes, an event that was looked at and was reset would become signalled by nobody.
+        super::count::Ledger::wake_pending(book, book.words().count.count);
+    };
+    Signal::new(if auto { Reset::Auto } else { Reset::Manual }, super::signal::is_set(word, !auto))
+}
+
+/// How often it was acquired; an event, signalled.
+pub fn acquired(sem: &ShmExclusive) -> u64 {
+    match is_event(sem.cell()) {
+        true => sem.arena.map.cold(sem.index).map_or(0, |c| c.longest.load(Acquire)),
+        false => sem.cell().token.load(Acquire),
+    }
 }
 
 /// What `Cell::kind` says of a semaphore that shall be so.
@@ -287,11 +301,11 @@ pub fn report(sem: &ShmExclusive) -> Option<Report> {
         // Nobody acknowledges the deaths of those who held permits: the latest are told for who wants to know.
         deaths: deaths.filter(|_| marked || kind == Kind::Counting),
         counters: Counters {
-            acquired: cell.token.load(Relaxed),
+            acquired: acquired(sem),
             contended: read(|c| &c.contended),
             timed_out: read(|c| &c.timed_out),
             deaths: total,
-            longest_contended_hold: Duration::from_nanos(read(|c| &c.longest)),
+            longest_contended_hold: Duration::from_nanos(if kind == Kind::Event { 0 } else { read(|c| &c.longest) }),
         },
         capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
         signal: (kind == Kind::Event).then(|| signal(&sem.book())),
@@ -335,7 +349,7 @@ pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
         marked,
         // The flag stays until the next release; whether somebody is still there, the records say.
         contended: flagged && waiting(),
-        acquired: cell.token.load(Relaxed),
+        acquired: acquired(&sem),
         capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
         signal: (kind == Kind::Event).then(|| signal(&sem.book())),
         drained: drain::is_closed(&sem),
@@ -410,8 +424,13 @@ pub fn audit(arena: &'static Arena) -> Vec<String> {
             State::Damaged => bad.push(format!("cell {i}: {word:?}")),
             State::Empty | State::Creating(_) | State::Removed | State::Moved | State::Tentative(_) => {}
         }
-        if matches!(word.state(), State::Free) && kind_of(cell) == Some(Kind::Counting) {
-            audit_permits(&Book { arena, cell, index: i, generation: word.generation() }, &mut bad);
+        if matches!(word.state(), State::Free) {
+            let book = Book { arena, cell, index: i, generation: word.generation() };
+            match kind_of(cell) {
+                Some(Kind::Counting) => audit_permits(&book, &mut bad),
+                Some(Kind::Event) => audit_event(&book, &mut bad),
+                _ => {}
+            }
         }
         if let State::Owned(o) | State::Creating(o) = word.state()
             && o.slot() >= map.slots()
@@ -449,6 +468,34 @@ fn audit_permits(book: &Book, bad: &mut Vec<String>) {
         }
         if bounds.total > bounds.limit {
             bad.push(format!("cell {}: {} permits, and the limit is {}", book.index, bounds.total, bounds.limit));
+        }
+        return;
+    }
+}
+
+/// Nobody holds an event: its word is one of those that it can have, and what its entries say is at most that a joint request
+/// is in the middle of it.
+fn audit_event(book: &Book, bad: &mut Vec<String>) {
+    for attempt in 0..100 {
+        let word = book.settled();
+        let entries: Vec<(u32, super::count::Op)> =
+            book.entries().map(|(i, e)| (i, super::count::Op(e.op.load(Acquire)))).collect();
+        if book.words().count.load() != word && attempt < 99 {
+            continue;
+        }
+        let auto = is_auto(book.cell);
+        if !(0..=if auto { 1 } else { 0xffff }).contains(&word.free()) {
+            bad.push(format!("cell {}: an event cannot be {word:?}", book.index));
+        }
+        for (i, op) in entries {
+            let fine = match op.doing() {
+                Doing::Idle | Doing::User => true,
+                Doing::Joint | Doing::Giving => op.permits() <= auto as u32 && op.rest() == 0,
+                Doing::Taking | Doing::Held | Doing::Bounds | Doing::Using => false,
+            };
+            if !fine {
+                bad.push(format!("cell {}: entry {i} of an event is {op:?}", book.index));
+            }
         }
         return;
     }

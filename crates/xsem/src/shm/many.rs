@@ -26,22 +26,36 @@ use crate::sync::{AtomicU64, Ordering::*};
 const PAUSE: u64 = 100_000_000;
 
 /// One of the list.
-enum Part<'a> {
+#[derive(Clone, Copy)]
+pub enum Part<'a> {
     Exclusive(&'a ShmExclusive),
     Counting(&'a ShmCounting, u32),
     Event(&'a ShmEvent),
 }
 
 impl<'a> Part<'a> {
+    /// The engine's own type behind an object.
+    pub fn of_object(object: &'a dyn Object, permits: u32) -> Option<Part<'a>> {
+        match object.as_any() {
+            o if o.is::<ShmExclusive>() => o.downcast_ref().map(|s: &ShmExclusive| Part::Exclusive(s.current())),
+            o if o.is::<ShmEvent>() => o.downcast_ref().map(Part::Event),
+            o => o.downcast_ref().map(|s| Part::Counting(s, permits)),
+        }
+    }
+
+    /// The same as it was when a request began there.
+    pub fn at(object: &'a dyn Object, permits: u32, index: u32, generation: u32) -> Option<Part<'a>> {
+        match object.as_any().downcast_ref::<ShmExclusive>() {
+            Some(s) => Some(Part::Exclusive(s.at(index, generation))),
+            None => Part::of_object(object, permits),
+        }
+    }
+
     /// The engine's own types behind the list; 153 for strangers, 87 for too many permits.
     fn of(arena: &'static Arena, list: &[Want<'a>]) -> Result<Vec<Part<'a>>> {
         let part = |(i, w): (usize, &Want<'a>)| {
             let name = w.object.name().as_str();
-            let part = match w.object.as_any() {
-                o if o.is::<ShmExclusive>() => o.downcast_ref().map(|s: &ShmExclusive| Part::Exclusive(s.current())),
-                o if o.is::<ShmEvent>() => o.downcast_ref().map(Part::Event),
-                o => o.downcast_ref().map(|s| Part::Counting(s, w.permits)),
-            };
+            let part = Part::of_object(w.object, w.permits);
             let part = part.filter(|p| std::ptr::eq(p.sem().arena, arena)).ok_or_else(|| {
                 Error::new(Code::InvalidListFormat, format!("`{name}` is of another namespace"))
                     .of(name)
@@ -59,7 +73,8 @@ impl<'a> Part<'a> {
         list.iter().enumerate().map(part).collect()
     }
 
-    fn sem(&self) -> &'a ShmExclusive {
+    /// The semaphore, or what lies beneath.
+    pub fn sem(&self) -> &'a ShmExclusive {
         match self {
             Part::Exclusive(s) => s,
             Part::Counting(s, _) => &s.base,
@@ -80,16 +95,55 @@ impl<'a> Part<'a> {
 }
 
 /// A part with its turn.
-struct Seat<'a> {
-    part: Part<'a>,
-    world: ShmWorld<'a>,
-    turn: Turn,
+pub struct Seat<'a> {
+    pub part: Part<'a>,
+    pub world: ShmWorld<'a>,
+    pub turn: Turn,
     /// Its entry, for permits, and for the signal of an event in a request for all.
-    entry: u32,
+    pub entry: u32,
+}
+
+/// Several seats of one request.
+pub struct Several<'a> {
+    pub arena: &'static Arena,
+    pub me: Owner,
+    pub seats: Vec<Seat<'a>>,
+    /// Where each of them is in the list.
+    pub places: Vec<usize>,
+    /// What the caller owned already, one level deeper now.
+    pub nested: Vec<(usize, &'a ShmExclusive, Grant)>,
+    pub pace: Pace,
+}
+
+/// What a request for several remembers from round to round.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Pace {
+    /// When to look for a cycle again.
+    next: u64,
+    tries: u32,
+    dead_tries: u32,
+    /// It must not sleep by itself: it is polled.
+    pub polled: bool,
+}
+
+/// What a request for several is when it has begun.
+pub enum Begun<'a> {
+    /// Over: what it got.
+    Done(usize, Grant),
+    Waits(Several<'a>),
+}
+
+/// What a round of looks came to.
+pub enum Round {
+    /// Of a request for any: the seat that has it.
+    Owned(usize),
+    /// Sleep on these seats' words while they have these values, at most until then.
+    Sleep(Vec<(usize, u32, protocol::Watching)>, Option<u64>),
 }
 
 impl<'a> Seat<'a> {
-    fn take(part: Part<'a>, me: Owner, request: &'a Request<'a>, mode: u32) -> Result<Seat<'a>> {
+    /// Takes part in the order, from here on.
+    pub fn take(part: Part<'a>, me: Owner, request: &'a Request<'a>, mode: u32) -> Result<Seat<'a>> {
         let mut world = ShmWorld::new(part.sem(), me, Some(request));
         world.mode = mode;
         world.permits = part.permits();
@@ -102,7 +156,8 @@ impl<'a> Seat<'a> {
         Ok(Seat { part, world, turn: Turn::new(0), entry })
     }
 
-    fn look(&mut self, me: Owner, limit: Limit) -> Result<Look> {
+    /// One look.
+    pub fn look(&mut self, me: Owner, limit: Limit) -> Result<Look> {
         match &self.part {
             Part::Exclusive(s) => protocol::look(&mut self.turn, &mut self.world, &s.words(), me, limit),
             Part::Counting(s, n) => {
@@ -120,7 +175,7 @@ impl<'a> Seat<'a> {
     }
 
     /// The end of the request here, with a claim or without.
-    fn end(mut self, me: Owner, request: &Request<'_>, owned: bool) -> Option<Grant> {
+    pub fn end(mut self, me: Owner, request: &Request<'_>, owned: bool) -> Option<Grant> {
         self.leave(owned);
         match (&self.part, owned) {
             (Part::Exclusive(s), true) => Some(s.granted(me, request)),
@@ -240,6 +295,25 @@ pub fn acquire_all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'
 }
 
 fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
+    let mut several = match begin_any(arena, list, request)? {
+        Begun::Done(i, grant) => return Ok((i, grant)),
+        Begun::Waits(several) => several,
+    };
+    let mut gave_up = false;
+    loop {
+        match several.round_of_any(request, gave_up) {
+            Ok(Round::Owned(i)) => return Ok((i, several.finish_any(i, request)?)),
+            Ok(Round::Sleep(at, until)) => gave_up = sleep::on(arena, several.me, &several.spots(&at), Some(request), until),
+            Err(e) => {
+                several.give_up(request);
+                return Err(e);
+            }
+        }
+    }
+}
+
+/// Begins a request for any: takes what nests, or a seat at each.
+pub fn begin_any<'a>(arena: &'static Arena, list: &[Want<'a>], request: &'a Request<'a>) -> Result<Begun<'a>> {
     let parts = Part::of(arena, list)?;
     let me = arena.register()?;
     if let Some(e) = refused(&parts, me, request) {
@@ -252,7 +326,7 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
         {
             // It nests; but what comes before it may be free.
             let done = match take_one(&mut seats, me, Limit::Now) {
-                Ok(Some(k)) => return Ok((k, finish(seats, k, me, request)?)),
+                Ok(Some(k)) => return Ok(Begun::Done(k, finish(seats, k, me, request)?)),
                 Ok(None) => s.nest(me, request.claimant),
                 Err(e) => Err(e),
             };
@@ -261,7 +335,7 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
                 Ok(None) => {}
                 Ok(Some(grant)) => {
                     give_up(seats, me, request);
-                    return Ok((i, grant));
+                    return Ok(Begun::Done(i, grant));
                 }
                 Err(e) => {
                     give_up(seats, me, request);
@@ -277,64 +351,92 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
             }
         }
     }
-    let (limit, mut next, mut gave_up) = (limit(request), 0, false);
-    loop {
-        let mut spots = Vec::new();
-        let mut until = None;
-        let mut failed = None;
-        let mut at_a_gate = false;
-        let mut over = None;
+    let places = (0..seats.len()).collect();
+    Ok(Begun::Waits(Several { arena, me, seats, places, nested: Vec::new(), pace: Pace::default() }))
+}
+
+impl<'a> Several<'a> {
+    /// Whether one of them goes on elsewhere since the request began.
+    pub fn is_elsewhere(&self, list: &[Want<'_>]) -> bool {
+        let moved = |(place, seat): (&usize, &Seat<'_>)| {
+            let now = list[*place].object.as_any().downcast_ref::<ShmExclusive>().map(|s| s.current());
+            now.is_some_and(|s| (s.index, s.generation) != (seat.part.sem().index, seat.part.sem().generation))
+        };
+        self.places.iter().zip(&self.seats).any(moved)
+    }
+
+    /// Where to sleep.
+    fn spots(&self, at: &[(usize, u32, protocol::Watching)]) -> Vec<Spot<'a>> {
+        at.iter().map(|&(k, expect, watch)| self.seats[k].spot(expect, watch)).collect()
+    }
+
+    /// One look at each of them, until one can be had.
+    pub fn round_of_any(&mut self, request: &Request<'_>, gave_up: bool) -> Result<Round> {
+        let (limit, me, seats) = (limit(request), self.me, &mut self.seats);
+        let (mut at, mut until, mut at_a_gate, mut over) = (Vec::new(), None, false, None);
         for i in 0..seats.len() {
-            match seats[i].look(me, limit) {
-                Ok(Look::End(Outcome::Owned)) => return Ok((i, finish(seats, i, me, request)?)),
-                Ok(Look::End(Outcome::Taken)) => {}
+            match seats[i].look(me, limit).map_err(|e| e.at([i]))? {
+                Look::End(Outcome::Owned) => return Ok(Round::Owned(i)),
+                Look::End(Outcome::Taken) => {}
                 // The others may be there: time may have run out before anybody looked at them.
-                Ok(Look::End(outcome @ (Outcome::TimedOut | Outcome::Cancelled))) => over = over.or(Some((i, outcome))),
-                Ok(Look::End(outcome)) => {
-                    failed = Some(seats[i].part.sem().refused(outcome, &seats[i].world).at([i]));
-                    break;
-                }
-                Ok(Look::Sleep { expect, watch, until: u }) => {
-                    unite(&mut seats);
+                Look::End(outcome @ (Outcome::TimedOut | Outcome::Cancelled)) => over = over.or(Some((i, outcome))),
+                Look::End(outcome) => return Err(seats[i].part.sem().refused(outcome, &seats[i].world).at([i])),
+                Look::Sleep { expect, watch, until: u } => {
+                    unite(seats);
                     until = [until, u].into_iter().flatten().min();
-                    spots.push(seats[i].spot(expect, watch));
+                    at.push((i, expect, watch));
                 }
-                Ok(Look::Gate { .. }) => {
+                Look::Gate { .. } => {
                     until = soon(until);
                     at_a_gate = true;
                 }
-                Err(e) => {
-                    failed = Some(e.at([i]));
-                    break;
-                }
             }
         }
-        if let (None, Some((i, outcome))) = (&failed, over) {
+        if let Some((i, outcome)) = over {
             let e = seats[i].part.sem().refused(outcome, &seats[i].world);
-            failed = Some(if outcome == Outcome::TimedOut { e.at(0..seats.len()) } else { e });
+            return Err(if outcome == Outcome::TimedOut { e.at(0..seats.len()) } else { e });
         }
-        if failed.is_none() && limit == Limit::Now {
-            failed = Some(seats[0].part.sem().taken(Code::SemTimeout, None, u64::MAX).at(0..seats.len()));
+        if limit == Limit::Now {
+            return Err(seats[0].part.sem().taken(Code::SemTimeout, None, u64::MAX).at(0..seats.len()));
         }
-        if failed.is_none() && gave_up {
-            failed = Some(seats[0].part.sem().refused(Outcome::Cancelled, &seats[0].world));
+        if gave_up {
+            return Err(seats[0].part.sem().refused(Outcome::Cancelled, &seats[0].world));
         }
-        if failed.is_none() {
-            complete(&mut seats);
-        }
-        if failed.is_none() && !at_a_gate {
-            match is_deadlocked(&seats, arena, me, request, &mut next) {
+        complete(seats);
+        if !at_a_gate {
+            match is_deadlocked(seats, self.arena, me, request, &mut self.pace.next) {
                 Stuck::No => {}
                 Stuck::Unclear => until = soon(until),
-                Stuck::Yes => failed = Some(seats[0].part.sem().refused(Outcome::Deadlock, &seats[0].world)),
+                Stuck::Yes => return Err(seats[0].part.sem().refused(Outcome::Deadlock, &seats[0].world)),
             }
         }
-        if let Some(e) = failed {
-            drop(spots);
-            give_up(seats, me, request);
-            return Err(e);
+        Ok(Round::Sleep(at, until))
+    }
+
+    /// The claim at seat `k`, and the end of the others.
+    pub fn finish_any(self, k: usize, request: &Request<'_>) -> Result<Grant> {
+        finish(self.seats, k, self.me, request)
+    }
+
+    /// The end without a claim.
+    pub fn give_up(self, request: &Request<'_>) {
+        give_up(self.seats, self.me, request);
+        for (_, s, grant) in self.nested {
+            // Not held any more: then there is no level to give back.
+            let _ = s.release(&grant.claim, crate::engine::Ending::Release);
         }
-        gave_up = sleep::on(arena, me, &spots, Some(request), until);
+    }
+
+    /// The claims, in the order of the list.
+    pub fn finish_all(self, request: &Request<'_>) -> Result<Vec<Grant>> {
+        let n = self.places.len() + self.nested.len();
+        let mut grants: Vec<(usize, Option<Grant>)> = self.nested.into_iter().map(|(i, _, g)| (i, Some(g))).collect();
+        for (i, s) in self.places.into_iter().zip(self.seats) {
+            grants.push((i, s.end(self.me, request, true)));
+        }
+        grants.sort_by_key(|(i, _)| *i);
+        let all: Vec<Grant> = grants.into_iter().filter_map(|(_, g)| g).collect();
+        if all.len() == n { Ok(all) } else { Err(Error::new(Code::FileCorrupt, "an entry of the ledger has gone")) }
     }
 }
 
@@ -359,134 +461,149 @@ fn finish(seats: Vec<Seat<'_>>, k: usize, me: Owner, request: &Request<'_>) -> R
 }
 
 fn all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
+    let mut several = begin_all(arena, list, request)?;
+    let mut gave_up = false;
+    loop {
+        match several.round_of_all(request, gave_up) {
+            Ok(Round::Owned(_)) => return several.finish_all(request),
+            Ok(Round::Sleep(at, until)) => gave_up = sleep::on(arena, several.me, &several.spots(&at), Some(request), until),
+            Err(e) => {
+                several.give_up(request);
+                return Err(e);
+            }
+        }
+    }
+}
+
+/// Begins a request for all. What the caller owns already nests now: it goes on to own it.
+pub fn begin_all<'a>(arena: &'static Arena, list: &[Want<'a>], request: &'a Request<'a>) -> Result<Several<'a>> {
     let parts = Part::of(arena, list)?;
     let me = arena.register()?;
     if let Some(e) = refused(&parts, me, request) {
         return Err(e);
     }
-    // In the order of their cells, so that two requests do not stand in each other's way for ever. What the caller owns
-    // already it goes on to own, and nests when it has the others.
-    let mut nested = Vec::new();
-    let mut order: Vec<(usize, Seat<'_>)> = Vec::with_capacity(parts.len());
+    let mut several = Several { arena, me, seats: Vec::new(), places: Vec::new(), nested: Vec::new(), pace: Pace::default() };
+    let mut order: Vec<(usize, Seat<'a>)> = Vec::with_capacity(parts.len());
     let mut failed = None;
     for (i, part) in parts.into_iter().enumerate() {
-        match part {
-            Part::Exclusive(s) if s.is_mine(me, request.claimant) => nested.push((i, s)),
-            part => match Seat::take(part, me, request, ALL) {
-                Ok(seat) => order.push((i, seat)),
-                Err(e) => {
-                    failed = Some(e.at([i]));
-                    break;
-                }
-            },
+        if let Part::Exclusive(s) = part
+            && s.is_mine(me, request.claimant)
+        {
+            match s.nest(me, request.claimant) {
+                Ok(Some(grant)) => several.nested.push((i, s, grant)),
+                // Evicted in this very instant.
+                Ok(None) => failed = failed.or_else(|| Some(s.stale())),
+                Err(e) => failed = failed.or(Some(e.at([i]))),
+            }
+            continue;
         }
-    }
-    order.sort_by_key(|(_, s)| s.part.sem().index);
-    let (places, mut seats): (Vec<usize>, Vec<Seat<'_>>) = order.into_iter().unzip();
-    let mut grants: Vec<Option<Grant>> = list.iter().map(|_| None).collect();
-    for &(i, s) in &nested {
-        match s.nest(me, request.claimant) {
-            Ok(Some(grant)) => grants[i] = Some(grant),
-            // Evicted in this very instant.
-            Ok(None) => failed = failed.or_else(|| Some(s.stale())),
+        match Seat::take(part, me, request, ALL) {
+            Ok(seat) => order.push((i, seat)),
             Err(e) => failed = failed.or(Some(e.at([i]))),
         }
     }
-    if failed.is_none() {
-        failed = take_all(arena, me, request, &mut seats, &places).err();
-    }
-    if let Some(e) = failed {
-        give_up(seats, me, request);
-        for (i, s) in nested {
-            // Not held any more: then there is no level to give back.
-            let _ = grants[i].take().map(|g| s.release(&g.claim, crate::engine::Ending::Release));
+    // In the order of their cells, so that two requests do not stand in each other's way for ever.
+    order.sort_by_key(|(_, s)| s.part.sem().index);
+    (several.places, several.seats) = order.into_iter().unzip();
+    match failed {
+        None => Ok(several),
+        Some(e) => {
+            several.give_up(request);
+            Err(e)
         }
-        return Err(e);
     }
-    for (i, s) in places.into_iter().zip(seats) {
-        grants[i] = s.end(me, request, true);
-    }
-    let n = grants.len();
-    let all: Vec<Grant> = grants.into_iter().flatten().collect();
-    if all.len() == n { Ok(all) } else { Err(Error::new(Code::FileCorrupt, "an entry of the ledger has gone")) }
 }
 
-fn take_all(arena: &'static Arena, me: Owner, request: &Request<'_>, seats: &mut [Seat<'_>], places: &[usize]) -> Result<()> {
-    let (limit, mut next, mut gave_up, mut tries, mut dead_tries) = (limit(request), 0, false, 0u32, 0);
-    loop {
-        let attempt = if seats.is_empty() { Attempt::Owned } else { attempt(arena, me, seats)? };
-        let refused =
-            |i: usize, outcome, seats: &[Seat<'_>]| Err(seats[i].part.sem().refused(outcome, &seats[i].world).at([places[i]]));
-        match attempt {
-            Attempt::Owned => return Ok(()),
-            Attempt::Stale(i) => return refused(i, Outcome::Stale, seats),
-            Attempt::Moved(i) => return refused(i, Outcome::Moved, seats),
-            Attempt::Drained(i) => return refused(i, Outcome::Drained, seats),
-            Attempt::Dead(i) => {
-                if !end_dead(&seats[i], me) {
-                    dead_tries += 1;
+impl Several<'_> {
+    /// Attempts until all are had at one instant, or there is something to sleep on.
+    pub fn round_of_all(&mut self, request: &Request<'_>, gave_up: bool) -> Result<Round> {
+        let (arena, me, limit) = (self.arena, self.me, limit(request));
+        let (seats, places, pace) = (&mut self.seats[..], &self.places[..], &mut self.pace);
+        let polled = pace.polled;
+        loop {
+            let attempt = if seats.is_empty() { Attempt::Owned } else { attempt(arena, me, seats)? };
+            let refused = |i: usize, outcome, seats: &[Seat<'_>]| {
+                Err(seats[i].part.sem().refused(outcome, &seats[i].world).at([places[i]]))
+            };
+            let mut dying = false;
+            match attempt {
+                Attempt::Owned => return Ok(Round::Owned(0)),
+                Attempt::Stale(i) => return refused(i, Outcome::Stale, seats),
+                Attempt::Moved(i) => return refused(i, Outcome::Moved, seats),
+                Attempt::Drained(i) => return refused(i, Outcome::Drained, seats),
+                Attempt::Dead(i) => {
+                    if !end_dead(&seats[i], me, polled) {
+                        pace.dead_tries += 1;
+                        dying = true;
+                    }
+                    if limit == Limit::Now && pace.dead_tries > 21 {
+                        return Err(late(seats, me, places, Some(i)));
+                    }
                 }
-                if limit == Limit::Now && dead_tries > 21 {
-                    return Err(late(seats, me, places, Some(i)));
+                Attempt::Again => {
+                    pace.tries += 1;
+                    if pace.tries > 20 && !polled {
+                        std::thread::yield_now();
+                    }
+                }
+                Attempt::Blocked(_) => {}
+            }
+            let world = &seats[0].world;
+            if gave_up || world.is_cancelled() {
+                return refused(0, Outcome::Cancelled, seats);
+            }
+            if matches!(limit, Limit::At(t) if now() >= t) {
+                return Err(late(seats, me, places, None));
+            }
+            if attempt == Attempt::Again {
+                if polled && pace.tries.is_multiple_of(20) {
+                    return Ok(Round::Sleep(Vec::new(), Some(now() + 50_000)));
+                }
+                continue;
+            }
+            if polled && dying && limit == Limit::Now {
+                return Ok(Round::Sleep(Vec::new(), soon(None)));
+            }
+            if limit != Limit::Now && enlist(seats)? {
+                // Now that everybody can see us wait: once more, before we sleep.
+                continue;
+            }
+            // What cannot be had now is what to sleep on.
+            let (mut at, mut until, mut busy) = (Vec::new(), None, Vec::new());
+            reserve(seats);
+            for i in 0..seats.len() {
+                let s = &mut seats[i];
+                s.turn.only_looks = true;
+                let look = s.look(me, limit);
+                s.turn.only_looks = false;
+                match look? {
+                    Look::End(Outcome::Free) | Look::Gate { .. } => {}
+                    Look::End(Outcome::Taken) => busy.push(places[i]),
+                    Look::End(outcome) => return refused(i, outcome, seats),
+                    Look::Sleep { expect, watch, until: u } => {
+                        unite(seats);
+                        until = [until, u].into_iter().flatten().min();
+                        at.push((i, expect, watch));
+                    }
                 }
             }
-            Attempt::Again => {
-                tries += 1;
-                if tries > 20 {
-                    std::thread::yield_now();
-                }
+            if limit == Limit::Now && !busy.is_empty() {
+                return Err(late(seats, me, places, None));
             }
-            Attempt::Blocked(_) => {}
-        }
-        let world = &seats[0].world;
-        if gave_up || world.is_cancelled() {
-            return refused(0, Outcome::Cancelled, seats);
-        }
-        if matches!(limit, Limit::At(t) if now() >= t) {
-            return Err(late(seats, me, places, None));
-        }
-        if attempt == Attempt::Again {
-            continue;
-        }
-        if limit != Limit::Now && enlist(seats)? {
-            // Now that everybody can see us wait: once more, before we sleep.
-            continue;
-        }
-        // What cannot be had now is what to sleep on.
-        let mut spots = Vec::new();
-        let mut until = None;
-        let mut busy = Vec::new();
-        reserve(seats);
-        for i in 0..seats.len() {
-            let s = &mut seats[i];
-            s.turn.only_looks = true;
-            let look = s.look(me, limit);
-            s.turn.only_looks = false;
-            match look? {
-                Look::End(Outcome::Free) | Look::Gate { .. } => {}
-                Look::End(Outcome::Taken) => busy.push(places[i]),
-                Look::End(outcome) => return refused(i, outcome, seats),
-                Look::Sleep { expect, watch, until: u } => {
-                    unite(seats);
-                    until = [until, u].into_iter().flatten().min();
-                    spots.push(seats[i].spot(expect, watch));
-                }
+            if polled && dying {
+                return Ok(Round::Sleep(at, soon(until)));
             }
+            if at.is_empty() {
+                continue;
+            }
+            match is_deadlocked(seats, arena, me, request, &mut pace.next) {
+                Stuck::No => {}
+                Stuck::Unclear => until = soon(until),
+                Stuck::Yes => return refused(0, Outcome::Deadlock, seats),
+            }
+            let turnover = seats.iter().map(|s| s.world.since).find(|s| *s != 0).map(|since| phase(since).1);
+            return Ok(Round::Sleep(at, [until, turnover].into_iter().flatten().min()));
         }
-        if limit == Limit::Now && !busy.is_empty() {
-            return Err(late(seats, me, places, None));
-        }
-        if spots.is_empty() {
-            continue;
-        }
-        match is_deadlocked(seats, arena, me, request, &mut next) {
-            Stuck::No => {}
-            Stuck::Unclear => until = soon(until),
-            Stuck::Yes => return refused(0, Outcome::Deadlock, seats),
-        }
-        let turnover = seats.iter().map(|s| s.world.since).find(|s| *s != 0).map(|since| phase(since).1);
-        until = [until, turnover].into_iter().flatten().min();
-        gave_up = sleep::on(arena, me, &spots, Some(request), until);
     }
 }
 
@@ -542,14 +659,14 @@ fn reserve(seats: &mut [Seat<'_>]) {
     }
 }
 
-/// Ends the claim of a dead owner, if it is past its gate; else waits a little. False: it still stands.
-fn end_dead(seat: &Seat<'_>, me: Owner) -> bool {
+/// Ends the claim of a dead owner, if it is past its gate; else waits a little, unless it is polled. False: it still stands.
+fn end_dead(seat: &Seat<'_>, me: Owner, polled: bool) -> bool {
     match &seat.part {
         Part::Exclusive(s) => {
             let ended = s.end_dead(me);
-            if !ended {
+            if !ended && !polled {
                 // Still being taken apart, or its command still runs.
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                super::sys::nap(std::time::Duration::from_millis(1));
             }
             ended
         }

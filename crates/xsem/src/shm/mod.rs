@@ -15,11 +15,13 @@
 //! | `ledger`, `slots` | who holds which permits |
 //! | `counting`, `short` | an open counting semaphore; the short way to permits |
 //! | `signal`, `event` | how an event is signalled and waited for; an open event |
+//! | `reserve` | adding permits at interrupt time |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
-//! | `reactor` | what wakes asynchronous waits |
+//! | `pending`, `reactor` | asynchronous requests, and what wakes them |
 //! | `deadlock` | the wait-for graph |
 //! | `drain`, `evict`, `removal` | refusing requests, ending claims, taking names away |
+//! | `prepared` | releases for signal handlers |
 //! | `world` | the protocols' surroundings in shared memory |
 //! | `sharing` | one claim for nested `xsem run`s |
 //! | `waiters` | wait records |
@@ -52,10 +54,13 @@ mod members;
 mod names;
 mod obituary;
 mod object;
+mod pending;
 mod permits;
+mod prepared;
 mod protocol;
 pub(crate) mod reactor;
 mod removal;
+mod reserve;
 mod sharing;
 mod short;
 mod signal;
@@ -72,11 +77,11 @@ mod world;
 pub use file::Options;
 pub use object::FastPath;
 pub use short::FastPermits;
-pub(crate) use sys::user_name;
+pub(crate) use sys::{user_name, whole};
 pub use thread::claimant;
 
 use crate::claim::{Kind, Report, Reset, Summary};
-use crate::engine::{Engine, Grant, Object, Request, Spec, Want};
+use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::Ordering::*;
@@ -84,6 +89,7 @@ use arena::Arena;
 use counting::ShmCounting;
 use event::ShmEvent;
 use object::ShmExclusive;
+use pending::{How, ShmPending};
 use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -120,7 +126,11 @@ impl ShmEngine {
         Ok(Some(match base.is_exclusive() {
             true => Arc::new(base),
             false if inspect::is_event(base.cell()) => Arc::new(ShmEvent::new(base)),
-            false => Arc::new(ShmCounting::new(base)),
+            false => {
+                let counting = ShmCounting::new(base);
+                counting.keep_in_reserve();
+                Arc::new(counting)
+            }
         }))
     }
 
@@ -200,7 +210,7 @@ impl ShmEngine {
             let mut patience = 50;
             while users::is_abandoned(&sem) && !users::take_away(&sem, me)? && patience > 0 {
                 patience -= 1;
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                sys::nap(std::time::Duration::from_millis(1));
             }
         }
         Ok(())
@@ -289,16 +299,18 @@ impl Engine for ShmEngine {
         loop {
             let (home, home_generation) = self.find(name)?;
             let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
-            let used = || if_acquired.is_some_and(|n| n != sem.cell().token.load(Acquire));
+            let used = || if_acquired.is_some_and(|n| n != inspect::acquired(&sem));
             if used() || !inspect::waiters_of(self.arena, sem.index, sem.generation, None).is_empty() {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
-            let closing = if sem.is_exclusive() { Closing::Done } else { removal::close(&sem) };
+            // Asked once: when it is gone, its cell may soon be of another kind.
+            let exclusive = sem.is_exclusive();
+            let closing = if exclusive { Closing::Done } else { removal::close(&sem) };
             if closing == Closing::Refused {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }
             let word = sem.load();
-            if !sem.is_exclusive() && (word.generation() != sem.generation || word.state() == State::Removed) {
+            if !exclusive && (word.generation() != sem.generation || word.state() == State::Removed) {
                 if closing == Closing::Done {
                     // Finished by somebody who looked the name up.
                     return Ok(());
@@ -334,7 +346,7 @@ impl Engine for ShmEngine {
                 if closing == Closing::Done {
                     return Ok(());
                 }
-            } else if !sem.is_exclusive() && closing == Closing::Done {
+            } else if !exclusive && closing == Closing::Done {
                 // Closed by us: its word changes only by somebody who finishes that.
                 return Ok(());
             }
@@ -347,6 +359,11 @@ impl Engine for ShmEngine {
 
     fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
         many::acquire_all(self.arena, list, request)
+    }
+
+    fn start(self: Arc<Self>, wish: Wish, list: Vec<OwnedWant>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let how = if wish == Wish::Any { How::Any } else { How::All };
+        Ok(Box::new(ShmPending::new(self.arena, how, list, request)))
     }
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
@@ -441,6 +458,13 @@ pub mod testing {
     /// Registers this process as a member, as the first acquire does.
     pub fn register(ns: &Namespace) -> Result<()> {
         engine(ns)?.arena.register().map(|_| ())
+    }
+
+    /// Where in the file the count word of a counting semaphore or an event is, for a test that watches it.
+    pub fn place_of_count(ns: &Namespace, name: &str) -> Result<u64> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, claim) as u64)
     }
 
     /// Every violated invariant of the file, a line each.

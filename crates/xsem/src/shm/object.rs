@@ -12,6 +12,7 @@ use super::ledger::Book;
 use super::members::Life;
 use super::names;
 use super::obituary;
+use super::pending::{How, ShmPending};
 use super::protocol::{self, Gate, Limit, Outcome, Words};
 use super::sharing;
 use super::thread;
@@ -21,12 +22,13 @@ use super::word::{DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAIT
 use super::world::ShmWorld;
 use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
-use crate::engine::{Account, Claim, Ending, Grant, Object, Request, Until};
+use crate::engine::{Account, Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Prepared, Request, Until};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 use std::ptr::null_mut;
+use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
 
 /// Deepest nesting of one claim.
@@ -234,6 +236,19 @@ impl ShmExclusive {
             }
         }
         self
+    }
+
+    /// Itself, or that of its successors which lives there.
+    pub fn at(&self, index: u32, generation: u32) -> &ShmExclusive {
+        let mut at = self;
+        while (at.index, at.generation) != (index, generation) {
+            // SAFETY: null, or made from a box that is freed when this handle is dropped, and never replaced.
+            match unsafe { at.successor.load(Acquire).as_ref() } {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        at
     }
 
     fn is_moved(&self) -> bool {
@@ -571,6 +586,12 @@ impl Object for ShmExclusive {
         }
     }
 
+    fn start(self: Arc<Self>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let (arena, permits) = (self.arena, request.permits);
+        let list = vec![OwnedWant { object: self, permits }];
+        Ok(Box::new(ShmPending::new(arena, How::One, list, request)))
+    }
+
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
         let next = self.current();
         if !std::ptr::eq(next, self) {
@@ -615,6 +636,10 @@ impl Object for ShmExclusive {
             thread::give_one_back();
         }
         if self.end(me, matches!(ending, Ending::Abandon(_))) { Ok(()) } else { Err(self.not_owner()) }
+    }
+
+    fn prepare_release(&self, claim: &Claim) -> Result<Box<dyn Prepared>> {
+        super::prepared::exclusive(self, claim)
     }
 
     fn mark_consistent(&self, claim: &Claim) -> Result<()> {

@@ -113,9 +113,14 @@ pub fn look<W: World + Ledger + Reclaim>(
         } else {
             match w.reclaim() {
                 Reclaimed::Some => continue,
-                Reclaimed::NotYet { dead, covered } if !(limit == Limit::Now && (covered || attempt > 21)) => {
+                Reclaimed::NotYet { dead, covered } if !(limit == Limit::Now && (covered || attempt + turn.attempt > 21)) => {
                     if let Some(over) = protocol::over(w, limit) {
                         return Ok(Look::End(over));
+                    }
+                    if !covered && turn.polled {
+                        let attempt = turn.attempt;
+                        turn.attempt += 1;
+                        return Ok(Look::Gate { dead, attempt });
                     }
                     if !covered {
                         w.wait_for_gate(dead, attempt);
@@ -163,6 +168,7 @@ pub fn look<W: World + Ledger + Reclaim>(
             Stuck::Unclear => again = [again, Some(w.now() + SOON)].into_iter().flatten().min(),
             Stuck::Yes => return Ok(Look::End(Outcome::Deadlock)),
         }
+        turn.attempt = 0;
         let until = protocol::wake_up(limit, aged, since, again);
         return Ok(Look::Sleep { expect: armed.low(), watch, until });
     }

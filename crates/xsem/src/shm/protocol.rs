@@ -226,7 +226,10 @@ pub struct Turn {
     /// What a manual-reset event had been changed to when the wait began.
     began: Option<i32>,
     spins: u32,
-    attempt: u32,
+    /// It must not wait by itself: between its looks somebody else decides when the next one is.
+    pub polled: bool,
+    /// Looks at the gate of a dead owner.
+    pub attempt: u32,
     lapse: Option<Lapse>,
 }
 
@@ -240,7 +243,17 @@ struct Lapse {
 impl Turn {
     /// At its beginning; spins so often before it sleeps.
     pub fn new(spins: u32) -> Turn {
-        Turn { mine: None, only_looks: false, reserves: true, admitted: false, began: None, spins, attempt: 0, lapse: None }
+        Turn {
+            mine: None,
+            only_looks: false,
+            reserves: true,
+            admitted: false,
+            began: None,
+            spins,
+            polled: false,
+            attempt: 0,
+            lapse: None,
+        }
     }
 
     /// Whether a manual-reset event has changed since the first look at it.
@@ -364,7 +377,7 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
             // the flags, the oldest's release, its leaving and its death all do.
             continue;
         }
-        turn.spins = SPINS;
+        turn.spins = if turn.polled { 0 } else { SPINS };
         let mut again = standing_back.map(|(_, until)| until);
         match if aged && limit == Limit::Never { w.is_deadlocked() } else { Stuck::No } {
             Stuck::No => {}
@@ -505,6 +518,77 @@ fn take_over<W: World>(w: &W, words: &Words<'_>, word: Word, dead: Owner, me: Ow
                 w.wake_all(words.word);
             }
             Taking::Again
+        }
+    }
+}
+
+/// What the end of a claim needs when all else has been done before.
+pub trait Ends {
+    /// See [`World::unbook`].
+    fn unbook(&self);
+    /// See [`World::set_low_and_wake_all`].
+    fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32);
+}
+
+/// How the preparation of a release went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preparing {
+    Done,
+    /// Somebody shares the claim.
+    Shared,
+    NotOwner,
+}
+
+/// From here on nobody joins the claim of `me`, so that [`release_prepared`] can end it without looking around.
+pub fn prepare<W: World>(w: &W, words: &Words<'_>, me: Owner) -> Preparing {
+    let mut look_for_joiners = false;
+    loop {
+        let word = words.load();
+        if word.generation() != words.generation || word.owner() != Some(me) || word.has(CLOSING) {
+            return Preparing::NotOwner;
+        }
+        if word.has(INHERITED) {
+            return Preparing::Shared;
+        }
+        if word.has(JOINED) {
+            // As in `release`: cleared before the look, so that a join after it changes the word.
+            look_for_joiners |= words.swap(word, word.without(JOINED));
+            continue;
+        }
+        if look_for_joiners && w.joiner().is_some() {
+            if words.swap(word, word.with(JOINED)) {
+                return Preparing::Shared;
+            }
+            continue;
+        }
+        if words.swap(word, word.with(CLOSING)) {
+            return Preparing::Done;
+        }
+    }
+}
+
+/// Ends a claim whose release was prepared. False: it had been ended from outside. No allocation, no lock.
+pub fn release_prepared<E: Ends>(e: &E, words: &Words<'_>, me: Owner) -> bool {
+    // Who evicts it sets INHERITED, and then looks whether it is still written down; so that must be over before the swaps
+    // below, each of which fails if the flag came in between.
+    e.unbook();
+    loop {
+        let word = words.load();
+        if word.generation() != words.generation || word.owner() != Some(me) {
+            return false;
+        }
+        let reserved = if words.oldest.load(Acquire) != 0 { RESERVED } else { 0 };
+        let free = word.freed(MARK | DRAINED).with(reserved);
+        if !word.has(WAITERS) {
+            if words.swap(word, free) {
+                return true;
+            }
+            continue;
+        }
+        // Nobody evicts it any more, even if the word stays the same.
+        if words.swap(word, word.without(INHERITED)) {
+            e.set_low_and_wake_all(words.word, free.low());
+            return true;
         }
     }
 }

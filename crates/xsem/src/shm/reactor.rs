@@ -55,8 +55,8 @@ const WORDS: usize = 126;
 #[derive(Clone, Copy)]
 pub struct Spot {
     pub word: &'static AtomicU64,
-    /// The low half as the wait has seen it.
-    pub expect: u32,
+    /// As the wait has seen it. (All of it, since the futex half alone comes again.)
+    pub seen: u64,
     pub watch: Watching,
     pub book: Book,
     /// What is there may be of use to those behind it.
@@ -373,7 +373,7 @@ impl Tables {
             self.groups.remove(&a);
             return;
         }
-        let value = g.word.load(SeqCst) as u32;
+        let value = g.word.load(SeqCst);
         let (mut plan, mut again, mut timers): (Option<Plan>, Option<u64>, Vec<u64>) = (None, None, Vec::new());
         let mut force = std::mem::take(&mut g.force);
         let forced = force;
@@ -390,8 +390,8 @@ impl Tables {
                 }
                 break;
             }
-            if spot.expect != value || force {
-                force = false;
+            if spot.seen != value || force {
+                force = spot.all && force;
                 w.woken = Some(time);
                 wakers.push((id, w.waker.clone()));
                 again = [again, Some(time + PATIENCE)].into_iter().flatten().min();
@@ -404,7 +404,7 @@ impl Tables {
             if w.timer.is_none_or(|t| w.sleep.until.is_some_and(|u| u < t)) && w.sleep.until.is_some() {
                 timers.push(id);
             }
-            let plan = plan.get_or_insert_with(|| Plan { expect: value, watch: Vec::new(), book: BookOf(spot.book) });
+            let plan = plan.get_or_insert_with(|| Plan { expect: value as u32, watch: Vec::new(), book: BookOf(spot.book) });
             if !plan.watch.contains(&spot.watch) {
                 plan.watch.push(spot.watch);
             }

@@ -28,12 +28,18 @@ pub struct Spot<'a> {
     pub book: Book,
 }
 
-/// Sleeps. True: a signal came, and the request's owner wants it to end.
+/// Sleeps. True: the request shall end. A signal came, and the request's owner wants that; or its handler has forked, and this
+/// is the child, which has returned from it: the request is its parent's.
 pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
+    let is_parents = || arena.me() != Some(me);
+    is_parents() || asleep(arena, me, spots, request, until) || is_parents()
+}
+
+fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
     if spots.is_empty() {
         // All are at a gate, or the like: a look again soon.
         let wait = until.map_or(1_000_000, |u| u.saturating_sub(now())).min(10_000_000);
-        std::thread::sleep(std::time::Duration::from_nanos(wait));
+        super::sys::nap(std::time::Duration::from_nanos(wait));
         return false;
     }
     // The words are armed: who joins a ledger from here on changes them.

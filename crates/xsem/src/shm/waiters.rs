@@ -5,6 +5,7 @@ use super::layout::Waiter;
 use super::map::Map;
 use super::word::Owner;
 use crate::error::{Code, Error, Result};
+use crate::forklock;
 use crate::sync::Ordering::*;
 
 /// What a record's target says of a cell in the life with this generation; also how joins name their cell.
@@ -53,18 +54,21 @@ pub const INCOMPLETE: u32 = 8;
 /// It waits for all of several.
 pub const ALL: u32 = 4;
 
-/// A record that this thread uses for one wait; given back when dropped.
+/// A record that this thread uses for one wait; given back when dropped. A copy in a forked child is its parent's.
 pub struct Record<'a> {
     pub index: u32,
     pub waiter: &'a Waiter,
+    /// Of which process.
+    epoch: u32,
 }
 
 impl<'a> Record<'a> {
     /// Takes a free record of this process, or a new one.
     pub fn take(map: &'a Map, me: Owner) -> Result<Record<'a>> {
+        let epoch = forklock::epoch();
         let free = |w: &Waiter| w.busy.load(Relaxed) == 0 && w.busy.compare_exchange(0, 1, AcqRel, Relaxed).is_ok();
         if let Some((index, waiter)) = of_slot(map, me.slot()).find(|(_, w)| free(w)) {
-            return Ok(Record { index, waiter });
+            return Ok(Record { index, waiter, epoch });
         }
         let c = &map.header().cursors.waiters;
         let full = || {
@@ -79,7 +83,7 @@ impl<'a> Record<'a> {
         loop {
             waiter.next.store(head, Relaxed);
             match slot.waiters.compare_exchange(head, index + 1, AcqRel, Acquire) {
-                Ok(_) => return Ok(Record { index, waiter }),
+                Ok(_) => return Ok(Record { index, waiter, epoch }),
                 Err(now) => head = now,
             }
         }
@@ -101,7 +105,9 @@ impl<'a> Record<'a> {
 
 impl Drop for Record<'_> {
     fn drop(&mut self) {
-        self.waiter.target.store(0, Release);
-        self.waiter.busy.store(0, Release);
+        if self.epoch == forklock::epoch() {
+            self.waiter.target.store(0, Release);
+            self.waiter.busy.store(0, Release);
+        }
     }
 }

@@ -29,7 +29,7 @@ pub struct ShmWorld<'a> {
     pub me: Owner,
     pub request: Option<&'a Request<'a>>,
     /// The wait record, once there is one.
-    pub record: Option<Record<'a>>,
+    pub record: Option<Record<'static>>,
     /// When the wait began.
     pub since: u64,
     /// Permits wanted.
@@ -44,7 +44,38 @@ pub struct ShmWorld<'a> {
     next_search: StdCell<u64>,
 }
 
+/// What a request that is polled keeps of its surroundings from poll to poll.
+#[derive(Default)]
+pub struct Kept {
+    record: Option<Record<'static>>,
+    since: u64,
+    permits: u32,
+    mode: u32,
+    group: Option<u32>,
+    next_search: u64,
+}
+
+impl Kept {
+    /// In a forked child: the record is the parent's, and stays as it is.
+    pub fn forget(self) {
+        std::mem::forget(self.record);
+    }
+}
+
 impl<'a> ShmWorld<'a> {
+    /// The surroundings that were kept.
+    pub fn with(sem: &'a ShmExclusive, me: Owner, request: &'a Request<'a>, kept: Kept) -> Self {
+        let Kept { record, since, permits, mode, group, next_search } = kept;
+        let next_search = StdCell::new(next_search);
+        ShmWorld { record, since, permits, mode, group, next_search, ..ShmWorld::new(sem, me, Some(request)) }
+    }
+
+    /// Keeps them until the next poll.
+    pub fn keep(self) -> Kept {
+        let ShmWorld { record, since, permits, mode, group, next_search, .. } = self;
+        Kept { record, since, permits, mode, group, next_search: next_search.get() }
+    }
+
     /// Nothing has been done yet.
     pub fn new(sem: &'a ShmExclusive, me: Owner, request: Option<&'a Request<'a>>) -> Self {
         ShmWorld {

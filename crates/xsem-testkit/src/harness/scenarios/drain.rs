@@ -4,7 +4,8 @@ use super::play::{PLAY, Play};
 use super::pool::{holder, make_pool};
 use super::*;
 use crate::harness::counting::{LIMIT, POOL};
-use xsem::{Code, Wait};
+use crate::harness::events::{EVENT, even, make_event, sleeper};
+use xsem::{Code, Reset, Wait};
 
 /// The victim drains a name.
 fn drains(p: &Player<'_>, name: &str) {
@@ -21,10 +22,7 @@ fn drains(p: &Player<'_>, name: &str) {
 fn is_drained(case: &Case<'_>, name: &'static str) -> bool {
     case.ask(|p| {
         let said = p.must("inspect", p.ns().inspect(name)).drained;
-        let refused = match name {
-            POOL => p.holds(p.pool().try_acquire()).map(|held| p.give(held)),
-            _ => p.owns(p.open(name).try_acquire()).map(|held| p.release(held)),
-        };
+        let refused = tries(p, name);
         let code = refused.as_ref().err().map(|e| e.code());
         // Where somebody holds it, another refusal may come first; but only where it is open.
         if said != (code == Some(Code::SemIsSet)) {
@@ -33,6 +31,35 @@ fn is_drained(case: &Case<'_>, name: &'static str) -> bool {
         p.outcome(said);
         u64::from(said)
     }) == 1
+}
+
+/// A request that does not wait; what it gets it gives back.
+fn tries(p: &Player<'_>, name: &str) -> xsem::Result<()> {
+    match name {
+        EVENT => p.sees(p.event().try_wait()),
+        POOL => p.holds(p.pool().try_acquire()).map(|held| p.give(held)),
+        _ => p.owns(p.open(name).try_acquire()).map(|held| p.release(held)),
+    }
+}
+
+/// Who uses it ends that: gives back, or is signalled.
+fn ends_use(case: &Case<'_>, name: &'static str) {
+    case.stage.set(Flag::Release);
+    if name == EVENT {
+        case.wake("a waiter that came before the drain", Flag::Got);
+    }
+}
+
+/// Signals an event when its drain is seen, or at `Release`. (Who drains it looks for waiters every few milliseconds, and so
+/// does not sleep for long enough to be seen asleep when it is stepped.)
+fn signaller(case: &Case<'_>) {
+    case.play("signaller", |p| {
+        let e = p.event();
+        while !p.stage.is_set(Flag::Release) && !p.must("inspect", p.ns().inspect(EVENT)).drained {
+            crate::sys::nap(100);
+        }
+        p.signals(&e);
+    });
 }
 
 /// Opens it again, and everything goes on.
@@ -47,6 +74,7 @@ fn opens_and_goes_on(case: &Case<'_>, name: &'static str) {
 fn works(case: &Case<'_>, name: &'static str) {
     match name {
         POOL => super::pool::whole(case),
+        EVENT => even(case, &[0]),
         _ => passes(case),
     }
 }
@@ -54,7 +82,7 @@ fn works(case: &Case<'_>, name: &'static str) {
 fn killed(case: &Case<'_>, name: &'static str) {
     // Asleep for the first time: the holder holds, and nothing has been drained.
     let asleep = case.reached.get() == Reached::Asleep && !case.stage.is_set(Flag::Release);
-    case.stage.set(Flag::Release);
+    ends_use(case, name);
     // A drain that was finished stands; one whose process died before does not.
     let drained = is_drained(case, name);
     if !drained && case.reached.get() == Reached::Done {
@@ -70,13 +98,9 @@ fn killed(case: &Case<'_>, name: &'static str) {
 
 /// While the victim stands still the holder gives back, and somebody tries: granted or refused, but at once.
 fn paused(case: &Case<'_>, name: &'static str) {
-    case.stage.set(Flag::Release);
+    ends_use(case, name);
     case.play("peer", move |p| {
-        let r = match name {
-            POOL => p.holds(p.pool().try_acquire()).map(|held| p.give(held)),
-            _ => p.owns(p.open(name).try_acquire()).map(|held| p.release(held)),
-        };
-        match r.map_err(|e| e.code()) {
+        match tries(p, name).map_err(|e| e.code()) {
             Ok(()) | Err(Code::SemIsSet | Code::ExclSemAlreadyOwned | Code::SemTimeout) => {}
             Err(other) => p.violation(format_args!("a request beside a drain gives {other:?}")),
         }
@@ -125,6 +149,22 @@ pub(crate) const DRAIN_POOL: Play = Play {
     killed: |case| killed(case, POOL),
     paused: |case| paused(case, POOL),
     resumed: |case| resumed(case, POOL),
+    ..PLAY
+};
+
+/// An event for which somebody waits.
+pub(crate) const DRAIN_EVENT: Play = Play {
+    name: "drain-event",
+    about: "drain an event for which somebody waits, and who is signalled then",
+    prepare: |case| {
+        make_event(case, Reset::Auto, false);
+        sleeper(case, "waiter", Flag::Waiting, Flag::Got);
+        signaller(case);
+    },
+    victim: |p| drains(p, EVENT),
+    killed: |case| killed(case, EVENT),
+    paused: |case| paused(case, EVENT),
+    resumed: |case| resumed(case, EVENT),
     ..PLAY
 };
 
@@ -200,5 +240,20 @@ pub(crate) const REOPEN_POOL: Play = Play {
     killed: |case| killed_reopening(case, POOL),
     paused: |case| paused_reopening(case, POOL),
     resumed: |case| resumed_reopening(case, POOL),
+    ..PLAY
+};
+
+/// A drained event.
+pub(crate) const REOPEN_EVENT: Play = Play {
+    name: "reopen-event",
+    about: "open a drained event again, while another process does so, too",
+    prepare: |case| {
+        make_event(case, Reset::Auto, false);
+        case.run_player("administrator", |p| p.must("drain", p.ns().drain(EVENT, Wait::not())));
+    },
+    victim: |p| reopens(p, EVENT),
+    killed: |case| killed_reopening(case, EVENT),
+    paused: |case| paused_reopening(case, EVENT),
+    resumed: |case| resumed_reopening(case, EVENT),
     ..PLAY
 };

@@ -48,7 +48,7 @@ fn takes_all(p: &Player<'_>) {
 }
 
 /// Which of the three the namespace says that the victim holds, a bit each. The victim stands still.
-fn victims(case: &Case<'_>) -> u64 {
+pub(super) fn victims(case: &Case<'_>) -> u64 {
     let victim = case.victim.get();
     case.ask(|p| {
         let holds = |name| {
@@ -115,7 +115,7 @@ pub(super) fn all_give_back(case: &Case<'_>) {
 }
 
 /// A peer that wants the first semaphore only.
-fn single_peer(case: &Case<'_>) {
+pub(super) fn single_peer(case: &Case<'_>) {
     case.play("peer", |p| {
         let s = p.open(SEM);
         let held = p.acquire(&s);
