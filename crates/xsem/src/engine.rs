@@ -256,6 +256,12 @@ pub trait Engine: Send + Sync + Debug + 'static {
     fn cover(&self, pid: Option<u32>) -> Result<()>;
 }
 
+/// A claim whose end was prepared. Dropped at normal time, when it was spent or is to be forgotten.
+pub trait Prepared: Send + Sync + Debug {
+    /// Ends the claim, at interrupt time perhaps: no allocation, no lock. Called once. False: it had been ended from outside.
+    fn spend(&self) -> bool;
+}
+
 /// An open semaphore.
 pub trait Object: Send + Sync + Debug + 'static {
     /// Its name.
@@ -272,6 +278,16 @@ pub trait Object: Send + Sync + Debug + 'static {
     }
     /// Gives a claim back. 288 when it is not held (any more).
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()>;
+    /// Prepares the end of a claim, so that it can be ended at interrupt time. From here on the claim is the process's, and
+    /// only ends by that, or by the end of the process, or from outside. 288; 1 where that is not possible.
+    fn prepare_release(&self, _claim: &Claim) -> Result<Box<dyn Prepared>> {
+        Err(Error::new(
+            Code::InvalidFunction,
+            format!("the release of `{}` cannot be prepared: its engine needs a lock", self.name()),
+        )
+        .of(self.name().as_str())
+        .advice("release it in normal code, or use a namespace in shared memory (`shm:`)"))
+    }
     /// Says that the state is whole again. 288.
     fn mark_consistent(&self, claim: &Claim) -> Result<()>;
     /// Shares the claim with this token, if somebody still holds it; it ends with the last that shares it.

@@ -4,6 +4,7 @@ use crate::claim::{Cause, Deaths};
 use crate::engine::{Claim, Ending};
 use crate::error::{Code, Error, Result};
 use crate::exclusive::Exclusive;
+use crate::signal_release::{Handle, SignalRelease};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
@@ -91,6 +92,23 @@ impl<'a> Guard<'a> {
         let done = self.sem().object().release(&self.claim, Ending::Abandon(cause));
         self.dissolve();
         done
+    }
+
+    /// Turns the guard into a release that anybody in this process may make, a signal handler, too. The claim goes on until
+    /// then; it is the process's from here on.
+    ///
+    /// # Errors
+    /// 1 a claim that is nested or shared, or an engine that cannot do it (`memory:`); 288 when the claim is not held any
+    /// more. The guard comes back.
+    pub fn into_signal_release(self) -> std::result::Result<SignalRelease, (Guard<'a>, Error)> {
+        match self.sem().object().prepare_release(&self.claim) {
+            Ok(prepared) => {
+                let handle = self.sem().clone();
+                self.dissolve();
+                Ok(SignalRelease::new(prepared, Handle::Exclusive(handle)))
+            }
+            Err(e) => Err((self, e)),
+        }
     }
 
     /// Lets go of the handle without running `drop`, which would release a second time.

@@ -21,6 +21,7 @@
 //! - [`Exclusive`]: one owner at a time; [`Guard`], and [`Recovery`] when the previous owner died.
 //! - [`Counting`]: permits; [`Permit`], pools with numbered slots, credit for producers and consumers.
 //! - [`Event`]: signalled or reset; wakes all who wait, or one at a time.
+//! - [`interrupt`]: signal handlers and the like, where nothing may be requested; [`SignalRelease`].
 //! - [`Namespace::wait_any`], [`Namespace::acquire_all`]: several at once.
 //! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step.
 //!
@@ -112,6 +113,8 @@ mod pin;
 #[doc(hidden)]
 pub mod shm;
 #[cfg(not(loom))]
+mod signal_release;
+#[cfg(not(loom))]
 mod wait;
 
 #[cfg(not(loom))]
@@ -136,6 +139,7 @@ mod exports {
     pub use crate::namespace::{Namespace, NamespaceBuilder};
     pub use crate::options::Options;
     pub use crate::permit::{OwnedPermit, Permit};
+    pub use crate::signal_release::SignalRelease;
     pub use crate::wait::Wait;
 }
 #[cfg(not(loom))]

@@ -2,8 +2,9 @@
 
 use crate::counting::Counting;
 use crate::engine::{Claim, Ending};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::future::Level;
+use crate::signal_release::{Handle, SignalRelease};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -57,6 +58,14 @@ impl<S: AsRef<Counting>> Held<S> {
     fn release(mut self) -> Result<()> {
         self.permits = 0;
         self.sem.as_ref().object().release(&self.claim, Ending::Release)
+    }
+
+    /// Ends the life of this, without giving anything back.
+    fn prepare(&mut self) -> Result<SignalRelease> {
+        let sem = self.sem.as_ref();
+        let prepared = sem.object().prepare_release(&self.claim)?;
+        self.permits = 0;
+        Ok(SignalRelease::new(prepared, Handle::Counting(sem.clone())))
     }
 
     fn forget(mut self) -> Result<()> {
@@ -119,6 +128,18 @@ macro_rules! permit {
             /// 288 when the claim was not held any more.
             pub fn release(self) -> Result<()> {
                 self.held.release()
+            }
+
+            /// Turns them into a release that anybody in this process may make, a signal handler, too. They are held until
+            /// then, by the process from here on.
+            ///
+            /// # Errors
+            /// 288 when the claim is not held any more; 1 on an engine that cannot do it (`memory:`). The permits come back.
+            pub fn into_signal_release(mut self) -> std::result::Result<SignalRelease, (Self, Error)> {
+                match self.held.prepare() {
+                    Ok(release) => Ok(release),
+                    Err(e) => Err((self, e)),
+                }
             }
 
             /// Uses them up (credit): there are that many fewer from now on.

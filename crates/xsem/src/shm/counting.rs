@@ -9,6 +9,7 @@ use super::object::{ShmExclusive, limit};
 use super::pending::{How, ShmPending};
 use super::permits;
 use super::protocol::{Look, Outcome, SPINS, Turn, World};
+use super::reserve::{self, Reserve};
 use super::short::FastPermits;
 use super::slots;
 use super::thread;
@@ -17,7 +18,7 @@ use super::word::Owner;
 use super::world::ShmWorld;
 use crate::claim::{Capacity, Cause, Kind};
 use crate::deadline::{now, now_coarse};
-use crate::engine::{Account, Claim, Ending, Grant, MAX_PERMITS, Object, OwnedRequest, OwnedWant, Pending, Request};
+use crate::engine::{Account, Claim, Ending, Grant, MAX_PERMITS, Object, OwnedRequest, OwnedWant, Pending, Prepared, Request};
 use crate::error::{Code, Error, Result};
 use crate::forklock::ForkLock;
 use crate::name::Name;
@@ -32,12 +33,25 @@ pub struct ShmCounting {
     pub base: ShmExclusive,
     /// Entries of this process that are at rest. A forked child has none: those are its parent's.
     spare: ForkLock<Vec<u32>>,
+    /// Entries for interrupt time (credit).
+    pub reserve: Reserve,
 }
 
 impl ShmCounting {
     /// For a cell that was found or made.
     pub fn new(base: ShmExclusive) -> ShmCounting {
-        ShmCounting { base, spare: ForkLock::new() }
+        ShmCounting { base, spare: ForkLock::new(), reserve: Reserve::default() }
+    }
+
+    /// Makes it possible to add permits at interrupt time, if it is a credit: as far as that goes, since who opens it may not
+    /// want to do that. Only at normal time.
+    pub fn keep_in_reserve(&self) {
+        if is_credit(self.base.cell())
+            && let Ok(me) = self.base.arena.register()
+            && self.reserve.is_empty(me)
+        {
+            self.reserve.fill(&self.base.book(), me);
+        }
     }
 
     /// An entry at rest for a claim of this claimant.
@@ -109,7 +123,7 @@ impl ShmCounting {
     }
 
     /// The entry of a claim that this process holds, and what it is doing.
-    fn held(&self, claim: &Claim) -> Option<(Owner, u32, &'static Entry, Op)> {
+    pub fn held(&self, claim: &Claim) -> Option<(Owner, u32, &'static Entry, Op)> {
         let me = self.base.arena.me()?;
         let i = ((claim.key >> 32) as u32).checked_sub(1)?;
         let e = self.base.arena.map.entry(i)?;
@@ -242,6 +256,10 @@ impl Object for ShmCounting {
         Ok(())
     }
 
+    fn prepare_release(&self, claim: &Claim) -> Result<Box<dyn Prepared>> {
+        super::prepared::permits(self, claim)
+    }
+
     fn mark_consistent(&self, _claim: &Claim) -> Result<()> {
         Err(Error::new(Code::InvalidFunction, format!("`{}` counts permits and has no mark", self.name()))
             .of(self.name().as_str())
@@ -298,6 +316,7 @@ impl Object for ShmCounting {
 
     fn add_permits(&self, n: u32) -> Result<()> {
         self.only_credit("add permits to")?;
+        self.keep_in_reserve();
         self.rebound(|b, _| match b.total.checked_add(n).filter(|t| *t <= b.limit) {
             Some(total) => Ok((b.changed(b.limit, total), n as i32)),
             None => Err(Error::new(
@@ -307,6 +326,14 @@ impl Object for ShmCounting {
             .of(self.name().as_str())
             .advice("wait until some are used up, or raise the limit (`xsem resize`)")),
         })
+    }
+
+    fn add_permits_at_interrupt_time(&self, n: u32) -> Result<()> {
+        reserve::add_permits(self, n)
+    }
+
+    fn limit_now(&self) -> Option<u32> {
+        Some(Bounds::read(self.base.book().words().count.bounds.load(Acquire)).limit)
     }
 
     fn forget(&self, claim: &Claim) -> Result<()> {
@@ -412,6 +439,7 @@ impl ShmCounting {
 impl Drop for ShmCounting {
     /// The entries go to others. In a forked child they are its parent's.
     fn drop(&mut self) {
+        self.reserve.empty(&self.base.book());
         let spare = std::mem::take(&mut *self.spare.lock());
         spare.into_iter().for_each(|i| self.base.book().give_entry(i));
     }

@@ -135,7 +135,9 @@ fn evict_owner(sem: &ShmExclusive, me: Owner, token: u64) -> Result<bool> {
         if word.generation() != sem.generation || cell.token.load(Acquire) != token {
             return Ok(false);
         }
-        if word.has(CLOSING) {
+        // Written down, although nobody may join it: its release was prepared.
+        let prepared = word.has(CLOSING) && (cell.claim.load(Acquire) >> 32) as u32 == owner.bits();
+        if word.has(CLOSING) && !prepared {
             // It is just being released; or its owner was stopped in the middle of that, and then it is over.
             patience -= 1;
             if patience == 0 {
@@ -144,12 +146,12 @@ fn evict_owner(sem: &ShmExclusive, me: Owner, token: u64) -> Result<bool> {
             std::thread::yield_now();
             continue;
         }
-        let frozen = word.with(JOINED);
+        let frozen = word.with(if prepared { INHERITED } else { JOINED });
         if cell.word.compare_exchange(word.0, frozen.0, SeqCst, Relaxed).is_err() {
             continue;
         }
         // As long as the word stays so, the owner has not released.
-        let booked = (cell.claim.load(Acquire) >> 32) as u32 == owner.bits() || word.has(INHERITED);
+        let booked = (cell.claim.load(Acquire) >> 32) as u32 == owner.bits() || word.has(INHERITED) && !prepared;
         if cell.token.load(Acquire) != token || !booked {
             return Ok(false);
         }

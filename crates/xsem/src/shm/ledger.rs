@@ -130,20 +130,34 @@ impl Book {
 
     /// An entry of its own for `me`, at rest.
     pub fn take_entry(&self, me: Owner, claimant: u32) -> Result<u32> {
+        // Those of the dead are vacant as soon as somebody looks.
+        let found = self.vacant_entry(me, claimant).or_else(|| {
+            self.reclaim();
+            self.vacant_entry(me, claimant)
+        });
+        match found {
+            Some(i) => Ok(i),
+            None => {
+                let i = self.add_entry((me.bits() as u64) << 32 | claimant as u64)?;
+                self.tell_sleepers();
+                Ok(i)
+            }
+        }
+    }
+
+    /// One that nobody has, if there is one. No allocation, no lock.
+    pub fn vacant_entry(&self, me: Owner, claimant: u32) -> Option<u32> {
         let mine = (me.bits() as u64) << 32 | claimant as u64;
         let vacant = |e: &Entry| e.who.load(Relaxed) == 0 && e.who.compare_exchange(0, mine, AcqRel, Relaxed).is_ok();
-        let find = || self.entries().find(|(_, e)| vacant(e)).map(|(i, _)| i);
-        // Those of the dead are vacant as soon as somebody looks.
-        let found = find().or_else(|| {
-            self.reclaim();
-            find()
-        });
-        let i = match found {
-            Some(i) => i,
-            None => self.add_entry(mine)?,
-        };
+        let (i, _) = self.entries().find(|(_, e)| vacant(e))?;
+        self.tell_sleepers();
+        Some(i)
+    }
+
+    /// There is one more who may hold permits.
+    fn tell_sleepers(&self) {
         if !self.counts() {
-            return Ok(i);
+            return;
         }
         // Who sleeps watches those members that had an entry when it fell asleep. Now there is one more: the word changes,
         // so that who is about to sleep looks again, too.
@@ -159,7 +173,6 @@ impl Book {
                 break;
             }
         }
-        Ok(i)
     }
 
     fn add_entry(&self, mine: u64) -> Result<u32> {

@@ -15,11 +15,13 @@
 //! | `ledger`, `slots` | who holds which permits |
 //! | `counting`, `short` | an open counting semaphore; the short way to permits |
 //! | `signal`, `event` | how an event is signalled and waited for; an open event |
+//! | `reserve` | adding permits at interrupt time |
 //! | `joint`, `many` | several semaphores at one instant, or the first of them |
 //! | `sleep`, `watchers` | sleeping on words and lives |
 //! | `pending`, `reactor` | asynchronous requests, and what wakes them |
 //! | `deadlock` | the wait-for graph |
 //! | `drain`, `evict`, `removal` | refusing requests, ending claims, taking names away |
+//! | `prepared` | releases for signal handlers |
 //! | `world` | the protocols' surroundings in shared memory |
 //! | `sharing` | one claim for nested `xsem run`s |
 //! | `waiters` | wait records |
@@ -54,9 +56,11 @@ mod obituary;
 mod object;
 mod pending;
 mod permits;
+mod prepared;
 mod protocol;
 pub(crate) mod reactor;
 mod removal;
+mod reserve;
 mod sharing;
 mod short;
 mod signal;
@@ -73,7 +77,7 @@ mod world;
 pub use file::Options;
 pub use object::FastPath;
 pub use short::FastPermits;
-pub(crate) use sys::user_name;
+pub(crate) use sys::{user_name, whole};
 pub use thread::claimant;
 
 use crate::claim::{Kind, Report, Reset, Summary};
@@ -122,7 +126,11 @@ impl ShmEngine {
         Ok(Some(match base.is_exclusive() {
             true => Arc::new(base),
             false if inspect::is_event(base.cell()) => Arc::new(ShmEvent::new(base)),
-            false => Arc::new(ShmCounting::new(base)),
+            false => {
+                let counting = ShmCounting::new(base);
+                counting.keep_in_reserve();
+                Arc::new(counting)
+            }
         }))
     }
 
@@ -202,7 +210,7 @@ impl ShmEngine {
             let mut patience = 50;
             while users::is_abandoned(&sem) && !users::take_away(&sem, me)? && patience > 0 {
                 patience -= 1;
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                sys::nap(std::time::Duration::from_millis(1));
             }
         }
         Ok(())
@@ -291,7 +299,7 @@ impl Engine for ShmEngine {
         loop {
             let (home, home_generation) = self.find(name)?;
             let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
-            let used = || if_acquired.is_some_and(|n| n != sem.cell().token.load(Acquire));
+            let used = || if_acquired.is_some_and(|n| n != inspect::acquired(&sem));
             if used() || !inspect::waiters_of(self.arena, sem.index, sem.generation, None).is_empty() {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }

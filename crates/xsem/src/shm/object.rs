@@ -22,7 +22,7 @@ use super::word::{DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAIT
 use super::world::ShmWorld;
 use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
-use crate::engine::{Account, Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Until};
+use crate::engine::{Account, Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Prepared, Request, Until};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::Name;
@@ -636,6 +636,10 @@ impl Object for ShmExclusive {
             thread::give_one_back();
         }
         if self.end(me, matches!(ending, Ending::Abandon(_))) { Ok(()) } else { Err(self.not_owner()) }
+    }
+
+    fn prepare_release(&self, claim: &Claim) -> Result<Box<dyn Prepared>> {
+        super::prepared::exclusive(self, claim)
     }
 
     fn mark_consistent(&self, claim: &Claim) -> Result<()> {

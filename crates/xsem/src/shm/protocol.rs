@@ -522,6 +522,77 @@ fn take_over<W: World>(w: &W, words: &Words<'_>, word: Word, dead: Owner, me: Ow
     }
 }
 
+/// What the end of a claim needs when all else has been done before.
+pub trait Ends {
+    /// See [`World::unbook`].
+    fn unbook(&self);
+    /// See [`World::set_low_and_wake_all`].
+    fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32);
+}
+
+/// How the preparation of a release went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preparing {
+    Done,
+    /// Somebody shares the claim.
+    Shared,
+    NotOwner,
+}
+
+/// From here on nobody joins the claim of `me`, so that [`release_prepared`] can end it without looking around.
+pub fn prepare<W: World>(w: &W, words: &Words<'_>, me: Owner) -> Preparing {
+    let mut look_for_joiners = false;
+    loop {
+        let word = words.load();
+        if word.generation() != words.generation || word.owner() != Some(me) || word.has(CLOSING) {
+            return Preparing::NotOwner;
+        }
+        if word.has(INHERITED) {
+            return Preparing::Shared;
+        }
+        if word.has(JOINED) {
+            // As in `release`: cleared before the look, so that a join after it changes the word.
+            look_for_joiners |= words.swap(word, word.without(JOINED));
+            continue;
+        }
+        if look_for_joiners && w.joiner().is_some() {
+            if words.swap(word, word.with(JOINED)) {
+                return Preparing::Shared;
+            }
+            continue;
+        }
+        if words.swap(word, word.with(CLOSING)) {
+            return Preparing::Done;
+        }
+    }
+}
+
+/// Ends a claim whose release was prepared. False: it had been ended from outside. No allocation, no lock.
+pub fn release_prepared<E: Ends>(e: &E, words: &Words<'_>, me: Owner) -> bool {
+    // Who evicts it sets INHERITED, and then looks whether it is still written down; so that must be over before the swaps
+    // below, each of which fails if the flag came in between.
+    e.unbook();
+    loop {
+        let word = words.load();
+        if word.generation() != words.generation || word.owner() != Some(me) {
+            return false;
+        }
+        let reserved = if words.oldest.load(Acquire) != 0 { RESERVED } else { 0 };
+        let free = word.freed(MARK | DRAINED).with(reserved);
+        if !word.has(WAITERS) {
+            if words.swap(word, free) {
+                return true;
+            }
+            continue;
+        }
+        // Nobody evicts it any more, even if the word stays the same.
+        if words.swap(word, word.without(INHERITED)) {
+            e.set_low_and_wake_all(words.word, free.low());
+            return true;
+        }
+    }
+}
+
 /// Gives the claim of `me` back, with the mark if `mark`. False: `me` does not own it.
 pub fn release<W: World>(w: &W, words: &Words<'_>, me: Owner, mark: bool) -> bool {
     let mark = if mark { MARK } else { 0 };

@@ -103,7 +103,7 @@ pub fn leave(sem: &ShmExclusive, me: Owner, token: u64, ending: Ending) -> Resul
     loop {
         let w = sem.load();
         match w.owner() {
-            Some(o) if o == me && w.generation() == sem.generation && w.has(INHERITED) => {
+            Some(o) if o == me && w.generation() == sem.generation && w.has(INHERITED) && !w.has(CLOSING) => {
                 sem.end(me, mark);
                 return Ok(());
             }
