@@ -31,6 +31,7 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// One poll, with a waker that does nothing.
+#[allow(dead_code)] // Not every test file uses it.
 pub fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }

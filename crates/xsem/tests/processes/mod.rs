@@ -8,7 +8,7 @@ use std::time::Duration;
 use xsem::Namespace;
 
 /// Seconds after which a process that hangs is killed, and its test fails.
-const WATCHDOG: u32 = 60;
+const WATCHDOG: u32 = 240;
 
 /// A namespace of the test's own.
 pub fn namespace() -> (tempfile::TempDir, Namespace) {
