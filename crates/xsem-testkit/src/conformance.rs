@@ -5,6 +5,7 @@
 
 mod counting;
 mod credit;
+mod events;
 mod exclusive;
 mod life;
 mod lists;
@@ -62,7 +63,7 @@ const fn row(operation: &'static str, code: u32, scene: fn(&mut Stage)) -> Row {
 
 /// Every row of the contract.
 pub fn contract() -> Vec<Row> {
-    [names::ROWS, exclusive::ROWS, counting::ROWS, credit::ROWS, lists::ROWS, life::ROWS].concat()
+    [names::ROWS, exclusive::ROWS, counting::ROWS, credit::ROWS, events::ROWS, lists::ROWS, life::ROWS].concat()
 }
 
 /// The behaviours that the kernel's ntsync selftest checks.

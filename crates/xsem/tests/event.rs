@@ -184,3 +184,52 @@ fn an_ephemeral_event_goes_with_its_last_user() {
     drop(e);
     assert_eq!(Event::open(&ns, "e").unwrap_err().code(), Code::SemNotFound);
 }
+
+/// Who puts work somewhere and signals, and who takes the signal and looks there, must meet: also where the signal found the
+/// event signalled already and so changed nothing.
+#[test]
+fn a_signal_that_changes_nothing_still_says_what_was_written_before_it() {
+    use std::sync::atomic::AtomicUsize;
+    const ROUNDS: usize = 30_000;
+    let (_dir, ns) = space();
+    for manual in [false, true] {
+        let e = match manual {
+            true => Event::open_or_create_manual(&ns, "m").unwrap(),
+            false => Event::open_or_create_auto(&ns, "a").unwrap(),
+        };
+        // Each in a cache line of its own.
+        #[repr(align(256))]
+        struct Line<T>(T);
+        let (work, at) = (Line(AtomicU32::new(0)), Line(AtomicUsize::new(0)));
+        let (work, at, mut lost) = (&work.0, &at.0, 0);
+        let meet = |n: usize| {
+            at.fetch_add(1, SeqCst);
+            while at.load(SeqCst) < n {
+                std::hint::spin_loop();
+            }
+        };
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                for i in 0..ROUNDS {
+                    meet(i * 4 + 2);
+                    work.store(i as u32 + 1, Relaxed);
+                    e.signal().unwrap();
+                    meet(i * 4 + 4);
+                }
+            });
+            for i in 0..ROUNDS {
+                e.signal().unwrap();
+                meet(i * 4 + 2);
+                match manual {
+                    true => assert!(e.reset().unwrap()),
+                    false => e.try_wait().unwrap(),
+                }
+                let seen = work.load(Relaxed);
+                meet(i * 4 + 4);
+                // The work was not seen, and nobody will be told of it.
+                lost += (seen != i as u32 + 1 && !e.state().unwrap().is_set) as u32;
+            }
+        });
+        assert_eq!(lost, 0, "of {ROUNDS}, manual: {manual}");
+    }
+}

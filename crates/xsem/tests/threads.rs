@@ -12,7 +12,7 @@ use std::time::Duration;
 use xsem::{AcquireError, Cause, Code, Counting, Error, Exclusive, Guard, Namespace, Options, Pick, Wait};
 
 fn soon() -> Wait<'static> {
-    Wait::timeout(Duration::from_secs(40))
+    Wait::timeout(Duration::from_secs(150))
 }
 
 /// What the next owner is told: nothing, or how many died and of what the first one did. Clears it.
@@ -540,5 +540,48 @@ fn the_main_thread_may_end_before_the_others() {
     goes.open();
     child.succeeds();
     assert_eq!(told(&Exclusive::open(&ns, "a").unwrap()), None);
+    audit(&ns);
+}
+
+#[test]
+fn no_call_is_a_place_to_be_cancelled_in() {
+    let (_dir, ns, sem, pool) = stage();
+    let held = Exclusive::create(&ns, "held").unwrap();
+    let _guard = held.acquire().unwrap();
+    let url = ns.url().to_owned();
+    static IN_A_CALL: AtomicBool = AtomicBool::new(false);
+    // In a process of its own: being cancelled in the middle of a call may take the whole process with it.
+    Child::new(|| {
+        for round in 0..200 {
+            let ready = AtomicPtr::<c_void>::new(null_mut());
+            std::thread::scope(|s| {
+                s.spawn(|| {
+                    until(|| !ready.load(Acquire).is_null());
+                    std::thread::sleep(Duration::from_micros(round * 7));
+                    // SAFETY: a thread that has not been joined.
+                    assert_eq!(unsafe { pthread_cancel(ready.load(Acquire) as libc::pthread_t) }, 0);
+                });
+                let result = c_thread(|| {
+                    // SAFETY: no arguments.
+                    ready.store(unsafe { libc::pthread_self() } as *mut c_void, Release);
+                    loop {
+                        IN_A_CALL.store(true, SeqCst);
+                        let again = Namespace::open(&url).unwrap();
+                        // Whoever is refused is told who holds it, for which files are read.
+                        held.try_acquire().map(drop).unwrap_err();
+                        drop(ns.inspect("held").unwrap());
+                        drop((again, pool.try_acquire(), sem.try_acquire().map(drop)));
+                        IN_A_CALL.store(false, SeqCst);
+                        // SAFETY: nothing on this thread's stack has a destructor that is still to be run.
+                        unsafe { pthread_testcancel() };
+                    }
+                });
+                assert_eq!(result as isize, -1, "PTHREAD_CANCELED");
+            });
+            assert!(!IN_A_CALL.load(SeqCst), "cancelled in the middle of a call, in round {round}");
+        }
+    })
+    .succeeds();
+    assert_eq!((told(&sem), pool.capacity().unwrap().free), (None, 4));
     audit(&ns);
 }

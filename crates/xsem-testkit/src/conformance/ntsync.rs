@@ -1,9 +1,9 @@
-//! What the kernel's ntsync selftest checks, as scenes for our contract. `docs/testing.md` lists the differences. Events
-//! join with their issue.
+//! What the kernel's ntsync selftest checks, as scenes for our contract. `docs/testing.md` lists the differences.
 //!
 //! An NT semaphore has no holders: a wait uses a permit up, a release adds some. That is a credit here: `add_permits` and
 //! `forget`. An NT mutex is an exclusive semaphore.
 
+use super::events::{AUTO, MANUAL, three as events};
 use super::lists::{taken, taken_all, three};
 use super::stage::{LONG, SHORT, X, after_death, ask, clean, n};
 use super::{Row, Setting, Shows, Stage};
@@ -23,19 +23,25 @@ pub(super) const ROWS: &[Row] = &[
     behaviour("mutex state", "recursion", recursion),
     behaviour("mutex state", "owner-death", owner_death),
     Row { setting: Setting::Deep, ..behaviour("mutex state", "count-limit", count_limit) },
+    behaviour("event state", "manual", manual_state),
+    behaviour("event state", "auto", auto_state),
     behaviour("wait any", "index-order", index_order),
+    behaviour("wait any", "events", any_events),
     behaviour("wait any", "abandonment", any_abandonment),
     behaviour("wait any", "duplicates", any_duplicates),
     behaviour("wait any", "0-64-65", any_lengths),
     behaviour("wait all", "nothing-partial", nothing_partial),
     behaviour("wait all", "abandonment", all_abandonment),
     behaviour("wait all", "no-duplicates", all_duplicates),
+    behaviour("wait all", "events", all_events),
     behaviour("wake any", "wake", wake_any),
     behaviour("wake any", "stolen", any_stolen),
     behaviour("wake any", "no-delete", deleted),
+    behaviour("wake any", "events", wake_any_events),
     behaviour("wake all", "simultaneous", simultaneous),
     behaviour("wake all", "stolen", all_stolen),
     behaviour("wake all", "no-delete", all_deleted),
+    behaviour("wake all", "events", wake_all_events),
     behaviour("stress", "4-threads", stress),
 ];
 
@@ -136,6 +142,116 @@ fn count_limit(s: &mut Stage) {
     a.refused(ask(0, 1, SHORT), 103);
     a.done(Verb::Release(0));
     a.owns(Verb::Try(0));
+}
+
+/// The state before is returned by each change; a manual event is not consumed.
+fn manual_state(s: &mut Stage) {
+    let mut a = s.other(MANUAL, "e");
+    a.refused(ask(0, 1, Till::Now), 121);
+    for (verb, before) in [(Verb::Signal(0), true), (Verb::Signal(0), false)] {
+        assert_eq!(a.ask(0, &verb), Answer::Is(before));
+        assert_eq!(a.ask(0, &Verb::State(0)), Answer::Is(true));
+    }
+    for till in [Till::Now, SHORT, Till::Ever] {
+        a.done(ask(0, 1, till));
+        assert_eq!(taken(a.ask(0, &Verb::Any(vec![(0, 1)], till))).0, 0);
+        assert_eq!(taken_all(a.ask(0, &Verb::All(vec![(0, 1)], till))).len(), 1);
+    }
+    for before in [true, false] {
+        assert_eq!(a.ask(0, &Verb::Reset(0)), Answer::Is(before));
+        assert_eq!(a.ask(0, &Verb::State(0)), Answer::Is(false));
+    }
+    a.refused(ask(0, 1, SHORT), 121);
+}
+
+/// The same, but that each wait consumes it.
+fn auto_state(s: &mut Stage) {
+    let mut a = s.other(AUTO, "e");
+    a.refused(ask(0, 1, Till::Now), 121);
+    for before in [true, false] {
+        assert_eq!(a.ask(0, &Verb::Signal(0)), Answer::Is(before));
+        assert_eq!(a.ask(0, &Verb::State(0)), Answer::Is(true));
+    }
+    a.done(ask(0, 1, Till::Now));
+    a.refused(ask(0, 1, SHORT), 121);
+    for list in [Verb::Any as fn(Vec<(usize, u32)>, Till) -> Verb, Verb::All] {
+        assert_eq!(a.ask(0, &Verb::Signal(0)), Answer::Is(true));
+        assert!(a.ask(0, &list(vec![(0, 1)], Till::Now)).code().is_none());
+        assert_eq!(a.ask(0, &list(vec![(0, 1)], SHORT)), Answer::RefusedAt(121, vec![0]));
+    }
+    assert_eq!(a.ask(0, &Verb::Signal(0)), Answer::Is(true));
+    for before in [true, false] {
+        assert_eq!(a.ask(0, &Verb::Reset(0)), Answer::Is(before));
+    }
+    a.refused(ask(0, 1, Till::Now), 121);
+}
+
+/// The first that is signalled, and only that is consumed.
+fn any_events(s: &mut Stage) {
+    let mut a = events(s);
+    let list = || vec![(1, 1), (0, 1), (2, 1)];
+    for h in [0, 1] {
+        assert_eq!(a.ask(0, &Verb::Signal(h)), Answer::Is(true));
+    }
+    for index in [0, 1, 1] {
+        assert_eq!(taken(a.ask(0, &Verb::Any(list(), Till::Now))).0, index);
+    }
+    assert_eq!(a.ask(0, &Verb::Reset(0)), Answer::Is(true));
+    assert_eq!(taken(a.ask(0, &Verb::Any(list(), Till::Now))).0, 2, "the exclusive one");
+}
+
+/// Nothing is consumed unless all are there.
+fn all_events(s: &mut Stage) {
+    let mut a = events(s);
+    let list = || vec![(0, 1), (1, 1), (2, 1)];
+    assert_eq!(a.ask(0, &Verb::Signal(1)), Answer::Is(true));
+    for till in [Till::Now, SHORT] {
+        assert_eq!(a.ask(0, &Verb::All(list(), till)), Answer::RefusedAt(121, vec![0]));
+        assert_eq!(a.ask(0, &Verb::State(1)), Answer::Is(true));
+    }
+    assert_eq!(a.ask(0, &Verb::Signal(0)), Answer::Is(true));
+    taken_all(a.ask(0, &Verb::All(list(), Till::Now)));
+    assert_eq!((a.ask(0, &Verb::State(0)), a.ask(0, &Verb::State(1))), (Answer::Is(true), Answer::Is(false)));
+}
+
+/// Who sleeps for any is woken by either, and an auto event is consumed by one of two.
+fn wake_any_events(s: &mut Stage) {
+    let mut a = events(s);
+    let (mut b, mut c) = (events(s), events(s));
+    for h in [0, 1] {
+        b.tell(0, &Verb::Any(vec![(1, 1), (0, 1)], Till::Ever));
+        s.until_waiting("m", 1);
+        assert_eq!(a.ask(0, &Verb::Signal(h)), Answer::Is(true));
+        assert_eq!(taken(b.answer(0)).0, 1 - h);
+        assert_eq!(a.ask(0, &Verb::Reset(h)), Answer::Is(h == 0), "the auto one was consumed");
+    }
+    b.tell(0, &Verb::Any(vec![(1, 1), (0, 1)], Till::Ever));
+    c.tell(0, &Verb::Any(vec![(0, 1), (1, 1)], Till::Ever));
+    s.until_waiting("m", 2);
+    assert_eq!(a.ask(0, &Verb::Signal(1)), Answer::Is(true));
+    s.until_waiting("m", 1);
+    assert_eq!(a.ask(0, &Verb::State(1)), Answer::Is(false));
+    assert_eq!(a.ask(0, &Verb::Signal(0)), Answer::Is(true));
+    let (first, second) = (taken(b.answer(0)).0, taken(c.answer(0)).0);
+    assert_eq!(first, second, "one had the auto one, one the manual one");
+}
+
+/// Who sleeps for all sleeps until all are there at one instant.
+fn wake_all_events(s: &mut Stage) {
+    let mut a = events(s);
+    let mut b = events(s);
+    b.tell(0, &Verb::All(vec![(0, 1), (1, 1)], Till::Ever));
+    s.until_waiting("m", 1);
+    for (h, other) in [(0, 1), (1, 0)] {
+        assert_eq!(a.ask(0, &Verb::Signal(h)), Answer::Is(true));
+        assert_eq!(b.answer_within(0, std::time::Duration::from_millis(10)), None);
+        assert_eq!(a.ask(0, &Verb::Reset(h)), Answer::Is(true), "it was not consumed");
+        assert_eq!(a.ask(0, &Verb::State(other)), Answer::Is(false));
+    }
+    assert_eq!(a.ask(0, &Verb::Signal(0)), Answer::Is(true));
+    assert_eq!(a.ask(0, &Verb::Signal(1)), Answer::Is(true));
+    taken_all(b.answer(0));
+    assert_eq!((a.ask(0, &Verb::State(0)), a.ask(0, &Verb::State(1))), (Answer::Is(true), Answer::Is(false)));
 }
 
 fn index_order(s: &mut Stage) {

@@ -45,7 +45,8 @@ impl Stage {
 
     /// A file of this scene's own; it goes with the stage.
     pub fn scratch(&mut self, name: &str) -> PathBuf {
-        let dir = PathBuf::from(format!("/dev/shm/xsem-scene-{}-{name}", std::process::id()));
+        // The same scene may be played on another engine at this time.
+        let dir = PathBuf::from(format!("/dev/shm/xsem-scene-{}-{}-{name}", std::process::id(), self.rig.name()));
         self.scratch.push(dir.clone());
         dir
     }

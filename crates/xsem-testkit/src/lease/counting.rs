@@ -104,7 +104,6 @@ impl LeaseObject {
     /// Another limit.
     pub fn set_limit(&self, limit: u32) -> Result<()> {
         self.counting()?;
-        self.usable()?;
         let wrong = |advice: String| {
             Error::new(Code::InvalidParameter, format!("a limit of {limit} permits of `{}`", self.text()))
                 .of(self.text())
@@ -113,6 +112,7 @@ impl LeaseObject {
         if limit == 0 || limit > MAX_PERMITS {
             return Err(wrong(format!("a limit is 1 to {MAX_PERMITS}")));
         }
+        self.usable()?;
         self.client.steadily("resize", [self.text().to_owned()], |w, _, _| {
             let rec = self.record(w)?;
             if rec.sort == Sort::Credit && rec.stock > limit {

@@ -85,7 +85,8 @@ impl<'a> Graph<'a> {
             }
         };
         let mut entries = t.list.iter().map(|e| match self.world.get(&e.name) {
-            Some(rec) if rec.sort != Sort::Credit => {
+            // Anybody may add to a credit, or signal an event.
+            Some(rec) if rec.sort != Sort::Credit && !rec.is_event() => {
                 let there: u32 = rec.claims.iter().filter(|c| !self.is_stuck(c)).map(|c| c.permits).sum();
                 let kept = self.in_line && self.before(rec, t, e).any(|b| self.waits(b));
                 e.nests.is_some() || rec.free().saturating_add(there) >= e.permits && !kept

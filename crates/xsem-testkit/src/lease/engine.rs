@@ -117,11 +117,6 @@ impl LeaseEngine {
     /// `None`: the name exists.
     fn make(&self, name: &Name, spec: &Spec) -> Result<Option<Arc<dyn Object>>> {
         spec.check()?;
-        if !matches!(spec.kind, Kind::Exclusive | Kind::Counting) {
-            return Err(Error::new(Code::InvalidParameter, format!("this engine has no {} semaphores yet", spec.kind))
-                .of(name.as_str())
-                .advice("create an exclusive or a counting semaphore"));
-        }
         let mut creator = None;
         loop {
             let (made, revision) = self.client.steadily_at("create", [name.as_str().to_owned()], |w, session, _| {
@@ -319,10 +314,15 @@ fn matches(name: &Name, rec: &Record, spec: &Spec) -> Result<()> {
         return Err(wrong_kind(name.as_str(), rec.kind(), spec.kind));
     }
     let want = Record::new(spec, rec.creator, 0);
-    if rec.sort == want.sort && (rec.sort == Sort::Exclusive || rec.limit == want.limit) {
+    if rec.sort == want.sort && (rec.kind() != Kind::Counting || rec.limit == want.limit) {
         return Ok(());
     }
-    let text = |r: &Record| format!("{} with a limit of {}", if r.sort == Sort::Credit { "credit" } else { "a pool" }, r.limit);
+    let text = |r: &Record| match r.sort {
+        Sort::Manual => "an event that is reset by hand".to_owned(),
+        Sort::Auto => "an event that is reset by a wait".to_owned(),
+        Sort::Credit => format!("credit with a limit of {}", r.limit),
+        _ => format!("a pool with a limit of {}", r.limit),
+    };
     Err(Error::new(Code::InvalidParameter, format!("`{name}` is {}, not {}", text(rec), text(&want)))
         .of(name.as_str())
         .advice("ask for what it is, or resize it"))

@@ -20,7 +20,7 @@
 //! | `outbox` | what is still to be told to the store |
 //! | `request`, `refusal` | acquire, `wait_any`, `acquire_all`, waiting; what the refused are told |
 //! | `deadlock` | who waits for whom |
-//! | `engine`, `drain`; `object`, `counting` | the traits |
+//! | `engine`, `drain`; `object`, `counting`, `event` | the traits |
 //! | `thread`, `view` | threads that end; reports |
 //!
 //! # Keys
@@ -55,6 +55,11 @@
 //! granted only to a session that lives at that instant (the transaction compares its key). A waiter that is dead but whose
 //! lease lasts can be granted the semaphore; then its lease's end is an owner's death, and a false alarm.
 //!
+//! # Events
+//! A signal ends waits in the transaction that signals: a note of each stands in the record until its client has read it. If
+//! that client's session ends before, or its wait was over by then, an auto signal is there again, unless somebody has
+//! signalled or reset the event meanwhile and so has been told how it stands.
+//!
 //! # Differences from shared memory
 //! - Strictly first-in-first-out, among those whose request fits the limit: nobody overtakes, there is no millisecond and no
 //!   reservation that lapses. Two exceptions: an `acquire_all` that cannot be served does not keep others from its
@@ -82,6 +87,7 @@ mod deadlock;
 mod death;
 mod drain;
 mod engine;
+mod event;
 mod net;
 mod object;
 mod outbox;
@@ -186,6 +192,7 @@ fn violations(key: &str, rec: &Record) -> Vec<String> {
     let pool = rec.sort == record::Sort::Pool;
     let checks = [
         (rec.sort == record::Sort::Exclusive && rec.claims.len() > 1, "two owners"),
+        (rec.is_event() && (!rec.claims.is_empty() || rec.stock > 1), "an event that is held"),
         (rec.sort == record::Sort::Credit && rec.out() > rec.stock, "more credit is out than there is"),
         (slots.iter().collect::<BTreeSet<_>>().len() != slots.len(), "a slot is held twice"),
         (pool && slots.len() != rec.out() as usize, "permits without a slot"),

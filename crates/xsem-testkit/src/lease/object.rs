@@ -10,7 +10,7 @@ use super::world::{Stop, World};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use xsem::engine::{Claim, Ending, Grant, Object, Request};
-use xsem::{Capacity, Code, Error, Kind, Name, Result};
+use xsem::{Capacity, Code, Error, Kind, Name, Result, Signal};
 
 /// How long, in ticks, a release waits for the store before the outbox takes it over.
 const GRACE: u64 = 25;
@@ -178,7 +178,7 @@ impl Object for LeaseObject {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
         let permits = request.permits;
-        if permits == 0 || self.is_exclusive() && permits != 1 {
+        if permits == 0 || self.kind != Kind::Counting && permits != 1 {
             return Err(Error::new(Code::InvalidParameter, format!("{permits} permits of `{}`", self.name))
                 .of(self.text())
                 .advice("ask for at least one permit, and for one only where there are no more"));
@@ -188,10 +188,12 @@ impl Object for LeaseObject {
     }
 
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {
+        self.owns_something()?;
         self.give_back(claim, ending.into())
     }
 
     fn mark_consistent(&self, claim: &Claim) -> Result<()> {
+        self.owns_something()?;
         self.with_claim(claim, |w, _| {
             let rec = self.record(w)?;
             if rec.marked {
@@ -273,6 +275,18 @@ impl Object for LeaseObject {
 
     fn capacity(&self) -> Result<Capacity> {
         self.permits_now()
+    }
+
+    fn signal(&self) -> Result<bool> {
+        self.signal_it()
+    }
+
+    fn reset(&self) -> Result<bool> {
+        self.reset_it()
+    }
+
+    fn signalled(&self) -> Result<Signal> {
+        self.state_now()
     }
 
     fn close(&self) -> Result<()> {

@@ -235,7 +235,10 @@ pub fn leave(w: &mut World, ticket: &Ticket, give_back: bool) -> Result<Option<G
     for (i, id) in granted {
         let name = &ticket.list[i].name;
         let created = w.slots.get(name).map_or(0, |s| s.created);
-        if let Some(id) = id {
+        if let Some(rec) = w.get_mut(name).filter(|r| r.is_event()) {
+            rec.unsee(ticket.party.id);
+            w.settle()?;
+        } else if let Some(id) = id {
             end(w, &(name.clone(), created), id, How::Release)?;
         }
     }

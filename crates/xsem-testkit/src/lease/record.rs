@@ -4,7 +4,7 @@ use super::death::{Dead, Why};
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 use xsem::engine::Spec;
-use xsem::{Capacity, Code, Deaths, Error, Kind, Mode, Process, ProcessState};
+use xsem::{Capacity, Code, Deaths, Error, Kind, Mode, Process, ProcessState, Reset, Signal};
 
 /// Names one request of one session beyond doubt: the session's lease, and a number that the session uses once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -131,7 +131,24 @@ pub struct Drain {
     pub done: bool,
 }
 
-/// The three sorts of semaphore that this engine has.
+/// A wait that an event's signal has ended, until its client knows of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Which request.
+    pub id: Id,
+    /// Signals so far.
+    pub token: u64,
+    /// The signal is consumed only for this one, and nobody has asked since whether it was: if the wait turns out to have
+    /// ended otherwise, it is there again.
+    pub comes_back: bool,
+    /// Its client has looked at it. It stays for a while, in case the answer was lost.
+    pub fetched: bool,
+}
+
+/// Notes that have been fetched, and are kept all the same.
+const KEPT: usize = 16;
+
+/// The five sorts of semaphore that this engine has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Sort {
     /// One owner.
@@ -140,6 +157,10 @@ pub enum Sort {
     Pool,
     /// Permits come and go.
     Credit,
+    /// An event that is reset by hand.
+    Manual,
+    /// An event that is reset by a wait.
+    Auto,
 }
 
 /// A semaphore as it is stored.
@@ -149,7 +170,7 @@ pub struct Record {
     pub sort: Sort,
     /// The most permits.
     pub limit: u32,
-    /// Permits that exist (credit; otherwise the limit says it).
+    /// Permits that exist (credit; otherwise the limit says it); 1 for an event that is signalled.
     pub stock: u32,
     /// Which request created it, so that one whose answer was lost knows its own work.
     pub creator: Id,
@@ -159,6 +180,9 @@ pub struct Record {
     pub openers: Vec<Id>,
     /// Claims, oldest first.
     pub claims: Vec<Held>,
+    /// Waits that a signal has ended.
+    #[serde(default)]
+    pub seen: Vec<Seen>,
     /// Who waits, oldest first.
     pub queue: Vec<Ticket>,
     /// The previous owner died, and nobody has said since that the state is whole.
@@ -190,11 +214,17 @@ impl Record {
     /// A new, clear one.
     pub fn new(spec: &Spec, creator: Id, now: u64) -> Record {
         let sort = match (spec.kind, spec.mode) {
+            (Kind::Event, _) if spec.reset == Reset::Auto => Sort::Auto,
+            (Kind::Event, _) => Sort::Manual,
             (Kind::Counting, Mode::Credit) => Sort::Credit,
             (Kind::Counting, _) => Sort::Pool,
             _ => Sort::Exclusive,
         };
-        let (limit, stock) = if sort == Sort::Exclusive { (1, 1) } else { (spec.limit, spec.initial) };
+        let (limit, stock) = match sort {
+            Sort::Exclusive => (1, 1),
+            Sort::Manual | Sort::Auto => (1, spec.initial.min(1)),
+            _ => (spec.limit, spec.initial),
+        };
         let openers = if spec.ephemeral { vec![creator] } else { Vec::new() };
         Record {
             sort,
@@ -204,6 +234,7 @@ impl Record {
             ephemeral: spec.ephemeral,
             openers,
             claims: Vec::new(),
+            seen: Vec::new(),
             queue: Vec::new(),
             marked: false,
             dead: None,
@@ -232,7 +263,11 @@ impl Record {
 
     /// The kind.
     pub fn kind(&self) -> Kind {
-        if self.sort == Sort::Exclusive { Kind::Exclusive } else { Kind::Counting }
+        match self.sort {
+            Sort::Exclusive => Kind::Exclusive,
+            Sort::Pool | Sort::Credit => Kind::Counting,
+            Sort::Manual | Sort::Auto => Kind::Event,
+        }
     }
 
     /// Permits that somebody has.
@@ -240,16 +275,27 @@ impl Record {
         self.claims.iter().map(|c| c.permits).sum()
     }
 
+    /// Whether it is an event.
+    pub fn is_event(&self) -> bool {
+        self.kind() == Kind::Event
+    }
+
+    /// How an event stands.
+    pub fn signal(&self) -> Option<Signal> {
+        let reset = if self.sort == Sort::Auto { Reset::Auto } else { Reset::Manual };
+        self.is_event().then(|| Signal::new(reset, self.stock > 0))
+    }
+
     /// Permits that nobody has.
     pub fn free(&self) -> u32 {
-        let there = if self.sort == Sort::Credit { self.stock } else { self.limit };
+        let there = if self.sort == Sort::Credit || self.is_event() { self.stock } else { self.limit };
         there.min(self.limit).saturating_sub(self.out())
     }
 
-    /// Limit and permits; `None` for an exclusive one.
+    /// Limit and permits; `None` for another kind.
     pub fn capacity(&self) -> Option<Capacity> {
         let (mode, total) = match self.sort {
-            Sort::Exclusive => return None,
+            Sort::Exclusive | Sort::Manual | Sort::Auto => return None,
             Sort::Pool => (Mode::Pool, self.limit.max(self.out())),
             Sort::Credit => (Mode::Credit, self.stock),
         };
@@ -268,7 +314,45 @@ impl Record {
 
     /// Nobody holds it or waits for it.
     pub fn is_clear(&self) -> bool {
-        self.claims.is_empty() && self.queue.is_empty()
+        // Who has not heard of its signal still waits.
+        self.claims.is_empty() && self.queue.is_empty() && self.seen.iter().all(|s| s.fetched)
+    }
+
+    /// The note of a wait that a signal has ended.
+    pub fn seen_by(&self, id: Id) -> Option<&Seen> {
+        self.seen.iter().find(|s| s.id == id)
+    }
+
+    /// The signal has ended this wait, and is consumed if the event resets itself.
+    pub fn note(&mut self, ticket: &Ticket, now: u64) {
+        let comes_back = self.sort == Sort::Auto;
+        self.stock = if comes_back { 0 } else { self.stock };
+        self.used = now;
+        self.seen.push(Seen { id: ticket.party.id, token: self.acquired, comes_back, fetched: false });
+    }
+
+    /// Its client knows of it.
+    pub fn fetched(&mut self, id: Id) {
+        self.seen.iter_mut().filter(|s| s.id == id).for_each(|s| s.fetched = true);
+        let mut old = self.seen.iter().filter(|s| s.fetched).count().saturating_sub(KEPT);
+        self.seen.retain(|s| {
+            let goes = s.fetched && old > 0;
+            old -= usize::from(goes);
+            !goes
+        });
+    }
+
+    /// The wait has ended otherwise: as if it had not met the signal.
+    pub fn unsee(&mut self, id: Id) {
+        let Some(at) = self.seen.iter().position(|s| s.id == id) else { return };
+        if self.seen.remove(at).comes_back {
+            self.stock = 1;
+        }
+    }
+
+    /// Somebody has been told how the event stands: what was consumed stays so.
+    pub fn told_state(&mut self) {
+        self.seen.iter_mut().for_each(|s| s.comes_back = false);
     }
 
     /// A claim for this ticket. That there are permits the caller has seen to.

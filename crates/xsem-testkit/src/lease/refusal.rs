@@ -6,7 +6,7 @@ use super::request::{MAX_DEPTH, Wanted, ended};
 use super::view;
 use super::world::{People, World};
 use std::collections::BTreeSet;
-use xsem::engine::Request;
+use xsem::engine::{Object, Request};
 use xsem::{Code, Edge, Error, Kind};
 
 fn text(list: &[Wanted<'_>]) -> String {
@@ -15,6 +15,10 @@ fn text(list: &[Wanted<'_>]) -> String {
 
 fn first<'a>(list: &[Wanted<'a>]) -> &'a str {
     list.first().map_or("", |(o, _)| o.text())
+}
+
+fn is_event(list: &[Wanted<'_>]) -> bool {
+    matches!(list, [(o, _)] if o.kind() == Kind::Event)
 }
 
 /// 121, or 95: the store did not answer in time.
@@ -57,7 +61,8 @@ pub fn drained(object: &LeaseObject, rec: &Record, alive: Option<&People>) -> Er
 
 /// 121.
 pub fn late(list: &[Wanted<'_>], ticket: &Ticket, w: Option<&World>) -> Error {
-    refusal(Code::SemTimeout, format!("{} was not free in time", text(list)), list, ticket, w)
+    let what = if is_event(list) { "signalled" } else { "free" };
+    refusal(Code::SemTimeout, format!("{} was not {what} in time", text(list)), list, ticket, w)
 }
 
 /// 101, or 121 where it is not one exclusive semaphore.
@@ -65,6 +70,7 @@ pub fn taken(list: &[Wanted<'_>], ticket: &Ticket, w: &World) -> Error {
     let exclusive = list.len() == 1 && ticket.wish == Wish::One && list[0].0.is_exclusive();
     let (code, what) = match exclusive {
         true => (Code::ExclSemAlreadyOwned, format!("{} is owned by another claimant, or kept for one", text(list))),
+        false if is_event(list) => (Code::SemTimeout, format!("{} is not signalled", text(list))),
         false => (Code::SemTimeout, format!("there are not enough free permits of {}", text(list))),
     };
     refusal(code, what, list, ticket, Some(w))

@@ -17,8 +17,9 @@ use super::world::{Stop, World, outcome};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use xsem::engine::Object;
 use xsem::engine::{Claim, Grant, Request, Until};
-use xsem::{Code, Deadline, Deaths, Error};
+use xsem::{Code, Deadline, Deaths, Error, Kind};
 
 /// Deepest nesting of one claim, as in shared memory.
 pub const MAX_DEPTH: u32 = 65_535;
@@ -88,7 +89,10 @@ impl Inner {
             };
             match granted {
                 Waited::Failed(e) => return Err(e),
-                Waited::Granted(granted) if session.is_alive(&self.clock) => {
+                // A signal that was seen is nothing that could end with the session.
+                Waited::Granted(granted)
+                    if session.is_alive(&self.clock) || granted.iter().all(|(i, ..)| list[*i].0.kind() == Kind::Event) =>
+                {
                     return Ok(granted.into_iter().map(|g| self.take(list, request, g)).collect());
                 }
                 // The session ended in the same moment; what it got ends with it.
@@ -119,6 +123,9 @@ impl Inner {
     fn take(&self, list: &[Wanted<'_>], request: &Request<'_>, (i, token, id, died): Granted) -> (usize, Grant) {
         let object = list[i].0;
         let (created, handle, claimant) = (object.created, object.handle, request.claimant);
+        if object.kind() == Kind::Event {
+            return (i, Grant::new(Claim::new(token, 0), None));
+        }
         self.note(id, object.text(), Local { created, claimant, handle, token, depth: 1 });
         super::thread::remember(self, request.claimant);
         (i, Grant::new(Claim::new(token, id.key()), died))
@@ -315,14 +322,24 @@ fn submit(w: &mut World, ticket: &Ticket, list: &[Wanted<'_>], now: bool) -> Res
     Ok(None)
 }
 
-fn granted(w: &World, ticket: &Ticket) -> Option<Vec<Granted>> {
+/// What a ticket has got: what it has seen of events, it knows of from here on.
+fn granted(w: &mut World, ticket: &Ticket) -> Option<Vec<Granted>> {
     let got = outcome(ticket, |name| w.get(name))?;
     let claim = |(i, id): (usize, Option<Id>)| {
         let (id, rec) = (id?, w.get(&ticket.list[i].name)?);
-        let token = rec.claims[rec.claim_of(id)?].token;
+        let token = match rec.seen_by(id).filter(|_| rec.is_event()) {
+            Some(seen) => seen.token,
+            None => rec.claims[rec.claim_of(id)?].token,
+        };
         Some((i, token, id, if id == ticket.party.id { rec.told() } else { None }))
     };
-    Some(got.into_iter().filter_map(claim).collect())
+    let granted = got.into_iter().filter_map(claim).collect();
+    for e in &ticket.list {
+        if let Some(rec) = w.get_mut(&e.name).filter(|r| r.seen_by(ticket.party.id).is_some_and(|s| !s.fetched)) {
+            rec.fetched(ticket.party.id);
+        }
+    }
+    Some(granted)
 }
 
 /// Whether all is there that was granted.

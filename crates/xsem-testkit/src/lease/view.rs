@@ -87,6 +87,7 @@ pub fn report(world: &World, name: &str, rec: &Record) -> Report {
     c.longest_contended_hold = Duration::from_millis(rec.longest);
     r.counters = c;
     r.capacity = rec.capacity();
+    r.signal = rec.signal();
     r.drained = rec.drain.is_some();
     r.ephemeral = rec.ephemeral;
     r.unused_for = unused(rec);
@@ -102,6 +103,7 @@ pub fn summary(world: &World, name: &str, rec: &Record) -> Summary {
     s.contended = !rec.queue.is_empty();
     s.acquired = rec.acquired;
     s.capacity = rec.capacity();
+    s.signal = rec.signal();
     s.drained = rec.drain.is_some();
     s.ephemeral = rec.ephemeral;
     s.unused_for = unused(rec);

@@ -5,7 +5,7 @@
 //! the transaction in which it releases; nobody has to wake up and compete.
 
 use super::death::Why;
-use super::record::{Entry, Id, Record, Ticket, Who, Wish};
+use super::record::{Entry, Id, Record, Sort, Ticket, Who, Wish};
 use std::collections::{BTreeMap, BTreeSet};
 use xsem::Error;
 
@@ -180,6 +180,7 @@ impl World {
             if let Some(rec) = self.get_mut(&e.name) {
                 match e.nests.and_then(|outer| rec.claim_of(outer)) {
                     Some(at) => rec.claims[at].depth += 1,
+                    None if rec.is_event() => rec.note(t, now),
                     None => rec.grant(t, e.permits, now),
                 }
             }
@@ -196,12 +197,21 @@ fn need(t: &Ticket) -> Stop {
 /// Whether those behind this ticket in the queue of `name` have to wait for it. Who wants several at one instant does not
 /// keep others from any of them meanwhile: that would be holding them.
 pub fn blocks(rec: &Record, t: &Ticket, name: &str) -> bool {
-    t.wish != Wish::All && t.list.iter().any(|e| e.name == name && e.permits <= rec.limit)
+    // What is there for all is kept for nobody.
+    rec.sort != Sort::Manual && t.wish != Wish::All && t.list.iter().any(|e| e.name == name && e.permits <= rec.limit)
 }
 
 fn sweep(rec: &mut Record, alive: &People, now: u64) {
     rec.queue.retain(|t| alive.contains_key(&t.party.id.session));
     rec.openers.retain(|o| alive.contains_key(&o.session));
+    // A signal that a dead one has not heard of is there for others.
+    let gone: Vec<Id> = rec.seen.iter().map(|s| s.id).filter(|id| !alive.contains_key(&id.session)).collect();
+    for id in gone {
+        match rec.seen_by(id).is_some_and(|s| s.fetched) {
+            true => rec.seen.retain(|s| s.id != id),
+            false => rec.unsee(id),
+        }
+    }
     if rec.drain.as_ref().is_some_and(|d| !d.done && !alive.contains_key(&d.by.id.session)) {
         rec.drain = None;
     }
@@ -228,6 +238,9 @@ pub fn outcome<'a>(ticket: &Ticket, record: impl Fn(&str) -> Option<&'a Record>)
     }
     let claim = |e: &Entry| {
         let rec = record(&e.name)?;
+        if rec.is_event() {
+            return rec.seen_by(id).map(|s| s.id);
+        }
         let own = rec.claim_of(id).filter(|at| rec.claims[*at].permits == e.permits).map(|_| id);
         own.or_else(|| e.nests.filter(|outer| rec.claim_of(*outer).is_some()))
     };

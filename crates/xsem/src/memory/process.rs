@@ -26,6 +26,7 @@ pub(super) fn other(pid: u32) -> Result<Process> {
 }
 
 fn command_line(pid: &str) -> String {
+    let _whole = crate::shm::whole();
     let raw = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     let words: Vec<_> = raw.split(|&b| b == 0).filter(|w| !w.is_empty()).map(String::from_utf8_lossy).collect();
     let Some((program, rest)) = words.split_first() else { return "?".to_owned() };

@@ -64,6 +64,7 @@ pub fn all() -> impl Iterator<Item = &'static Arena> {
 impl Arena {
     /// Opens the namespace file, or finds it among those that this process has open. None: it does not exist.
     pub fn open(path: &Path, own: bool, options: &Options) -> Result<Option<&'static Arena>> {
+        let _whole = super::sys::whole();
         let _one_at_a_time = OPENING.lock();
         let known = |id| all().find(|a| a.dev_ino == id);
         let o = match file::open(path, own, options, known)? {

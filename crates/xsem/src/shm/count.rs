@@ -36,7 +36,7 @@
 //! | USING n | yes | they are used up, `arg` is the new total | writes it; IDLE |
 //! | JOINT n | no | a joint request wants n | IDLE |
 //! | JOINT n | yes | has n if the joint request came true, else GIVING n | as that says |
-//! | JOINT n of an event | yes | IDLE if it came true, else GIVING n (n may be 0) | as that says |
+//! | JOINT n, OF_EVENT | yes | IDLE if it came true, else GIVING n (n may be 0) | as that says |
 //! | USER | | no permits: a process has the name open | IDLE |
 //!
 //! Free may be below zero: after the limit was lowered, more is held than there should be.
@@ -174,6 +174,9 @@ pub enum Doing {
 /// A value of an entry's `op`: `doing 3 | permits 17 | rest 17 | parity 1 | number 26`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Op(pub u64);
+
+/// What stays (`Op::rest`) of a JOINT: nothing, in an event, where it is consumed when the request comes true.
+pub const OF_EVENT: u32 = 1;
 
 const NUMBER: u64 = (1 << 26) - 1;
 const OP_PARITY: u64 = 1 << 26;
@@ -349,7 +352,8 @@ pub fn settle<L: Ledger>(words: &CountWords<'_>, ledger: &L) -> Count {
                 swap(entry.op, op, op.now(Doing::Idle, 0, 0))
             }
             Doing::Joint => match ledger.verdict(e, arg) {
-                Verdict::CameTrue if words.event => swap(entry.op, op, op.now(Doing::Idle, 0, 0)),
+                // Asked of the operation: the words may be those of the cell's life before, to somebody who was stopped.
+                Verdict::CameTrue if op.rest() == OF_EVENT => swap(entry.op, op, op.now(Doing::Idle, 0, 0)),
                 Verdict::CameTrue => swap(entry.op, op, op.now(Doing::Held, op.permits(), 0)),
                 Verdict::Failed => swap(entry.op, op, op.next(Doing::Giving, op.permits(), 0)),
                 // It was settled before the next request began: so something of this has changed. Else the memory is damaged.

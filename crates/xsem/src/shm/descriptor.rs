@@ -46,6 +46,7 @@ impl Descriptor {
         if let Some(fd) = self.current() {
             return Ok(fd);
         }
+        let _whole = sys::whole();
         let _one_at_a_time = self.opening.lock();
         if let Some(fd) = self.current() {
             return Ok(fd);

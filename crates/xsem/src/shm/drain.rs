@@ -277,7 +277,7 @@ fn arm(sem: &ShmExclusive, me: Owner) -> Option<(u32, Option<Watching>)> {
             State::Owned(o) if o != me && sem.arena.members.life(&sem.arena.map, o) != Life::Alive => {
                 if !sem.end_dead(me) {
                     // Over in a moment, or its command still runs: the caller looks again, and at its time.
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    super::sys::nap(std::time::Duration::from_millis(1));
                     return Some((!w.low(), Some(Watching::Nobody)));
                 }
                 continue;

@@ -57,13 +57,23 @@ impl ShmEvent {
     pub fn seen(&self) -> Grant {
         let cell = self.base().cell();
         cell.since.store(now_coarse(), Relaxed);
-        Grant::new(Claim::new(cell.token.load(Relaxed), 0), None)
+        Grant::new(Claim::new(inspect::acquired(self.base()), 0), None)
     }
 
     /// One change of the event. Async-signal-safe: atomics, and at most a system call; `errno` is kept.
     fn change(&self, change: fn(&PermitWords<'_>, &Book, bool) -> Option<bool>) -> Result<bool> {
         let done = interrupt::keeping_errno(|| change(&self.words(), &self.base().book(), self.is_manual()));
         done.ok_or_else(|| if interrupt::is_now() { Error::fixed(&GONE) } else { self.base().stale() })
+    }
+
+    /// Counts a signal. The caller holds nothing, so the event may be gone by now and its cell another semaphore's: what is
+    /// written here must do no harm there. Its token would.
+    fn note_signal(&self) {
+        let base = self.base();
+        if let Some(cold) = base.arena.map.cold(base.index) {
+            cold.longest.fetch_add(1, Relaxed);
+        }
+        base.cell().since.store(now_coarse(), Relaxed);
     }
 
     /// 1: nobody owns an event.
@@ -148,9 +158,7 @@ impl Object for ShmEvent {
     fn signal(&self) -> Result<bool> {
         let changed = self.change(signal::signal)?;
         if changed {
-            let cell = self.base().cell();
-            cell.token.fetch_add(1, Relaxed);
-            cell.since.store(now_coarse(), Relaxed);
+            self.note_signal();
         }
         Ok(changed)
     }
@@ -175,5 +183,46 @@ impl std::fmt::Debug for ShmEvent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let word = self.words().count.load();
         f.debug_struct("ShmEvent").field("name", self.base().name()).field("word", &word).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, Spec};
+    use crate::shm::{Options, ShmEngine};
+
+    /// A signaller that was stopped after its signal, while the event was removed and its room used again.
+    #[test]
+    fn a_late_signaller_leaves_the_next_life_of_its_cell_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = ShmEngine::open(&format!("{}/ns", dir.path().display()), &Options::default()).unwrap();
+        let name = |n: &str| Name::new(n).unwrap();
+        let e = engine.create(&name("e"), &Spec::event(crate::claim::Reset::Auto, false)).unwrap();
+        let e = e.as_any().downcast_ref::<ShmEvent>().unwrap();
+        // As far as the signal itself.
+        assert_eq!(signal::signal(&e.words(), &e.base().book(), false), Some(true));
+        engine.remove(&name("e"), None).unwrap();
+        let x = engine.create(&name("x"), &Spec::exclusive()).unwrap();
+        let x = x.as_any().downcast_ref::<ShmExclusive>().unwrap();
+        assert_eq!(x.index, e.base().index, "the same room");
+        let grant = x.acquire(&Request::new(crate::shm::claimant(), crate::engine::Until::Forever)).unwrap();
+        // The rest of it.
+        e.note_signal();
+        assert!(x.is_held(&grant.claim));
+        x.release(&grant.claim, Ending::Release).unwrap();
+    }
+    /// Somebody was stopped before a wake-up that has nothing to do with the signal (its entry in the ledger, what a failed
+    /// joint request gives back).
+    #[test]
+    fn what_is_signalled_is_not_reset_because_a_wake_up_is_due() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = ShmEngine::open(&format!("{}/ns", dir.path().display()), &Options::default()).unwrap();
+        let e = engine.create(&Name::new("e").unwrap(), &Spec::event(crate::claim::Reset::Auto, true)).unwrap();
+        let e = e.as_any().downcast_ref::<ShmEvent>().unwrap();
+        let words = e.words();
+        let w = words.count.load();
+        assert!(words.count.swap(w, w.with_flags(super::super::count::WAITERS | super::super::count::PENDING)));
+        assert!(e.signalled().unwrap().is_set);
     }
 }

@@ -72,6 +72,14 @@ pub fn signal(book: &Book) -> Signal {
     Signal::new(if auto { Reset::Auto } else { Reset::Manual }, super::signal::is_set(word, !auto))
 }
 
+/// How often it was acquired; an event, signalled.
+pub fn acquired(sem: &ShmExclusive) -> u64 {
+    match is_event(sem.cell()) {
+        true => sem.arena.map.cold(sem.index).map_or(0, |c| c.longest.load(Acquire)),
+        false => sem.cell().token.load(Acquire),
+    }
+}
+
 /// What `Cell::kind` says of a semaphore that shall be so.
 pub fn kind_bits(spec: &Spec) -> u32 {
     let kind = match spec.kind {
@@ -293,11 +301,11 @@ pub fn report(sem: &ShmExclusive) -> Option<Report> {
         // Nobody acknowledges the deaths of those who held permits: the latest are told for who wants to know.
         deaths: deaths.filter(|_| marked || kind == Kind::Counting),
         counters: Counters {
-            acquired: cell.token.load(Relaxed),
+            acquired: acquired(sem),
             contended: read(|c| &c.contended),
             timed_out: read(|c| &c.timed_out),
             deaths: total,
-            longest_contended_hold: Duration::from_nanos(read(|c| &c.longest)),
+            longest_contended_hold: Duration::from_nanos(if kind == Kind::Event { 0 } else { read(|c| &c.longest) }),
         },
         capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
         signal: (kind == Kind::Event).then(|| signal(&sem.book())),
@@ -341,7 +349,7 @@ pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
         marked,
         // The flag stays until the next release; whether somebody is still there, the records say.
         contended: flagged && waiting(),
-        acquired: cell.token.load(Relaxed),
+        acquired: acquired(&sem),
         capacity: (kind == Kind::Counting).then(|| capacity(&sem.book())),
         signal: (kind == Kind::Event).then(|| signal(&sem.book())),
         drained: drain::is_closed(&sem),

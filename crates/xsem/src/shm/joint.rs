@@ -14,7 +14,7 @@
 //! | FAILED | free, gives them back |
 //! | another number | cannot be: it was settled; look again |
 
-use super::count::{self, CLOSED, Count, DRAINED as COUNT_DRAINED, Doing, Ledger, Op, PENDING, Verdict};
+use super::count::{self, CLOSED, Count, DRAINED as COUNT_DRAINED, Doing, Ledger, OF_EVENT, Op, PENDING, Verdict};
 use super::permits::{self, PermitWords};
 use super::protocol::{self, Fits, Turn, Words, World};
 use super::signal::{self, Restore};
@@ -232,7 +232,7 @@ fn take_signal<W: World + Ledger + Restore>(
             return Some(Attempt::Again);
         }
         let n = !manual as u32;
-        let op = Op(entry.op.load(Relaxed)).next(Doing::Joint, n, 0);
+        let op = Op(entry.op.load(Relaxed)).next(Doing::Joint, n, OF_EVENT);
         entry.arg.store(number as u64, Relaxed);
         entry.op.store(op.0, Release);
         if count::carry_out(&words.count, word, e, op, -(n as i32), word.flags()) {

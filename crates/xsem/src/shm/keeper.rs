@@ -145,7 +145,7 @@ fn take_slot(arena: &'static Arena, list: &RobustList) -> Result<(u32, u32)> {
         if dying == 0 {
             break;
         }
-        std::thread::sleep(std::time::Duration::from_micros(100 << (attempt / 20).min(6)));
+        super::sys::nap(std::time::Duration::from_micros(100 << (attempt / 20).min(6)));
     }
     let n = map.geo.max_members;
     Err(Error::new(Code::SemUserLimit, format!("{n} processes are members of the namespace, which is its limit"))

@@ -108,6 +108,7 @@ pub struct Cold {
     pub obituary: AtomicU64,
     pub contended: AtomicU64,
     pub timed_out: AtomicU64,
+    /// The longest hold that somebody waited for; of an event, its signals.
     pub longest: AtomicU64,
     /// Who drains it, and how far that is. See `drain.rs`.
     pub drain: AtomicU64,

@@ -690,7 +690,7 @@ fn end_dead(seat: &Seat<'_>, me: Owner, polled: bool) -> bool {
             let ended = s.end_dead(me);
             if !ended && !polled {
                 // Still being taken apart, or its command still runs.
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                super::sys::nap(std::time::Duration::from_millis(1));
             }
             ended
         }

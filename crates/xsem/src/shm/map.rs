@@ -259,6 +259,7 @@ impl Map {
 
 /// `fallocate`, with an error that says what to do.
 pub fn fallocate(file: &impl AsRawFd, at: u64, len: u64) -> Result<()> {
+    let _whole = sys::whole();
     loop {
         // SAFETY: plain numbers.
         if unsafe { libc::fallocate(file.as_raw_fd(), 0, at as i64, len as i64) } == 0 {

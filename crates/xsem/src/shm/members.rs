@@ -246,6 +246,7 @@ impl Members {
     /// Waits a little for the gate of a dead member: told by the kernel where it is the covered command that lives, with
     /// growing steps otherwise.
     pub fn wait_for_gate(&self, map: &Map, slot: u32, attempt: u32) {
+        let _whole = sys::whole();
         if let Some(s) = map.slot(slot)
             && self.cover_lives(s)
             && let Some(fd) = sys::pidfd(s.cover_pid.load(Acquire) as u32)
@@ -255,7 +256,7 @@ impl Members {
         // A look costs some microseconds by itself, and mostly it is a matter of some tens; a sleep would take longer.
         match attempt.checked_sub(16) {
             None => std::thread::yield_now(),
-            Some(n) => std::thread::sleep(std::time::Duration::from_micros(20 << n.min(6))),
+            Some(n) => super::sys::nap(std::time::Duration::from_micros(20 << n.min(6))),
         }
     }
 

@@ -77,7 +77,7 @@ mod world;
 pub use file::Options;
 pub use object::FastPath;
 pub use short::FastPermits;
-pub(crate) use sys::user_name;
+pub(crate) use sys::{user_name, whole};
 pub use thread::claimant;
 
 use crate::claim::{Kind, Report, Reset, Summary};
@@ -210,7 +210,7 @@ impl ShmEngine {
             let mut patience = 50;
             while users::is_abandoned(&sem) && !users::take_away(&sem, me)? && patience > 0 {
                 patience -= 1;
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                sys::nap(std::time::Duration::from_millis(1));
             }
         }
         Ok(())
@@ -299,7 +299,7 @@ impl Engine for ShmEngine {
         loop {
             let (home, home_generation) = self.find(name)?;
             let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
-            let used = || if_acquired.is_some_and(|n| n != sem.cell().token.load(Acquire));
+            let used = || if_acquired.is_some_and(|n| n != inspect::acquired(&sem));
             if used() || !inspect::waiters_of(self.arena, sem.index, sem.generation, None).is_empty() {
                 return Err(self.in_use(name, sem.index, sem.generation));
             }

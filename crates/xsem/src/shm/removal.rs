@@ -1,9 +1,9 @@
 //! Taking a name away: the instant from which it is gone, and what is left to do then.
 
 use super::arena::Arena;
-use super::count::{self, CLOSED, PENDING};
+use super::count::{self, CLOSED, PENDING, WAITERS};
 use super::evict;
-use super::inspect::{has_count, is_event};
+use super::inspect::{has_count, is_event, waiters_of};
 use super::layout::Cell;
 use super::names;
 use super::object::ShmExclusive;
@@ -35,6 +35,17 @@ pub fn close(sem: &ShmExclusive) -> Closing {
             count::Ledger::wake_pending(&book, words.count.count);
             continue;
         }
+        // Who sleeps is entered as a waiter before it sets the flag. A flag that nobody stands behind any more is cleared, with
+        // a wake-up: so it is not set when the name goes, and nobody is asleep then.
+        if w.has(WAITERS) {
+            if !waiters_of(sem.arena, sem.index, sem.generation, None).is_empty() {
+                return Closing::Refused;
+            }
+            if words.count.swap(w, w.with_flags(w.flags() | PENDING)) {
+                count::Ledger::wake_pending(&book, words.count.count);
+            }
+            continue;
+        }
         let bounds = count::Bounds::read(words.count.bounds.load(Acquire));
         if words.count.load() != w {
             continue;
@@ -48,6 +59,7 @@ pub fn close(sem: &ShmExclusive) -> Closing {
             false => {}
         }
         if words.count.swap(w, w.with_flags(w.flags() | CLOSED)) {
+            // For those who were about to sleep on what they saw before.
             super::futex::wake_all(super::futex::low(words.count.count));
             return Closing::Done;
         }

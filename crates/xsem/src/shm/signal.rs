@@ -65,7 +65,12 @@ pub fn signal<L: Ledger + Restore>(words: &PermitWords<'_>, ledger: &L, manual: 
     loop {
         let word = at_rest(words, ledger)?;
         if is_set(word, manual) {
-            return Some(false);
+            // It changes nothing, but it is a step of the word like any other: who takes this signal sees what the caller
+            // has written before. A look alone might come before those writes, and then nobody would be told of them.
+            if words.count.swap(word, word) {
+                return Some(false);
+            }
+            continue;
         }
         // What a failed request gives back was never taken: the event is signalled as before. After the word was read, so
         // nothing is outstanding where the swap below succeeds: one signal never becomes two.

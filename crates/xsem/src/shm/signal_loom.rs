@@ -235,7 +235,7 @@ fn loom_a_wait_finds_what_a_dead_request_has_not_given_back() {
         let s = event(true);
         // Process 1 has it tentatively and dies; somebody settles that and is stopped before it gives back.
         let number = joint::begin(&s.joints[1]);
-        let op = Op(0).next(Doing::Joint, 1, 0);
+        let op = Op(0).next(Doing::Joint, 1, count::OF_EVENT);
         s.args[1].store(number as u64, SeqCst);
         s.ops[1].store(op.0, SeqCst);
         let w = s.permits().count.load();

@@ -39,7 +39,7 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     if spots.is_empty() {
         // All are at a gate, or the like: a look again soon.
         let wait = until.map_or(1_000_000, |u| u.saturating_sub(now())).min(10_000_000);
-        std::thread::sleep(std::time::Duration::from_nanos(wait));
+        super::sys::nap(std::time::Duration::from_nanos(wait));
         return false;
     }
     // The words are armed: who joins a ledger from here on changes them.

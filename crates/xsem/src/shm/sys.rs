@@ -3,6 +3,38 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
+}
+
+/// While it lives, `pthread_cancel` does not end the calling thread: what unwinds from the middle of an operation would leave
+/// half of it. It is put wherever something is called that is a place to be cancelled in (files, sleeps), so that no call of
+/// this library is one.
+pub struct Whole(libc::c_int);
+
+/// From here on the thread is not cancelled.
+pub fn whole() -> Whole {
+    const DISABLE: libc::c_int = 1;
+    let mut old = 0;
+    // SAFETY: a state that exists; `old` is valid for writes.
+    unsafe { pthread_setcancelstate(DISABLE, &mut old) };
+    Whole(old)
+}
+
+impl Drop for Whole {
+    fn drop(&mut self) {
+        let mut disabled = 0;
+        // SAFETY: the state that it had before; `disabled` is valid for writes.
+        unsafe { pthread_setcancelstate(self.0, &mut disabled) };
+    }
+}
+
+/// Sleeps.
+pub fn nap(time: std::time::Duration) {
+    let _whole = whole();
+    std::thread::sleep(time);
+}
+
 /// The calling thread's errno.
 pub fn errno() -> i32 {
     io::Error::last_os_error().raw_os_error().unwrap_or(0)
@@ -28,6 +60,7 @@ pub fn uid() -> u32 {
 
 /// The user's name, or the number as text.
 pub fn user_name(uid: u32) -> String {
+    let _whole = whole();
     let mut buf = vec![0u8; 4096];
     let mut found = std::ptr::null_mut();
     // SAFETY: an all-zero passwd is a valid value to be overwritten (integers and null pointers).
@@ -68,6 +101,7 @@ pub struct Stat {
 
 /// Reads a stat file. None: there is no such process (or it is hidden). An error is neither yes nor no.
 pub fn stat(path: &str) -> io::Result<Option<Stat>> {
+    let _whole = whole();
     let text = match std::fs::read(path) {
         Ok(text) => text,
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
@@ -103,6 +137,7 @@ pub fn stat_of(pid: u32) -> io::Result<Option<Stat>> {
 /// before, by the directory's link count: a listing with fewer is not believed. None can be born meanwhile, for a process
 /// that is being killed cannot make threads.
 pub fn has_let_go(pid: u32) -> bool {
+    let _whole = whole();
     use std::os::unix::fs::MetadataExt;
     let tasks = format!("/proc/{pid}/task");
     let (Ok(meta), Ok(dir)) = (std::fs::metadata(&tasks), std::fs::read_dir(&tasks)) else { return is_gone(pid) };
@@ -120,6 +155,7 @@ pub fn has_let_go(pid: u32) -> bool {
 
 /// Whether a process has a file mapped, by device and inode; false where that cannot be read.
 pub fn maps_file(pid: u32, id: (u64, u64)) -> bool {
+    let _whole = whole();
     let Ok(maps) = std::fs::read_to_string(format!("/proc/{pid}/maps")) else { return false };
     maps.lines().any(|line| line.split_ascii_whitespace().nth(4).and_then(|ino| ino.parse().ok()) == Some(id.1))
 }
@@ -139,6 +175,7 @@ pub fn pid_namespace() -> u64 {
 
 /// This boot of the machine; 0 where /proc does not say.
 pub fn boot_id() -> [u64; 2] {
+    let _whole = whole();
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let part = |r: std::ops::Range<usize>| hex.get(r).and_then(|h| u64::from_str_radix(h, 16).ok()).unwrap_or(0);
@@ -147,6 +184,7 @@ pub fn boot_id() -> [u64; 2] {
 
 /// This process's command line, in one line.
 pub fn command_line() -> String {
+    let _whole = whole();
     let raw = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     let words: Vec<String> =
         raw.split(|&b| b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
@@ -181,7 +219,7 @@ pub fn lock_byte(fd: RawFd, at: u64) -> io::Result<()> {
         match errno() {
             libc::EINTR => {}
             libc::EAGAIN | libc::EACCES if attempt < 500 => {
-                std::thread::sleep(std::time::Duration::from_micros(50 << (attempt / 20).min(8)));
+                nap(std::time::Duration::from_micros(50 << (attempt / 20).min(8)));
                 attempt += 1;
             }
             e => return Err(io::Error::from_raw_os_error(e)),
@@ -201,6 +239,7 @@ fn byte(kind: i16, at: u64) -> libc::flock {
 
 /// `openat` with a mode, close-on-exec, never following a link in the last part.
 pub fn open_at(dir: RawFd, name: &std::ffi::CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
+    let _whole = whole();
     // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
     let fd = unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) };
     if fd < 0 {
@@ -236,6 +275,7 @@ pub fn pidfd(pid: u32) -> Option<OwnedFd> {
 
 /// Sleeps until `fd` is readable or the time is over.
 pub fn wait_readable(fd: &OwnedFd, ms: i32) {
+    let _whole = whole();
     let mut p = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one valid pollfd.
     unsafe { libc::poll(&mut p, 1, ms) };

@@ -8,7 +8,7 @@ use std::time::Duration;
 use xsem::Namespace;
 
 /// Seconds after which a process that hangs is killed, and its test fails.
-const WATCHDOG: u32 = 60;
+const WATCHDOG: u32 = 240;
 
 /// A namespace of the test's own.
 pub fn namespace() -> (tempfile::TempDir, Namespace) {
@@ -126,6 +126,13 @@ impl Waits {
     pub fn wait(&self) {
         let mut byte = [0];
         (&self.0).read_exact(&mut byte).expect("the other side has ended");
+    }
+}
+
+impl Waits {
+    /// The descriptor that it reads, for who closes all others.
+    pub fn descriptor(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.0)
     }
 }
 
