@@ -311,30 +311,35 @@ fn waiters_of_a_process_that_forks_keep_waiting_and_are_served() {
 fn an_exec_ends_the_holders_claims_and_a_childs_exec_does_not() {
     let (_dir, ns) = namespace();
     let (sem, kept) = (Exclusive::create(&ns, "a").unwrap(), Exclusive::create(&ns, "kept").unwrap());
-    let (go, goes) = gate();
     let guard = kept.acquire().unwrap();
-    let (owns, does_own) = gate();
-    let holder = Child::new(|| {
-        std::mem::forget(sem.acquire().unwrap());
-        does_own.open();
-        go.wait();
-        exec_sleep();
-    });
-    owns.wait();
-    assert_eq!(refusal(sem.try_acquire()), Code::ExclSemAlreadyOwned);
-    goes.open();
-    match sem.acquire_with(soon()) {
-        Err(AcquireError::OwnerDied(r)) => {
-            let d = r.deaths().unwrap();
-            assert_eq!((d.first.process.pid, d.first.cause), (holder.pid(), Cause::ProcessEnded));
-            drop(r.mark_consistent().unwrap());
+    // By its main thread, and by another one, which becomes the main thread of the new program.
+    for by_thread in [false, true] {
+        let ((go, goes), (owns, does_own)) = (gate(), gate());
+        let holder = Child::new(|| {
+            std::mem::forget(sem.acquire().unwrap());
+            does_own.open();
+            go.wait();
+            match by_thread {
+                true => drop(std::thread::spawn(exec_sleep).join()),
+                false => exec_sleep(),
+            }
+        });
+        owns.wait();
+        assert_eq!(refusal(sem.try_acquire()), Code::ExclSemAlreadyOwned);
+        goes.open();
+        match sem.acquire_with(soon()) {
+            Err(AcquireError::OwnerDied(r)) => {
+                let d = r.deaths().unwrap();
+                assert_eq!((d.first.process.pid, d.first.cause), (holder.pid(), Cause::ProcessEnded));
+                drop(r.mark_consistent().unwrap());
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
+        // It lives, as another program.
+        // SAFETY: signal 0 only asks.
+        assert_eq!(unsafe { libc::kill(holder.0, 0) }, 0);
+        holder.kill();
     }
-    // It lives, as another program.
-    // SAFETY: signal 0 only asks.
-    assert_eq!(unsafe { libc::kill(holder.0, 0) }, 0);
-    holder.kill();
     // A child of this process that goes on to another program has nothing to do with what its parent owns.
     let child = Child::new(exec_sleep);
     until(|| std::fs::read_to_string(format!("/proc/{}/comm", child.pid())).is_ok_and(|c| c.trim() == "sleep"));
