@@ -78,6 +78,8 @@ pub enum Command {
     Ok(NameArg),
     /// Explain an error code: 101, 0x65, ERROR_EXCL_SEM_ALREADY_OWNED
     Explain(ExplainArgs),
+    /// Print what makes a shell complete the options with TAB
+    Completions(CompletionsArgs),
 }
 
 impl Cli {
@@ -281,6 +283,21 @@ pub struct ExplainArgs {
     /// The code: `101`, `0x65`, `ERROR_EXCL_SEM_ALREADY_OWNED`
     pub code: String,
 }
+
+/// Options of `xsem completions`.
+#[derive(Debug, Args)]
+#[command(after_help = COMPLETIONS_AFTER)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+const COMPLETIONS_AFTER: &str = "\
+Examples:
+  eval \"$(xsem completions bash)\"       in ~/.bashrc
+  eval \"$(xsem completions zsh)\"        in ~/.zshrc, after compinit
+  xsem completions fish | source         in ~/.config/fish/config.fish";
 
 #[cfg(test)]
 mod tests {
