@@ -1,6 +1,7 @@
 //! xsem beside its peers. A benchmark is a file and a line in `BENCHES`; each runs all its peers in turn, many short
 //! rounds, so that what the machine does meanwhile meets everybody alike.
 
+mod asynchronous;
 mod bell;
 mod child;
 mod cli;
@@ -34,6 +35,7 @@ type Bench = (&'static str, &'static str, fn(&Options) -> io::Result<Report>);
 
 const BENCHES: &[Bench] = &[
     ("uncontended", "acquire + release that meets nobody, beside ten peers", uncontended::run),
+    ("async", "tasks of one process, beside tokio's and async-lock's semaphores", asynchronous::run),
     ("open", "opening an existing name, and create + remove, beside sem_open", open::run),
     ("handoff", "from a release to a sleeping process that goes on", handoff::run),
     ("contended", "throughput and the longest wait of 1 to 64 processes", contended::run),

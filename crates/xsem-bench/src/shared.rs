@@ -23,6 +23,8 @@ impl<T> Copy for Shared<T> {}
 // SAFETY: the address stays valid in every thread until the process ends; what is done through it is up to `T`'s own
 // synchronisation (atomics, pthread objects).
 unsafe impl<T> Send for Shared<T> {}
+// SAFETY: two threads that share it have a `&T` each, at most.
+unsafe impl<T: Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     /// Maps the file at `path`, which is created, or grown with zeroes, to hold a `T`.

@@ -4,6 +4,7 @@
 
 mod background;
 mod cli;
+mod completions;
 mod create;
 mod drain;
 mod event;
@@ -68,5 +69,6 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Gc(args) => gc::gc(args, url),
         Command::Ok(args) => ok::ok(args, url),
         Command::Explain(args) => explain::explain(args),
+        Command::Completions(args) => completions::completions(args),
     }
 }

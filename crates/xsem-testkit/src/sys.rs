@@ -97,6 +97,21 @@ pub fn kill_thread(pid: Pid, tid: Pid, signal: i32) {
     unsafe { libc::syscall(libc::SYS_tgkill, pid, tid, signal) };
 }
 
+/// The calling thread's kernel id.
+pub fn own_tid() -> Pid {
+    // SAFETY: gettid has no memory effects.
+    unsafe { libc::gettid() }
+}
+
+/// From now on a signal runs `handler`, and system calls that it interrupts end.
+pub fn on_signal(signal: i32, handler: extern "C" fn(i32)) {
+    // SAFETY: an all-zero `sigaction` is a valid one: no flags, an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as usize;
+    // SAFETY: `action` is valid, and the handler has the signature that goes with its flags; what it may do is its own affair.
+    unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
 /// What waiting for a child gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {

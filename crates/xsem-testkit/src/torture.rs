@@ -10,6 +10,7 @@ mod account;
 mod ledger;
 mod options;
 mod round;
+mod signals;
 mod worker;
 
 pub use options::{Options, USAGE};

@@ -312,7 +312,13 @@ impl Counting {
     /// All of a claim back, the short way; false: the long way.
     #[inline]
     pub(crate) fn give_back_fast(&self, claim: &Claim) -> bool {
-        self.fast.as_ref().is_some_and(|fast| fast.release(claim))
+        self.fast.as_ref().is_some_and(|fast| fast.release(claim) || fast.release_of_nobody(claim))
+    }
+
+    /// The short way for a claim of nobody in particular, at normal time; None: the long way.
+    #[inline]
+    pub(crate) fn acquire_fast_for_nobody(&self, n: u32) -> Option<Claim> {
+        self.fast.as_ref().and_then(|fast| fast.acquire_for_nobody(n))
     }
 
     pub(crate) fn object(&self) -> &dyn Object {

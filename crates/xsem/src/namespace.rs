@@ -23,6 +23,17 @@ use std::time::Duration;
 ///
 /// It is created where it does not exist. A process that has acquired something stays a member of the namespace, with
 /// one small thread (the keeper) through which the kernel tells the others when it dies, until it ends.
+///
+/// # Forks, threads, exits
+/// A forked child is a process of its own: what its parent holds stays the parent's, and guards that it has copies of do
+/// nothing. It may use handles from before the fork, or open others, at once, whatever other threads were doing at that
+/// instant. (A namespace in memory begins anew there.) A daemon that closes every descriptor does no harm by that.
+///
+/// A claim belongs to a thread (what is said to be the process's apart). A thread that ends while it owns, however it ends,
+/// is an owner that died; so is a process that goes on to another program by `exec`. Exit handlers may still give back, and
+/// acquire. A panic that unwinds through a guard releases it, without a mark.
+///
+/// A program that loads a library with this one inside (`dlopen`) may unload it; its code stays once it has claimed something.
 #[derive(Clone, Debug)]
 pub struct Namespace {
     engine: Arc<dyn Engine>,

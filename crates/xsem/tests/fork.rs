@@ -1,7 +1,10 @@
 //! Rule 7: forks, exec, daemons, fork servers. Every test is of real processes, with a watchdog on each.
 
+#[path = "common/executor.rs"]
+mod executor;
 mod processes;
 
+use executor::block_on;
 use processes::{Child, audit, gate, namespace, run_and_exit, until};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -40,6 +43,11 @@ fn a_child_owns_nothing_of_any_kind_and_its_drops_do_nothing() {
     let all = ns.acquire_all(&[Pick::from(&one_more), Pick::from(&pool)], Wait::not()).unwrap();
     assert_eq!((permit.slots().unwrap(), owned.slots().unwrap()), (vec![0, 1], vec![2]));
     let ephemeral = Exclusive::create_with(&ns, "ephemeral", Options::new().ephemeral()).unwrap();
+    // What may go to other threads is the process's all the same.
+    let (sent, prepared) = (Exclusive::create(&ns, "sent").unwrap(), Exclusive::create(&ns, "prepared").unwrap());
+    let sent = block_on(sent.acquire_async()).unwrap();
+    let prepared = prepared.acquire().unwrap().into_signal_release().unwrap();
+    let mut those = Some((sent, prepared));
     let mut everything = Some((guard, nested, permit, owned, all, ephemeral));
     Child::new(|| {
         let (guard, nested, mut permit, owned, all, ephemeral) = everything.take().unwrap();
@@ -48,6 +56,10 @@ fn a_child_owns_nothing_of_any_kind_and_its_drops_do_nothing() {
         assert_eq!(permit.release_some(1).unwrap_err().code(), Code::NotOwner);
         assert_eq!(nested.release().unwrap_err().code(), Code::NotOwner);
         drop((guard, permit, all));
+        let (sent, prepared) = those.take().unwrap();
+        assert!(!sent.is_held() && !prepared.spend());
+        assert_eq!(sent.release().unwrap_err().code(), Code::NotOwner);
+        drop(prepared);
         // Nothing has come free by that, neither before nor after the child is a member.
         assert_eq!(refusal(exclusive.try_acquire()), Code::ExclSemAlreadyOwned);
         assert_eq!(pool.capacity().unwrap().free, 1);
@@ -59,6 +71,9 @@ fn a_child_owns_nothing_of_any_kind_and_its_drops_do_nothing() {
         drop(mine);
     })
     .succeeds();
+    let (sent, prepared) = those.take().unwrap();
+    assert!(sent.is_held() && prepared.spend());
+    sent.release().unwrap();
     let (guard, nested, permit, owned, all, ephemeral) = everything.take().unwrap();
     assert!(guard.is_held() && nested.is_held() && permit.is_held() && owned.is_held());
     assert_eq!(ns.inspect("exclusive").unwrap().holders[0].depth, 2);
@@ -71,7 +86,7 @@ fn a_child_owns_nothing_of_any_kind_and_its_drops_do_nothing() {
     owned.release().unwrap();
     drop((all, ephemeral));
     assert_eq!(pool.capacity().unwrap().free, 5);
-    for name in ["exclusive", "one more"] {
+    for name in ["exclusive", "one more", "sent", "prepared"] {
         let r = ns.inspect(name).unwrap();
         assert!(r.holders.is_empty() && !r.marked && r.counters.deaths == 0, "{r:?}");
     }
@@ -152,6 +167,14 @@ fn busy(ns: &Namespace, what: usize, i: usize) {
             auto.wait_with(Wait::timeout(Duration::from_millis(1))).ok();
             manual.reset().unwrap();
         }
+        // Futures.
+        5 => {
+            if let Ok(guard) = block_on(a.acquire_async_with(soon())) {
+                drop(guard);
+            }
+            drop(block_on(pool.acquire_async_with(3, soon())).unwrap());
+            drop(b.acquire_async());
+        }
         // The engine in memory.
         _ => {
             let memory = Namespace::open("memory:busy").unwrap();
@@ -169,7 +192,7 @@ fn forks_in_the_middle_of_whatever_other_threads_do() {
         let memory = Namespace::open("memory:busy").unwrap();
         let stop = AtomicBool::new(false);
         std::thread::scope(|s| {
-            for what in [0, 1, 2, 3, 3, 4, 5] {
+            for what in [0, 1, 2, 3, 3, 4, 5, 6] {
                 let (ns, stop) = (&ns, &stop);
                 s.spawn(move || (0..).take_while(|_| !stop.load(Relaxed)).for_each(|i| busy(ns, what, i)));
             }
@@ -181,7 +204,7 @@ fn forks_in_the_middle_of_whatever_other_threads_do() {
             for n in 0..200 {
                 Child::new(|| {
                     // Whatever the others were doing at that instant: this process has none of it.
-                    for what in 0..6 {
+                    for what in 0..7 {
                         busy(&ns, what, 1_000_000 + n);
                     }
                     assert!(!guard.is_held());
@@ -288,30 +311,35 @@ fn waiters_of_a_process_that_forks_keep_waiting_and_are_served() {
 fn an_exec_ends_the_holders_claims_and_a_childs_exec_does_not() {
     let (_dir, ns) = namespace();
     let (sem, kept) = (Exclusive::create(&ns, "a").unwrap(), Exclusive::create(&ns, "kept").unwrap());
-    let (go, goes) = gate();
     let guard = kept.acquire().unwrap();
-    let (owns, does_own) = gate();
-    let holder = Child::new(|| {
-        std::mem::forget(sem.acquire().unwrap());
-        does_own.open();
-        go.wait();
-        exec_sleep();
-    });
-    owns.wait();
-    assert_eq!(refusal(sem.try_acquire()), Code::ExclSemAlreadyOwned);
-    goes.open();
-    match sem.acquire_with(soon()) {
-        Err(AcquireError::OwnerDied(r)) => {
-            let d = r.deaths().unwrap();
-            assert_eq!((d.first.process.pid, d.first.cause), (holder.pid(), Cause::ProcessEnded));
-            drop(r.mark_consistent().unwrap());
+    // By its main thread, and by another one, which becomes the main thread of the new program.
+    for by_thread in [false, true] {
+        let ((go, goes), (owns, does_own)) = (gate(), gate());
+        let holder = Child::new(|| {
+            std::mem::forget(sem.acquire().unwrap());
+            does_own.open();
+            go.wait();
+            match by_thread {
+                true => drop(std::thread::spawn(exec_sleep).join()),
+                false => exec_sleep(),
+            }
+        });
+        owns.wait();
+        assert_eq!(refusal(sem.try_acquire()), Code::ExclSemAlreadyOwned);
+        goes.open();
+        match sem.acquire_with(soon()) {
+            Err(AcquireError::OwnerDied(r)) => {
+                let d = r.deaths().unwrap();
+                assert_eq!((d.first.process.pid, d.first.cause), (holder.pid(), Cause::ProcessEnded));
+                drop(r.mark_consistent().unwrap());
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
+        // It lives, as another program.
+        // SAFETY: signal 0 only asks.
+        assert_eq!(unsafe { libc::kill(holder.0, 0) }, 0);
+        holder.kill();
     }
-    // It lives, as another program.
-    // SAFETY: signal 0 only asks.
-    assert_eq!(unsafe { libc::kill(holder.0, 0) }, 0);
-    holder.kill();
     // A child of this process that goes on to another program has nothing to do with what its parent owns.
     let child = Child::new(exec_sleep);
     until(|| std::fs::read_to_string(format!("/proc/{}/comm", child.pid())).is_ok_and(|c| c.trim() == "sleep"));
@@ -509,6 +537,44 @@ fn a_daemon_that_closed_every_descriptor_acquires_waits_and_dies_as_any_other() 
     }
     drop(pool.acquire_with(2, soon()).unwrap());
     assert_eq!(ns.list().unwrap().len(), 2002);
+    audit(&ns);
+}
+
+#[test]
+fn a_member_that_closes_every_descriptor_goes_on_and_is_told_of() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let (mut answer, write) = std::io::pipe().unwrap();
+    let (go, goes) = gate();
+    let owner = Child::new(|| {
+        use std::os::fd::AsRawFd;
+        let guard = sem.acquire().unwrap();
+        let (write, keep) = (&write, go.descriptor());
+        for fd in (3..1024).filter(|fd| ![write.as_raw_fd(), keep].contains(fd)) {
+            // SAFETY: closes whatever is there; nobody uses those descriptors from here on.
+            unsafe { libc::close(fd) };
+        }
+        assert!(guard.is_held());
+        // Its tables grow, and it waits and is served.
+        for i in 0..2000 {
+            drop(Exclusive::create(&ns, &format!("{i}")).unwrap().acquire().unwrap());
+        }
+        guard.release().unwrap();
+        std::mem::forget(sem.acquire().unwrap());
+        (&mut &*write).write_all(b"!").unwrap();
+        go.wait();
+    });
+    drop(write);
+    let mut byte = [0];
+    answer.read_exact(&mut byte).expect("it failed");
+    assert_eq!(refusal(sem.try_acquire()), Code::ExclSemAlreadyOwned);
+    let pid = owner.pid();
+    goes.open();
+    owner.succeeds();
+    match sem.acquire_with(soon()) {
+        Err(AcquireError::OwnerDied(r)) => assert_eq!(r.deaths().unwrap().first.process.pid, pid),
+        other => panic!("{other:?}"),
+    }
     audit(&ns);
 }
 

@@ -103,3 +103,62 @@ impl Eventfd {
         assert_eq!(unsafe { libc::poll(&mut poll, 1, -1) }, 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    /// Each signal must arrive, or the rally stands still.
+    fn rally(signal: [impl Fn() + Sync; 2], wait: [impl Fn() + Sync; 2]) {
+        const TIMES: usize = 2000;
+        thread::scope(|s| {
+            s.spawn(|| {
+                for _ in 0..TIMES {
+                    wait[0]();
+                    signal[1]();
+                }
+            });
+            for _ in 0..TIMES {
+                signal[0]();
+                wait[1]();
+            }
+        });
+    }
+
+    #[test]
+    fn no_signal_is_lost() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let futexes = ["a", "b"].map(|f| Futex(Shared::map(&dir.path().join(f)).expect("a mapping")));
+        rally(futexes.map(|f| move || f.signal()), futexes.map(|f| move || f.wait_auto()));
+        let fds = [10, 11].map(|number| {
+            Eventfd::create(number).expect("an eventfd");
+            Eventfd::open(number)
+        });
+        rally(fds.map(|e| move || e.signal()), fds.map(|e| move || e.wait_auto()));
+    }
+
+    #[test]
+    fn a_manual_signal_stays_and_wakes_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let futex = Futex(Shared::map(&dir.path().join("f")).expect("a mapping"));
+        Eventfd::create(12).expect("an eventfd");
+        let fd = Eventfd::open(12);
+        for _ in 0..200 {
+            thread::scope(|s| {
+                for _ in 0..3 {
+                    s.spawn(|| {
+                        futex.wait_manual();
+                        fd.wait_manual();
+                    });
+                }
+                futex.signal();
+                fd.signal();
+            });
+            assert_eq!(futex.0.load(Ordering::Relaxed), SIGNALLED);
+            futex.reset();
+            fd.wait_auto();
+            assert_ne!(futex.0.load(Ordering::Relaxed), SIGNALLED);
+        }
+    }
+}

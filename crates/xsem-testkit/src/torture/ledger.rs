@@ -1,6 +1,7 @@
 //! What the processes of a torture run write down in shared memory, independent of the engine.
 
-use super::account::{Death, Entry, NAMES, POOLS, STEADY_POOLS};
+use super::account::{Death, Entry, NAMES, POOLS, STEADY, STEADY_POOLS};
+use super::signals::{CREDIT_LIMIT, Signals};
 use crate::harness::permits::{Things, Who, who};
 use crate::sys::{self, Pid, Shared};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -45,6 +46,8 @@ pub(super) struct Thread {
     pub(super) operations: AtomicU64,
     /// It saw that it shall rest, and does.
     pub(super) resting: AtomicU32,
+    /// The kernel's number of it, once it may be interrupted; else 0.
+    pub(super) tid: AtomicU32,
 }
 
 impl Thread {
@@ -103,6 +106,16 @@ pub(super) struct Ledger {
     pub(super) timeouts: AtomicU64,
     pub(super) removals: AtomicU64,
     pub(super) quiet: AtomicU32,
+    /// Somebody shall signal for those who still wait for a signal.
+    pub(super) ring: AtomicU32,
+    pub(super) signals: Signals,
+    credit: Things,
+    /// The tokens of those who own, hang, and may be evicted.
+    pub(super) hangs: [AtomicU64; STEADY],
+    pub(super) event_waits: AtomicU64,
+    pub(super) drains: AtomicU64,
+    pub(super) drained: AtomicU64,
+    pub(super) evictions: AtomicU64,
 }
 
 // SAFETY: it consists of atomic integers only, for which zero is a value.
@@ -210,8 +223,7 @@ impl Ledger {
 
     /// A grant of `n` permits of a pool that never had more than `limit`.
     pub(super) fn enter_permits(&self, k: usize, thread: usize, n: u32, limit: u32) {
-        let dead = |pid: Pid| sys::is_ending(pid);
-        if let Err(holders) = self.permits[k].out.take(limit as usize, n as usize, holder(thread), dead) {
+        if let Err(holders) = self.permits[k].out.take(limit as usize, n as usize, holder(thread), sys::is_ending) {
             let me = sys::own_pid();
             self.violation(&format!("{me} was granted {n} permits of pool {k}, and all {limit} are out: {holders:?}"));
         }
@@ -234,6 +246,21 @@ impl Ledger {
     /// It is about to give them back.
     pub(super) fn leave_slots(&self, k: usize, thread: usize, slots: &[u32]) {
         self.permits[k].slots.disclaim(slots, holder(thread));
+    }
+
+    /// A grant of `n` permits of the credit.
+    pub(super) fn enter_credit(&self, thread: usize, n: u32) {
+        if let Err(holders) = self.credit.take(CREDIT_LIMIT as usize, n as usize, holder(thread), sys::is_ending) {
+            let me = sys::own_pid();
+            self.violation(&format!("{me} was granted {n} permits of the credit, and all {CREDIT_LIMIT} are out: {holders:?}"));
+        }
+    }
+
+    /// `n` of them are about to be given back or used up.
+    pub(super) fn leave_credit(&self, thread: usize, n: u32) {
+        if !self.credit.give(n as usize, holder(thread)) {
+            self.violation(&format!("while {} held {n} permits of the credit, somebody took them for free", sys::own_pid()));
+        }
     }
 
     /// At rest nobody who lives holds permits.

@@ -12,7 +12,8 @@ Random operations of many processes, randomly killed and stopped; exits with 1 o
   --minutes N     the same in minutes
   --processes N   at one time, 1 to 64 (default 8)
   --threads N     claimant threads in each, 1 to 4 (default 2)
-  --mix NAME      only one kind of round: exclusive, permits, lists, everything (default: any of them, by chance)
+  --mix NAME      only one kind of round: exclusive, permits, lists, events, everything, drains (default: any of them)
+  --no-interrupts no signals to the workers, whose handlers signal events and add permits
   --seed N        chooses operations, kills and stops (default: from the clock; it is printed)
 ";
 
@@ -27,6 +28,8 @@ pub struct Options {
     pub threads: usize,
     /// The kind of all rounds; else each has one by chance.
     pub mix: Option<usize>,
+    /// Whether handlers run in the workers.
+    pub interrupts: bool,
     /// Of every choice.
     pub seed: u64,
 }
@@ -35,7 +38,7 @@ impl Options {
     /// Reads the arguments; the error is for the person who typed them.
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
-        let mut o = Options { seconds: 20, processes: 8, threads: 2, mix: None, seed: clock };
+        let mut o = Options { seconds: 20, processes: 8, threads: 2, mix: None, interrupts: true, seed: clock };
         let mut args = args;
         while let Some(a) = args.next() {
             if a == "--mix" {
@@ -43,6 +46,10 @@ impl Options {
                 let known = Mix::ALL.map(|m| format!("{m:?}").to_lowercase());
                 let found = known.iter().position(|k| *k == name);
                 o.mix = Some(found.ok_or_else(|| format!("`--mix` is one of {}, not `{name}`", known.join(", ")))?);
+                continue;
+            }
+            if a == "--no-interrupts" {
+                o.interrupts = false;
                 continue;
             }
             let mut number = |range: std::ops::RangeInclusive<u64>| {
@@ -73,8 +80,8 @@ mod tests {
     fn reads_options_and_refuses_what_it_does_not_know() {
         let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned));
         assert_eq!(
-            parse("--minutes 2 --processes 4 --threads 1 --mix lists --seed 9"),
-            Ok(Options { seconds: 120, processes: 4, threads: 1, mix: Some(2), seed: 9 })
+            parse("--minutes 2 --processes 4 --threads 1 --mix lists --no-interrupts --seed 9"),
+            Ok(Options { seconds: 120, processes: 4, threads: 1, mix: Some(2), interrupts: false, seed: 9 })
         );
         for (line, why) in
             [("--processes 65", "1 to 64"), ("--fast", "not an option"), ("--seed", "needs a value"), ("--mix all", "lists")]

@@ -77,7 +77,7 @@ impl Supervisor<'_> {
         let mut next_word = begin + Duration::from_secs(30);
         while Instant::now() < end && stuck == 0 && self.ledger.violations() < 20 {
             self.chaos()?;
-            if !self.rest() {
+            if !self.rest()? {
                 stuck += 1;
                 break;
             }
@@ -104,7 +104,8 @@ impl Supervisor<'_> {
         let operations: u64 = l.threads.iter().flatten().map(|t| t.operations.load(SeqCst)).sum();
         format!(
             "{rounds} rounds and audits, {operations} operations, {} grants, {} of permits, {} of lists, {} nested, {} timeouts, \
-             {} removals, {} resizes, {} kills, {} stops; owner deaths: {} reported, {} certain (and {} possible); {} without details; {} violations, {stuck} stuck",
+             {} removals, {} resizes, {} drains ({} refused), {} evictions, {} signals and permits added, {} consumed, {} waits for events, \
+             {} handlers, {} kills, {} stops; owner deaths: {} reported, {} certain (and {} possible); {} without details; {} violations, {stuck} stuck",
             l.grants.load(SeqCst),
             l.permit_grants.load(SeqCst),
             l.list_grants.load(SeqCst),
@@ -112,6 +113,13 @@ impl Supervisor<'_> {
             l.timeouts.load(SeqCst),
             l.removals.load(SeqCst),
             l.resizes.load(SeqCst),
+            l.drains.load(SeqCst),
+            l.drained.load(SeqCst),
+            l.evictions.load(SeqCst),
+            l.signals.ups.load(SeqCst),
+            l.signals.downs.load(SeqCst),
+            l.event_waits.load(SeqCst),
+            l.signals.handled.load(SeqCst),
             self.kills,
             self.stops,
             b.reported,
@@ -142,6 +150,7 @@ impl Supervisor<'_> {
                 }
             }
             sys::nap(self.random.below(2000));
+            self.interrupt();
             let now = Instant::now();
             for p in self.processes.iter_mut().flatten() {
                 if p.stopped_until.is_some_and(|t| now >= t) {
@@ -164,12 +173,51 @@ impl Supervisor<'_> {
         Ok(())
     }
 
+    /// Makes handlers run in some of the threads, wherever they are.
+    fn interrupt(&mut self) {
+        if !self.options.interrupts {
+            return;
+        }
+        for slot in 0..self.processes.len() {
+            let Some(p) = self.processes[slot] else { continue };
+            for t in 0..self.options.threads {
+                let tid = self.ledger.threads[slot][t].tid.load(SeqCst) as Pid;
+                if tid != 0 && self.random.one_in(2) {
+                    sys::kill_thread(p.pid, tid, worker::handlers::SIGNAL);
+                }
+            }
+        }
+    }
+
+    /// Somebody who signals and adds permits until nobody waits for that any more.
+    fn start_ringer(&self) -> io::Result<Pid> {
+        self.ledger.ring.store(1, SeqCst);
+        sys::fork(|| rest::ring(&self.ledger, &self.url))
+    }
+
+    fn end_ringer(&self, pid: Pid) {
+        self.ledger.ring.store(0, SeqCst);
+        let begin = Instant::now();
+        loop {
+            match sys::wait(pid, false) {
+                Status::Running if begin.elapsed() > PATIENCE => {
+                    self.ledger.violation("at rest, a signal or an `add_permits` hangs");
+                    return sys::end(pid);
+                }
+                Status::Running | Status::Stopped(_) => sys::nap(100),
+                Status::Exited(0) => return,
+                other => return self.ledger.violation(&format!("who signals at rest ended with {other:?}")),
+            }
+        }
+    }
+
     fn start(&mut self, slot: usize) -> io::Result<()> {
         let seed = self.random.next();
         for t in 0..self.options.threads {
             let thread = &self.ledger.threads[slot][t];
             thread.set(State::default());
             thread.resting.store(0, SeqCst);
+            thread.tid.store(0, SeqCst);
             self.settled[slot][t] = 0;
         }
         let pid = sys::fork(|| worker::run(&self.ledger, &self.url, slot, self.options.threads, seed))?;
@@ -182,6 +230,7 @@ impl Supervisor<'_> {
         let Some(p) = self.processes[slot].take() else { return };
         sys::end(p.pid);
         self.kills += 1;
+        self.ledger.signals.killed(slot);
         for t in 0..self.options.threads {
             let state = self.ledger.threads[slot][t].get();
             self.account.made(state.made - self.settled[slot][t]);
@@ -206,7 +255,7 @@ impl Supervisor<'_> {
     }
 
     /// Everybody goes on until its operation is over, and rests. False: somebody hangs.
-    fn rest(&mut self) -> bool {
+    fn rest(&mut self) -> io::Result<bool> {
         for p in self.processes.iter_mut().flatten() {
             p.stopped_until = None;
             sys::kill(p.pid, libc::SIGCONT);
@@ -220,14 +269,22 @@ impl Supervisor<'_> {
                 self.kill(slot);
             }
         }
+        let ringer = self.start_ringer()?;
+        let rested = self.all_rest();
+        self.end_ringer(ringer);
+        Ok(rested)
+    }
+
+    fn all_rest(&mut self) -> bool {
         let begin = Instant::now();
         loop {
+            let handlers = (0..self.processes.len()).any(|slot| self.ledger.signals.is_busy(slot));
             let busy: Vec<(usize, usize)> = (0..self.processes.len())
                 .filter(|&slot| self.processes[slot].is_some())
                 .flat_map(|slot| (0..self.options.threads).map(move |t| (slot, t)))
                 .filter(|&(slot, t)| self.ledger.threads[slot][t].resting.load(SeqCst) == 0)
                 .collect();
-            if busy.is_empty() {
+            if busy.is_empty() && !handlers {
                 return true;
             }
             self.note_ended();
@@ -248,6 +305,7 @@ impl Supervisor<'_> {
                     other => {
                         self.ledger.violation(&format!("worker {} ended by itself: {other:?}", p.pid));
                         self.processes[slot] = None;
+                        self.ledger.signals.killed(slot);
                         self.account.perhaps();
                     }
                 }

@@ -1,15 +1,19 @@
 //! What a process of the torture run does until it is killed.
 
+mod admin;
+pub(super) mod handlers;
 mod lists;
 mod permits;
+pub(super) mod signals;
 
 use super::account::{Death, Entry, NAMES, POOLS, STEADY};
 use super::ledger::{Ledger, State, exclusive, identity};
+use super::signals::EVENTS;
 use crate::random::Random;
 use crate::sys;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-use xsem::{AcquireError, Code, Counting, Deaths, Error, Exclusive, Guard, Namespace, Wait};
+use xsem::{AcquireError, Code, Counting, Deaths, Error, Event, Exclusive, Guard, Namespace, Wait};
 
 /// The name of a semaphore.
 pub(super) fn name(i: usize) -> String {
@@ -39,12 +43,21 @@ pub(super) enum Mix {
     Permits,
     /// Lists of several only.
     Lists,
+    /// Events and a credit, alone and in lists.
+    Events,
     /// Everything.
     Everything,
+    /// Everything, and semaphores are drained and owners evicted.
+    Drains,
 }
 
 impl Mix {
-    pub(super) const ALL: [Mix; 4] = [Mix::Exclusive, Mix::Permits, Mix::Lists, Mix::Everything];
+    pub(super) const ALL: [Mix; 6] = [Mix::Exclusive, Mix::Permits, Mix::Lists, Mix::Events, Mix::Everything, Mix::Drains];
+
+    /// Whether it is about events, too.
+    pub(super) fn has_events(self) -> bool {
+        matches!(self, Mix::Events | Mix::Everything | Mix::Drains)
+    }
 }
 
 /// The facts of a 105, for the log.
@@ -64,13 +77,18 @@ pub(super) fn run(ledger: &Ledger, url: &str, slot: usize, threads: usize, seed:
         Ok(ns) => ns,
         Err(e) => return ledger.violation(&format!("open the namespace: {e}")),
     };
+    if let Err(e) = handlers::install(ledger, &ns, slot) {
+        return ledger.violation(&format!("open what handlers need: {e}"));
+    }
     let mut seeds = Random::new(seed);
     std::thread::scope(|scope| {
         let mut start = |thread: usize, made: u64| {
             let (ns, random) = (&ns, Random::new(seeds.next()));
             let state = State { made, ..State::default() };
-            let none = (Default::default(), Default::default());
-            scope.spawn(move || Claimant { ledger, ns, slot, thread, state, random, handles: none.0, pools: none.1 }.run())
+            scope.spawn(move || {
+                let (handles, pools, events) = Default::default();
+                Claimant { ledger, ns, slot, thread, state, random, handles, pools, events, credit: None }.run()
+            })
         };
         let mut all: Vec<_> = (0..threads).map(|t| Some(start(t, 0))).collect();
         loop {
@@ -97,6 +115,8 @@ struct Claimant<'a> {
     /// With the last token that it saw through each.
     handles: [Option<(&'static Exclusive, u64)>; NAMES],
     pools: [Option<&'static Counting>; POOLS],
+    events: [Option<&'static Event>; EVENTS],
+    credit: Option<&'static Counting>,
 }
 
 /// What the thread does next.
@@ -111,6 +131,7 @@ impl Claimant<'_> {
     /// it `abandoning`, which counts the same.
     fn run(mut self) -> u64 {
         self.tell();
+        handlers::may_come(self.ledger, self.slot, self.thread);
         loop {
             if self.ledger.quiet.load(SeqCst) != 0 {
                 let me = &self.ledger.threads[self.slot][self.thread];
@@ -121,6 +142,7 @@ impl Claimant<'_> {
                 me.resting.store(0, SeqCst);
             }
             if self.operation() == Next::End {
+                handlers::may_not_come(self.ledger, self.slot, self.thread);
                 return self.state.made;
             }
             self.ledger.threads[self.slot][self.thread].operations.fetch_add(1, SeqCst);
@@ -158,12 +180,15 @@ impl Claimant<'_> {
     }
 
     fn operation(&mut self) -> Next {
-        let mix = Mix::ALL[self.ledger.mix.load(SeqCst) as usize % Mix::ALL.len()];
-        match (mix, self.random.below(4)) {
-            (Mix::Permits, _) | (Mix::Everything, 0) => self.permits(),
-            (Mix::Lists, _) | (Mix::Everything, 1) => self.list(),
-            _ => self.single(),
+        let mix = self.mix();
+        match (mix, self.random.below(5)) {
+            (Mix::Drains, _) if self.random.one_in(20) => self.administrate(),
+            (Mix::Events, 0 | 1) | (Mix::Lists, _) | (Mix::Everything | Mix::Drains, 1) => return self.list(),
+            (Mix::Events, _) | (Mix::Everything | Mix::Drains, 2) => self.event_or_credit(),
+            (Mix::Permits, _) | (Mix::Everything | Mix::Drains, 0) => return self.permits(),
+            _ => return self.single(),
         }
+        Next::GoOn
     }
 
     fn single(&mut self) -> Next {
@@ -200,6 +225,9 @@ impl Claimant<'_> {
             Code::ExclSemAlreadyOwned => {}
             Code::SemTimeout => {
                 self.ledger.timeouts.fetch_add(1, SeqCst);
+            }
+            Code::SemIsSet if self.mix() == Mix::Drains => {
+                self.ledger.drained.fetch_add(1, SeqCst);
             }
             // Its name was removed: look again.
             Code::InvalidHandle if i >= STEADY => self.handles[i] = None,
@@ -260,6 +288,10 @@ impl Claimant<'_> {
         let (me, bit) = (identity(self.thread), exclusive(i));
         // Deaths of the semaphore that comes and goes are in no account.
         let counts = u64::from(i < STEADY);
+        if i < STEADY && self.mix() == Mix::Drains && self.random.one_in(50) {
+            self.hang(i, guard);
+            return Next::GoOn;
+        }
         let how = self.random.below(400);
         if how <= 8 {
             self.state.held &= !bit;

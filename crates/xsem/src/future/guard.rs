@@ -6,6 +6,7 @@ use crate::engine::{Claim, Ending};
 use crate::error::{Code, Error, Result};
 use crate::exclusive::Exclusive;
 use crate::guard::died_text;
+use crate::signal_release::{Handle, SignalRelease};
 use std::fmt;
 use std::mem::ManuallyDrop;
 
@@ -64,15 +65,37 @@ impl OwnedGuard {
         self.end(Ending::Abandon(Cause::Abandoned))
     }
 
+    /// Turns the guard into a release that anybody in this process may make, a signal handler, too. The claim goes on until
+    /// then; it is the process's from here on.
+    ///
+    /// # Errors
+    /// 1 a claim that is nested or shared, or an engine that cannot do it (`memory:`); 288 when the claim is not held any
+    /// more. The guard comes back.
+    pub fn into_signal_release(self) -> std::result::Result<SignalRelease, (OwnedGuard, Error)> {
+        match self.sem.object().prepare_release(&self.claim) {
+            Ok(prepared) => {
+                let handle = self.sem.clone();
+                self.dissolve();
+                Ok(SignalRelease::new(prepared, Handle::Exclusive(handle)))
+            }
+            Err(e) => Err((self, e)),
+        }
+    }
+
     fn end(self, ending: Ending) -> Result<()> {
+        let done = self.sem.object().release(&self.claim, ending);
+        self.dissolve();
+        done
+    }
+
+    /// Lets go of the handle without running `drop`, which would release a second time.
+    fn dissolve(self) {
         let mut me = ManuallyDrop::new(self);
-        let done = me.sem.object().release(&me.claim, ending);
         // SAFETY: each field is dropped once, and the guard, which is not dropped, is not used afterwards.
         unsafe {
             std::ptr::drop_in_place(&mut me.sem);
             std::ptr::drop_in_place(&mut me._level);
         }
-        done
     }
 }
 

@@ -9,6 +9,7 @@ use super::object::{ShmExclusive, limit};
 use super::pending::{How, ShmPending};
 use super::permits;
 use super::protocol::{Look, Outcome, SPINS, Turn, World};
+use super::reactor;
 use super::reserve::{self, Reserve};
 use super::short::FastPermits;
 use super::slots;
@@ -56,8 +57,7 @@ impl ShmCounting {
 
     /// An entry at rest for a claim of this claimant.
     pub fn entry(&self, me: Owner, claimant: u32) -> Result<(u32, &'static Entry)> {
-        let of_thread = || FastPermits::new(self.base.book()).kept(me.bits()).filter(|_| claimant == thread::claimant());
-        let kept = of_thread().or_else(|| self.spare.lock().pop());
+        let kept = FastPermits::new(self.base.book()).kept(me.bits()).or_else(|| self.spare.lock().pop());
         let i = match kept {
             Some(i) => i,
             None if !self.base.arena.is_current() => return Err(super::object::file_is_gone(&self.base)),
@@ -164,6 +164,7 @@ impl ShmCounting {
             cold.longest.fetch_max(now().saturating_sub(e.since.load(Relaxed)), Relaxed);
         }
         count::give(&words.count, &book, i, giving, || words.is_reserved());
+        reactor::changed(words.count.count);
         true
     }
 

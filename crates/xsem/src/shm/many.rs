@@ -175,6 +175,30 @@ impl<'a> Seat<'a> {
     }
 
     /// The end of the request here, with a claim or without.
+    /// Gives its entry to others until it is needed again: a look at a ledger takes the longer the more entries it has.
+    pub fn rest(&mut self, me: Owner) {
+        match &self.part {
+            Part::Counting(s, _) => s.put_back(me, self.entry),
+            Part::Event(e) if self.world.mode & ALL != 0 => e.counted.put_back(me, self.entry),
+            _ => {}
+        }
+    }
+
+    /// Has an entry again.
+    pub fn go_on(&mut self, me: Owner, claimant: u32) -> Result<()> {
+        match &self.part {
+            Part::Counting(s, _) => self.entry = s.entry(me, claimant)?.0,
+            Part::Event(e) if self.world.mode & ALL != 0 => self.entry = e.counted.entry(me, claimant)?.0,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The end of a request that has no entry now.
+    pub fn leave_at_rest(mut self) {
+        self.leave(false);
+    }
+
     pub fn end(mut self, me: Owner, request: &Request<'_>, owned: bool) -> Option<Grant> {
         self.leave(owned);
         match (&self.part, owned) {

@@ -14,6 +14,7 @@ use super::names;
 use super::obituary;
 use super::pending::{How, ShmPending};
 use super::protocol::{self, Gate, Limit, Outcome, Words};
+use super::reactor;
 use super::sharing;
 use super::thread;
 use super::users;
@@ -635,7 +636,9 @@ impl Object for ShmExclusive {
         if claim.key == key(me.bits(), thread::claimant()) {
             thread::give_one_back();
         }
-        if self.end(me, matches!(ending, Ending::Abandon(_))) { Ok(()) } else { Err(self.not_owner()) }
+        let done = self.end(me, matches!(ending, Ending::Abandon(_)));
+        reactor::changed(self.futex());
+        if done { Ok(()) } else { Err(self.not_owner()) }
     }
 
     fn prepare_release(&self, claim: &Claim) -> Result<Box<dyn Prepared>> {

@@ -1,8 +1,7 @@
 //! Asynchronous requests in shared memory: the looks of the blocking form, one round with each poll. Between polls the
 //! reactor sleeps for them.
 //!
-//! What a request has in the file between polls (its wait records, its place as the oldest, entries at rest) is taken back when
-//! it is dropped, as when a blocking one is cancelled. In a forked child that is the parent's: the request begins anew there.
+//! What a request has in the file between polls (its wait records, its place as the oldest) is taken back when it is dropped, as when a blocking one is cancelled. In a forked child that is the parent's: the request begins anew there.
 
 use super::arena::Arena;
 use super::count::Count;
@@ -14,7 +13,7 @@ use super::waiters::ALL;
 use super::word::Owner;
 use super::world::{Kept, ShmWorld};
 use crate::deadline::now;
-use crate::engine::{Grant, Granted, OwnedRequest, OwnedWant, Pending, Request, Until, Want, check_list};
+use crate::engine::{Ending, Grant, Granted, Object, OwnedRequest, OwnedWant, Pending, Request, Until, Want, check_list};
 use crate::error::{Code, Error, Result};
 use crate::sync::Ordering::*;
 use std::task::{Context, Poll, Waker};
@@ -66,7 +65,6 @@ struct Place {
     generation: u32,
     world: Kept,
     turn: Turn,
-    entry: u32,
 }
 
 /// What a round came to.
@@ -97,7 +95,11 @@ impl ShmPending {
         let (arena, how) = (self.arena, self.how);
         let mut several = match std::mem::replace(&mut self.stage, Stage::Over) {
             Stage::Over => return Err(Error::new(Code::InvalidHandle, "polled after it was over")),
-            Stage::Waits(w) => w.restored(arena, &wants, &request),
+            Stage::Waits(w) => {
+                let mut several = w.restored(arena, &wants, &request);
+                go_on(&mut several, &request)?;
+                several
+            }
             Stage::New(since) => {
                 self.begun = now();
                 match begin(arena, how, &wants, &request, since)? {
@@ -121,6 +123,8 @@ impl ShmPending {
                     return Err(e);
                 }
                 let step = sleep(&several, &request, &at, until, self.begun);
+                let me = several.me;
+                several.seats.iter_mut().for_each(|s| s.rest(me));
                 self.stage = Stage::Waits(Waits::keep(several));
                 Ok(step)
             }
@@ -163,7 +167,7 @@ impl ShmPending {
         }
         let request = self.request.borrowed();
         let wants: Vec<Want<'_>> = self.list.iter().map(|w| Want { object: &*w.object, permits: w.permits }).collect();
-        w.restored(self.arena, &wants, &request).give_up(&request);
+        give_up_at_rest(w.restored(self.arena, &wants, &request));
     }
 }
 
@@ -198,9 +202,9 @@ impl Waits {
     fn keep(several: Several<'_>) -> Waits {
         let seats = several.places.into_iter().zip(several.seats);
         let seats = seats.map(|(place, seat)| {
-            let Seat { part, world, turn, entry } = seat;
+            let Seat { part, world, turn, .. } = seat;
             let (index, generation) = (part.sem().index, part.sem().generation);
-            Place { place, index, generation, world: world.keep(), turn, entry }
+            Place { place, index, generation, world: world.keep(), turn }
         });
         let nested = several.nested.into_iter().map(|(i, _, grant)| (i, grant)).collect();
         Waits { me: several.me, seats: seats.collect(), nested, pace: several.pace }
@@ -209,12 +213,12 @@ impl Waits {
     fn restored<'a>(self, arena: &'static Arena, wants: &[Want<'a>], request: &'a Request<'a>) -> Several<'a> {
         let me = self.me;
         let (mut seats, mut places, mut nested) = (Vec::with_capacity(self.seats.len()), Vec::new(), Vec::new());
-        for Place { place, index, generation, world, turn, entry } in self.seats {
+        for Place { place, index, generation, world, turn } in self.seats {
             let want = &wants[place];
             // It was of this engine when it began.
             let Some(part) = Part::at(want.object, want.permits, index, generation) else { continue };
             places.push(place);
-            seats.push(Seat { part, world: ShmWorld::with(part.sem(), me, request, world), turn, entry });
+            seats.push(Seat { part, world: ShmWorld::with(part.sem(), me, request, world), turn, entry: 0 });
         }
         for (i, grant) in self.nested {
             if let Some(Part::Exclusive(s)) = Part::of_object(wants[i].object, 1) {
@@ -227,6 +231,29 @@ impl Waits {
     /// In a forked child.
     fn forget(self) {
         self.seats.into_iter().for_each(|s| s.world.forget());
+    }
+}
+
+/// All seats have their entries again, or none has, and the request is over.
+fn go_on(several: &mut Several<'_>, request: &Request<'_>) -> Result<()> {
+    let (me, seats) = (several.me, &mut several.seats);
+    for k in 0..seats.len() {
+        if let Err(e) = seats[k].go_on(me, request.claimant) {
+            seats[..k].iter_mut().for_each(|s| s.rest(me));
+            let empty = Several { seats: Vec::new(), places: Vec::new(), nested: Vec::new(), ..*several };
+            give_up_at_rest(std::mem::replace(several, empty));
+            return Err(e);
+        }
+    }
+    Ok(())
+}
+
+/// The end of a request between polls.
+fn give_up_at_rest(several: Several<'_>) {
+    several.seats.into_iter().for_each(Seat::leave_at_rest);
+    for (_, s, grant) in several.nested {
+        // Not held any more: then there is no level to give back.
+        let _ = s.release(&grant.claim, Ending::Release);
     }
 }
 

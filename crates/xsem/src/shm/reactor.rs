@@ -113,11 +113,22 @@ struct Group {
     force: bool,
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Clone)]
 struct Plan {
     expect: u32,
     watch: Vec<Watching>,
     book: BookOf,
+}
+
+impl Plan {
+    /// Whether a thread that went to sleep with the other one need not be told. It may have slept on another value: as long as
+    /// it sleeps, whoever changes the word wakes it, because the word says that somebody sleeps; if it does not sleep any
+    /// more, or not yet, it compares.
+    fn is_covered(&self, slept: &Option<Plan>) -> bool {
+        slept
+            .as_ref()
+            .is_some_and(|s| s.book == self.book && self.watch.iter().all(|w| *w == Watching::Nobody || s.watch.contains(w)))
+    }
 }
 
 /// Which ledger.
@@ -227,13 +238,15 @@ impl Drop for Ticket {
     }
 }
 
-#[expect(dead_code, reason = "the next commit uses it")]
 /// After this process has changed a word: whoever is first in its queue need not wait for the thread to tell it.
 pub fn changed(word: &AtomicU64) {
     if WAITING.load(Relaxed) == 0 {
         return;
     }
     let mut tables = TABLES.lock();
+    if !tables.groups.contains_key(&address(word)) {
+        return;
+    }
     let (time, mut wakers) = (now(), Wakers::new());
     tables.settle(address(word), time, &mut wakers);
     drop(tables);
@@ -368,9 +381,8 @@ impl Tables {
     fn settle(&mut self, a: usize, time: u64, wakers: &mut Wakers) {
         let Some(g) = self.groups.get_mut(&a) else { return };
         if g.queue.is_empty() {
-            // Its thread may sleep on the word for a while yet, for nobody.
-            self.shards[g.shard].groups.remove(&a);
-            self.groups.remove(&a);
+            // Its thread may sleep on the word for a while yet; when it wakes up, the group goes.
+            (g.plan, g.again, g.force) = (None, None, false);
             return;
         }
         let value = g.word.load(SeqCst);
@@ -388,6 +400,8 @@ impl Tables {
                 if spot.all {
                     continue;
                 }
+                // It will look, and then it is mostly this word again that is to be slept on.
+                plan.get_or_insert_with(|| Plan { expect: value as u32, watch: Vec::new(), book: BookOf(spot.book) });
                 break;
             }
             if spot.seen != value || force {
@@ -398,6 +412,7 @@ impl Tables {
                 if spot.all {
                     continue;
                 }
+                plan.get_or_insert_with(|| Plan { expect: value as u32, watch: Vec::new(), book: BookOf(spot.book) });
                 break;
             }
             // It has seen what is there.
@@ -422,7 +437,7 @@ impl Tables {
             }
         }
         let shard = &mut self.shards[g.shard];
-        if plan.is_some() && plan != g.slept || again.is_some_and(|t| t < shard.sleeps_until) {
+        if plan.as_ref().is_some_and(|p| !p.is_covered(&g.slept)) || again.is_some_and(|t| t < shard.sleeps_until) {
             shard.rouse();
         }
         (g.plan, g.again) = (plan, again);
@@ -459,7 +474,13 @@ impl Tables {
     /// What thread `k` is to sleep on, from its second word on, and until when. The lives that are watched, too.
     fn plan(&mut self, k: usize, time: u64, wakers: &mut Wakers) -> (Vec<Watch>, Vec<(&'static Arena, Owner)>, u64) {
         let groups: Vec<usize> = self.shards[k].groups.iter().copied().collect();
-        groups.iter().for_each(|a| self.settle(*a, time, wakers));
+        for a in &groups {
+            if self.groups.get(a).is_some_and(|g| g.queue.is_empty()) {
+                self.groups.remove(a);
+                self.shards[k].groups.remove(a);
+            }
+            self.settle(*a, time, wakers);
+        }
         let mut lives: BTreeMap<(usize, Owner), (&'static Arena, Vec<usize>)> = BTreeMap::new();
         let (mut words, mut until) = (Vec::new(), time + RECHECK_EVERY);
         for a in groups {

@@ -84,6 +84,60 @@ impl FastPermits {
         Some(Claim::new(token, (i as u64 + 1) << 32 | thread::take_one() as u64))
     }
 
+    /// `n` permits for nobody in particular, at normal time, by an entry of the calling thread. None: the long way.
+    pub fn acquire_for_nobody(&self, n: u32) -> Option<Claim> {
+        let me = self.me.owner.load(Relaxed);
+        let (i, entry) = self.find(me)?;
+        let who = entry.who.load(Relaxed);
+        entry.who.store((me as u64) << 32, Relaxed);
+        let words = self.book.words_with(self.bounds);
+        let at = count::EntryWords { op: &entry.op, arg: &entry.arg };
+        entry.token.store(0, Relaxed);
+        let open = entry.label.load(Relaxed) == 0 && n != 0;
+        if !open || !count::take_shortly(&words.count, &self.book, (i, n), &at, || !words.is_gone()) {
+            entry.who.store(who, Relaxed);
+            self.keep(me, i);
+            return None;
+        }
+        let cell = self.book.cell;
+        let token = cell.token.fetch_add(1, Relaxed) + 1;
+        let time = now_coarse();
+        entry.since.store(time, Relaxed);
+        entry.token.store(token, Release);
+        cell.since.store(time, Relaxed);
+        Some(Claim::new(token, (i as u64 + 1) << 32))
+    }
+
+    /// All of a claim of nobody back; the calling thread keeps the entry, whoever had it. False: the long way.
+    pub fn release_of_nobody(&self, claim: &Claim) -> bool {
+        let me = self.me.owner.load(Relaxed);
+        let Some(i) = ((claim.key >> 32) as u32).checked_sub(1).filter(|_| claim.key as u32 == 0 && me != 0) else {
+            return false;
+        };
+        let Some(entry) = self.book.arena.map.entry(i) else { return false };
+        if entry.who.load(Relaxed) != (me as u64) << 32
+            || entry.token.load(Relaxed) != claim.token
+            || entry.target.load(Relaxed) != super::waiters::target(self.book.index, self.book.generation)
+            || entry.label.load(Relaxed) != 0
+            || count::Count(self.book.cell.claim.load(Relaxed)).flags() != 0
+        {
+            return false;
+        }
+        let words = self.book.words_with(self.bounds);
+        let at = count::EntryWords { op: &entry.op, arg: &entry.arg };
+        if !count::give_shortly(&words.count, &self.book, i, &at, || words.is_reserved()) {
+            return false;
+        }
+        entry.token.store(0, Relaxed);
+        // At rest it is this thread's, and goes to others when the thread ends.
+        entry.who.store((me as u64) << 32 | thread::claimant() as u64, Relaxed);
+        if !self.keep(me, i) {
+            self.book.settled();
+            self.book.give_entry(i);
+        }
+        true
+    }
+
     /// An entry that the calling thread keeps for this semaphore, taken out.
     #[inline]
     fn find(&self, me: u32) -> Option<(u32, &'static Entry)> {

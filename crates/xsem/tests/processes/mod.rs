@@ -129,6 +129,13 @@ impl Waits {
     }
 }
 
+impl Waits {
+    /// The descriptor that it reads, for who closes all others.
+    pub fn descriptor(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsRawFd::as_raw_fd(&self.0)
+    }
+}
+
 impl Opens {
     /// Lets one waiter go on.
     pub fn open(&self) {

@@ -2,16 +2,18 @@
 
 use super::super::account::{Entry, NAMES, POOLS, STEADY, STEADY_POOLS};
 use super::super::ledger::{exclusive, identity, pool};
-use super::{Claimant, Next, entry};
+use super::super::signals::{EVENTS, Intent, MANUAL};
+use super::{Claimant, Mix, Next, entry};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
-use xsem::{AllError, AnyError, Code, Counting, Error, Exclusive, Held, Pick, Wait};
+use xsem::{AllError, AnyError, Code, Counting, Error, Event, Exclusive, Held, Pick, Wait};
 
 /// An entry of a list.
 #[derive(Clone, Copy)]
 enum Want {
     Exclusive(usize, &'static Exclusive),
     Permits(usize, &'static Counting, u32),
+    Event(usize, &'static Event),
 }
 
 impl Want {
@@ -19,6 +21,7 @@ impl Want {
         match *self {
             Want::Exclusive(_, s) => s.into(),
             Want::Permits(_, s, n) => Pick::permits(s, n),
+            Want::Event(_, e) => e.into(),
         }
     }
 
@@ -26,13 +29,23 @@ impl Want {
         match *self {
             Want::Exclusive(i, _) => exclusive(i),
             Want::Permits(k, ..) => pool(k),
+            Want::Event(..) => 0,
+        }
+    }
+
+    /// What it does to an event's account.
+    fn intent(&self) -> Intent {
+        match *self {
+            Want::Event(e, _) => Intent::down(e, 1),
+            _ => Intent::default(),
         }
     }
 }
 
 impl Claimant<'_> {
     pub(super) fn list(&mut self) -> Next {
-        let without_end = self.random.one_in(2);
+        // Events are signalled now and then; semaphores are given back at once.
+        let without_end = self.random.one_in(if self.mix().has_events() { 5 } else { 2 });
         let wants = self.wants(without_end);
         if wants.is_empty() {
             return Next::GoOn;
@@ -47,7 +60,15 @@ impl Claimant<'_> {
         };
         let any = self.random.one_in(3);
         self.unsure(mask);
+        self.say(wants.iter().fold(Intent::default(), |all, w| all.and(w.intent())));
         let got = if any { self.any(&wants, &picks, wait) } else { self.all(&wants, &picks, wait) };
+        // Signals are consumed, and not held.
+        for (want, ..) in got.iter().flatten() {
+            if let Want::Event(e, _) = *want {
+                self.ledger.signals.did(e, if e == MANUAL { 0 } else { -1 });
+            }
+        }
+        self.say(Intent::default());
         match got {
             Err(e) => {
                 self.without(mask);
@@ -60,12 +81,14 @@ impl Claimant<'_> {
 
     /// Two to four different ones, in any order.
     fn wants(&mut self, without_end: bool) -> Vec<Want> {
-        let mut left: Vec<usize> = (0..NAMES + POOLS).collect();
+        let events = if self.mix().has_events() { EVENTS } else { 0 };
+        let mut left: Vec<usize> = (0..NAMES + POOLS + events).collect();
         let mut wants = Vec::new();
         for _ in 0..2 + self.random.below(3) {
             let at = left.remove(self.random.below(left.len() as u64) as usize);
             let want = match at.checked_sub(NAMES) {
                 None => self.handle(at).map(|s| Want::Exclusive(at, s)),
+                Some(k) if k >= POOLS => self.event_handle(k - POOLS).map(|e| Want::Event(k - POOLS, e)),
                 Some(k) => {
                     let n = self.amount(k, without_end);
                     self.pool(k).map(|s| Want::Permits(k, s, n))
@@ -87,8 +110,8 @@ impl Claimant<'_> {
             Err(AnyError::OwnerDied { index, recovery }) => {
                 let told = match wants[index] {
                     Want::Exclusive(i, _) => Some(entry(i, recovery.deaths())),
-                    Want::Permits(k, ..) => {
-                        self.ledger.violation(&format!("105 for permits of pool {k}"));
+                    Want::Permits(..) | Want::Event(..) => {
+                        self.ledger.violation("105 for permits or an event");
                         None
                     }
                 };
@@ -128,10 +151,14 @@ impl Claimant<'_> {
         let stale = |w: &Want| match w {
             Want::Exclusive(i, _) => *i >= STEADY,
             Want::Permits(k, ..) => *k >= STEADY_POOLS,
+            Want::Event(..) => false,
         };
         match e.code() {
             Code::SemTimeout => {
                 self.ledger.timeouts.fetch_add(1, SeqCst);
+            }
+            Code::SemIsSet if self.mix() == Mix::Drains => {
+                self.ledger.drained.fetch_add(1, SeqCst);
             }
             // The limit was lowered.
             Code::InvalidParameter if wants.iter().any(|w| matches!(w, Want::Permits(super::RESIZED, ..))) => {}
@@ -163,6 +190,7 @@ impl Claimant<'_> {
                     self.give_back(i, guard);
                 }
                 (Want::Permits(k, ..), Held::Permit(permit)) => self.has_permits(k, permit),
+                (Want::Event(..), Held::Signal(_)) => {}
                 _ => self.ledger.violation("a claim of another kind than what was asked for"),
             }
         }

@@ -2,7 +2,7 @@
 
 use super::super::account::STEADY_POOLS;
 use super::super::ledger::pool;
-use super::{Claimant, LEAST, LIMITS, Next, RESIZED, pool_name};
+use super::{Claimant, LEAST, LIMITS, Mix, Next, RESIZED, pool_name};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use xsem::{Code, Counting, Error, Permit, Wait};
@@ -53,6 +53,9 @@ impl Claimant<'_> {
                 self.ledger.timeouts.fetch_add(1, SeqCst);
             }
             Code::InvalidParameter if k == RESIZED => {}
+            Code::SemIsSet if self.mix() == Mix::Drains => {
+                self.ledger.drained.fetch_add(1, SeqCst);
+            }
             Code::InvalidHandle if k >= STEADY_POOLS => self.pools[k] = None,
             _ => self.ledger.violation(&format!("acquire permits of pool {k}: {e}")),
         }

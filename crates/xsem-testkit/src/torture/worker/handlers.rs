@@ -1,0 +1,89 @@
+//! What the workers do in signal handlers, which the supervisor makes run at any instant: signal events, add permits to the
+//! credit, and see that acquiring is refused.
+
+use super::super::account::STEADY;
+use super::super::ledger::Ledger;
+use super::super::signals::{CREDIT, EVENTS, Intent, Place};
+use super::name;
+use super::signals::{open_credit, open_event};
+use crate::sys;
+use std::cell::Cell;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use xsem::{AcquireError, Code, Counting, Event, Exclusive, Namespace};
+
+/// The signal that the supervisor sends.
+pub(in super::super) const SIGNAL: i32 = libc::SIGUSR1;
+
+/// What a handler needs, made before the first one may run.
+struct Context {
+    ledger: &'static Ledger,
+    slot: usize,
+    events: [Event; EVENTS],
+    credit: Counting,
+    exclusive: Exclusive,
+    /// How many have run: each does something else.
+    turn: AtomicUsize,
+}
+
+static CONTEXT: OnceLock<Context> = OnceLock::new();
+
+thread_local! {
+    /// Which of the process's threads this is, once it may be interrupted. No destructor, so a handler may read it.
+    static ME: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Opens what handlers use and installs them; threads that `may_come` are interrupted.
+pub(super) fn install(ledger: &Ledger, ns: &Namespace, slot: usize) -> xsem::Result<()> {
+    let mut events = Vec::new();
+    for e in 0..EVENTS {
+        events.push(open_event(ns, e)?);
+    }
+    // SAFETY: the ledger is a mapping that this process never ends, because the worker ends by being killed.
+    let ledger: &'static Ledger = unsafe { &*std::ptr::from_ref(ledger) };
+    let events = events.try_into().unwrap_or_else(|_| unreachable!("as many as there are"));
+    let (credit, exclusive) = (open_credit(ns)?, Exclusive::open_or_create(ns, &name(STEADY - 1))?);
+    let _ = CONTEXT.set(Context { ledger, slot, events, credit, exclusive, turn: AtomicUsize::new(slot) });
+    sys::on_signal(SIGNAL, run);
+    Ok(())
+}
+
+/// From now on the supervisor interrupts the calling thread.
+pub(super) fn may_come(ledger: &Ledger, slot: usize, thread: usize) {
+    ME.set(Some(thread));
+    ledger.threads[slot][thread].tid.store(sys::own_tid() as u32, SeqCst);
+}
+
+/// No more.
+pub(super) fn may_not_come(ledger: &Ledger, slot: usize, thread: usize) {
+    ledger.threads[slot][thread].tid.store(0, SeqCst);
+}
+
+/// The handler. Allocates nothing and takes no lock, unless something is wrong.
+extern "C" fn run(_: i32) {
+    let (Some(c), Some(me)) = (CONTEXT.get(), ME.get()) else { return };
+    let who = Place::of(c.slot, me).handler();
+    let turn = c.turn.fetch_add(1, SeqCst);
+    let e = turn % EVENTS;
+    let s = &c.ledger.signals;
+    // Said before it looks whether all shall rest: who says so looks here after that.
+    s.say(who, Intent::up(e, 1).and(Intent::up(CREDIT, 1)));
+    if c.ledger.quiet.load(SeqCst) == 0 {
+        match c.events[e].signal() {
+            Ok(changed) => s.did(e, changed.into()),
+            Err(_) => c.ledger.violation("a handler could not signal an event"),
+        }
+        match c.credit.add_permits(1).map_err(|e| e.code()) {
+            Ok(()) => s.did(CREDIT, 1),
+            // There are enough; or (104) this engine cannot add permits here.
+            Err(Code::TooManyPosts | Code::InvalidAtInterruptTime) => {}
+            Err(_) => c.ledger.violation("a handler could not add a permit to the credit"),
+        }
+        match c.exclusive.try_acquire() {
+            Err(AcquireError::Failed(e)) if e.code() == Code::InvalidAtInterruptTime => {}
+            _ => c.ledger.violation("a handler asked for an exclusive semaphore, and did not get 104"),
+        }
+        s.handled.fetch_add(1, SeqCst);
+    }
+    s.done(who);
+}
