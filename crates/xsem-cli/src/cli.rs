@@ -42,21 +42,24 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The commands.
+/// The commands. The long texts stand here, since the short ones would take their place otherwise.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a command while owning a semaphore
+    #[command(long_about = run::ABOUT)]
     Run(RunArgs),
     /// Own a semaphore in a shell script, until the script ends or says `xsem release`
+    #[command(long_about = hold::ABOUT)]
     Hold(HoldArgs),
     /// Give back what `xsem hold` took
     Release(ReleaseArgs),
-    /// Wait until a semaphore can be had, without keeping it
+    /// Wait until a semaphore can be had or an event is signalled, without keeping it
+    #[command(long_about = WAIT_ABOUT)]
     Wait(WaitForArgs),
     /// Signal an event, reset it, or wait for it
     #[command(long_about = event::ABOUT)]
     Event(EventArgs),
-    /// List the semaphores and who holds them
+    /// List the semaphores and events, and who holds them
     Ls(LsArgs),
     /// Show who holds one, who waits, who died, and its counters
     Show(ShowArgs),
@@ -67,12 +70,14 @@ pub enum Command {
     /// Add permits to a credit
     Add(AddArgs),
     /// Let nobody in any more, and wait until everybody is out
+    #[command(long_about = DRAIN_ABOUT)]
     Drain(DrainArgs),
     /// End the claim of a holder that hangs
+    #[command(long_about = EVICT_ABOUT)]
     Evict(EvictArgs),
-    /// Remove a semaphore that nobody holds or waits for
+    /// Remove a semaphore or event that nobody holds or waits for
     Rm(NameArg),
-    /// Remove all semaphores that nobody has used for a long time
+    /// Remove all that nobody has used for a long time
     Gc(GcArgs),
     /// Say that what a dead owner left is in order again
     Ok(NameArg),
@@ -127,7 +132,7 @@ pub struct ShowArgs {
     #[arg(long)]
     pub json: bool,
 
-    /// The semaphore
+    /// The semaphore or event
     pub name: String,
 }
 
@@ -155,7 +160,7 @@ pub struct CreateArgs {
     #[arg(long, requires = "event")]
     pub signalled: bool,
 
-    /// The semaphore: 1 to 255 bytes of UTF-8, such as `deploy` or `ci/gpu`
+    /// Its name: 1 to 255 bytes of UTF-8, such as `deploy` or `ci/gpu`
     pub name: String,
 }
 
@@ -190,7 +195,6 @@ pub struct AddArgs {
 
 /// Options of `xsem drain`.
 #[derive(Debug, Args)]
-#[command(long_about = DRAIN_ABOUT)]
 pub struct DrainArgs {
     /// Wait for at most TIME (`5`, `500ms`, `2m`), then open it again, say who is left, and exit with 75 (121)
     #[arg(short = 'w', long, value_name = "TIME", value_parser = crate::time::parse, conflicts_with = "reopen")]
@@ -211,7 +215,6 @@ interrupted, it is open again.";
 
 /// Options of `xsem evict`.
 #[derive(Debug, Args)]
-#[command(long_about = EVICT_ABOUT)]
 pub struct EvictArgs {
     /// The claim with this fencing token (`xsem show` has them)
     #[arg(long, value_name = "T", conflicts_with = "pid")]
@@ -235,7 +238,7 @@ With one holder nothing else needs to be said; of several, one must be named.";
 /// Options of `xsem gc`.
 #[derive(Debug, Args)]
 pub struct GcArgs {
-    /// Remove what nobody has held for TIME (`12h`, `30d`), holds or waits for
+    /// Remove what nobody has used for TIME (`12h`, `30d`), holds or waits for, and what is not a signalled event
     #[arg(long, value_name = "TIME", value_parser = crate::time::parse, default_value = "30d")]
     pub unused_for: Duration,
 
@@ -246,7 +249,6 @@ pub struct GcArgs {
 
 /// Options of `xsem wait`.
 #[derive(Debug, Args)]
-#[command(long_about = WAIT_ABOUT)]
 pub struct WaitForArgs {
     #[command(flatten)]
     pub waiting: WaitArgs,
@@ -259,7 +261,7 @@ pub struct WaitForArgs {
     #[arg(long)]
     pub all: bool,
 
-    /// The semaphores
+    /// The semaphores and events
     #[arg(required = true, value_name = "NAME")]
     pub names: Vec<String>,
 }
@@ -302,6 +304,18 @@ Examples:
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Without it the long texts once stood in the source and nowhere else.
+    #[test]
+    fn help_says_more_than_the_list_of_commands() {
+        let wants = [("run", run::ABOUT), ("hold", hold::ABOUT), ("event", event::ABOUT), ("wait", WAIT_ABOUT)];
+        for (name, about) in wants.into_iter().chain([("drain", DRAIN_ABOUT), ("evict", EVICT_ABOUT)]) {
+            let mut command = Cli::command();
+            let help = command.find_subcommand_mut(name).expect("a command").render_long_help().to_string();
+            let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+            assert!(words(&help).starts_with(&words(about)), "{name}: {help}");
+        }
+    }
 
     #[test]
     fn the_definitions_hold_together() {

@@ -57,6 +57,19 @@ fn clients_wait_for_their_server_and_workers_for_work() {
     assert!(said.contains("a late client finds it up") && said.ends_with("three clients served, twenty jobs done\n"), "{said}");
 }
 
+/// A script that nobody runs stops working without anybody noticing. `rename.sh` is run by `kills.sh`.
+#[test]
+fn every_example_is_run_by_a_test_here() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let (here, mut found) = (include_str!("real_work.rs"), 0);
+    for script in fs::read_dir(&dir).expect("the examples") {
+        let name = script.expect("an entry").file_name().to_string_lossy().into_owned();
+        assert!(name == "rename.sh" || here.contains(&format!("example(\"{name}\")")), "{name}");
+        found += 1;
+    }
+    assert!(found >= 10, "{} has {found} scripts", dir.display());
+}
+
 #[test]
 fn scripts_hold_and_release() {
     let _watchdog = Place::new();

@@ -57,6 +57,11 @@ found! {
     a_slot_that_two_have: SameSlot in "pool";
     permits_that_are_forgotten_and_come_back: ForgetReleases in "credit";
     a_cycle_where_there_is_none: FalseCycle in "for ever";
+    a_signal_that_is_lost: LostSignal in "events";
+    a_signal_that_is_consumed_twice: SignalTwice in "events";
+    a_manual_signal_that_a_wait_misses: MissedSignal in "events";
+    a_signal_that_is_said_to_be_new: SignalSaidNew in "events";
+    an_acquire_all_that_consumes_before_all_are_there: AllConsumesEarly in "events in lists";
 }
 
 #[test]

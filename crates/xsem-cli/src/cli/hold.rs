@@ -5,7 +5,7 @@ use clap::Args;
 
 /// Options of `xsem hold`.
 #[derive(Debug, Args)]
-#[command(long_about = HOLD_ABOUT, after_help = HOLD_AFTER)]
+#[command(after_help = HOLD_AFTER)]
 pub struct HoldArgs {
     #[command(flatten)]
     pub waiting: WaitArgs,
@@ -29,7 +29,7 @@ pub struct HoldArgs {
     pub name: String,
 }
 
-const HOLD_ABOUT: &str = "\
+pub(super) const ABOUT: &str = "\
 Takes the semaphore for the shell that calls it: the shell owns it until it ends, in whatever way, or says `xsem release \
 NAME`. It stands for `exec 9> file; flock 9`.
 

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use std::ffi::OsString;
 use std::time::Duration;
 
-const ABOUT: &str = "\
+pub(super) const ABOUT: &str = "\
 Waits until the semaphore NAME is ours, runs the command, gives the semaphore back, and exits with the command's exit \
 code. The semaphore is created where it does not exist: exclusive, or with --limit N a pool of N permits. Several names \
 are taken all at one instant, or none of them.
@@ -100,7 +100,7 @@ impl PermitArgs {
 
 /// Options of `xsem run`.
 #[derive(Debug, Args)]
-#[command(long_about = ABOUT, after_help = AFTER, override_usage = "xsem run [OPTIONS] NAME... -- CMD [ARG]...")]
+#[command(after_help = AFTER, override_usage = "xsem run [OPTIONS] NAME... -- CMD [ARG]...")]
 pub struct RunArgs {
     #[command(flatten)]
     pub waiting: WaitArgs,

@@ -12,9 +12,11 @@ mod lists;
 mod names;
 mod others;
 mod play;
+mod polled;
 mod pool;
 mod pool_bounds;
 mod pool_release;
+mod prepared;
 mod release;
 mod share;
 mod users;
@@ -132,6 +134,19 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &event_remove::REMOVE_USED,
     &event_remove::REMOVE_SLEPT_ON,
     &drain::DRAIN_EVENT,
+    &prepared::PREPARE,
+    &prepared::PREPARE_WAITER,
+    &prepared::SPEND_WAITER,
+    &prepared::PREPARE_PERMITS,
+    &prepared::SPEND_PERMITS,
+    &prepared::ADD,
+    &prepared::SIGNAL,
+    &polled::ACQUIRE,
+    &polled::DROP,
+    &polled::PERMITS,
+    &polled::EVENT,
+    &polled::DROP_EVENT,
+    &polled::DROP_ALL,
     &drain::REOPEN_EVENT,
 ];
 

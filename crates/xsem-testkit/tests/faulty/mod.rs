@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use xsem::engine::{Claim, Ending, Engine, Grant, Object, Request, Spec, Until, Want};
 use xsem::memory::MemoryEngine;
-use xsem::{Capacity, Code, Error, Kind, Mode, Name, Report, Result, Summary};
+use xsem::{Capacity, Code, Error, Kind, Mode, Name, Report, Reset, Result, Signal, Summary};
 
 /// What it does wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +39,16 @@ pub enum Fault {
     ForgetReleases,
     /// 1131 instead of a wait.
     FalseCycle,
+    /// A signal is said to have been given, and was not.
+    LostSignal,
+    /// The signal that a wait has consumed is there again.
+    SignalTwice,
+    /// A wait for a manual event looks away, and says that nothing was there.
+    MissedSignal,
+    /// A signal that is there makes no difference to a second one, and is said to be new.
+    SignalSaidNew,
+    /// A wait for all of a list consumes the first signal, and looks around before it asks for the rest.
+    AllConsumesEarly,
 }
 
 /// A claim that nobody asked for.
@@ -161,6 +171,14 @@ impl Engine for FaultyEngine {
                 object.release(&part.claim, Ending::Release)?;
             }
         }
+        let auto = |w: &Want<'_>| inside(w.object).inner.signalled().is_ok_and(|s| s.reset == Reset::Auto && s.is_set);
+        if let Some(w) = list.iter().find(|w| self.0.fault == Fault::AllConsumesEarly && auto(w)) {
+            let object = &inside(w.object).inner;
+            if object.acquire(&Request::new(request.claimant, Until::Now)).is_ok() {
+                look_around();
+                object.signal()?;
+            }
+        }
         self.0.inner.acquire_all(&wants(list), request)
     }
 
@@ -196,6 +214,11 @@ impl Engine for FaultyEngine {
 impl FaultyObject {
     fn is_pool(&self) -> bool {
         self.inner.capacity().is_ok_and(|c| c.mode == Mode::Pool)
+    }
+
+    /// Whether it is an event of this sort.
+    fn is(&self, reset: Reset) -> bool {
+        self.inner.signalled().is_ok_and(|s| s.reset == reset)
     }
 
     fn wrong(&self) -> Fault {
@@ -254,9 +277,16 @@ impl Object for FaultyObject {
                     other => other,
                 };
             }
+            Fault::MissedSignal if self.is(Reset::Manual) && self.shared.now(Fault::MissedSignal, 4) => {
+                return refusal(Code::SemTimeout);
+            }
             _ => {}
         }
         match self.inner.acquire(request) {
+            Ok(grant) if self.is(Reset::Auto) && self.shared.now(Fault::SignalTwice, 3) => {
+                self.inner.signal()?;
+                Ok(grant)
+            }
             Ok(grant) if grant.died.is_some() && self.shared.now(Fault::SilentDeath, 2) => Ok(Grant::new(grant.claim, None)),
             Err(e) if e.code() == Code::ExclSemAlreadyOwned && self.shared.now(Fault::DoubleGrant, 3) => {
                 let token = e.holders().first().map_or(1, |h| h.token) + 1;
@@ -331,6 +361,22 @@ impl Object for FaultyObject {
             Some(before) if self.shared.now(Fault::StaleCapacity, 2) => before,
             _ => seen,
         })
+    }
+
+    fn signal(&self) -> Result<bool> {
+        if !self.inner.signalled()?.is_set && self.shared.now(Fault::LostSignal, 3) {
+            return Ok(true);
+        }
+        let was_reset = self.inner.signal()?;
+        Ok(was_reset || self.shared.now(Fault::SignalSaidNew, 3))
+    }
+
+    fn reset(&self) -> Result<bool> {
+        self.inner.reset()
+    }
+
+    fn signalled(&self) -> Result<Signal> {
+        self.inner.signalled()
     }
 
     fn close(&self) -> Result<()> {

@@ -240,6 +240,7 @@ impl State {
     /// Signals an event: whether it was reset before. All who wait for a manual one have seen it when this returns. 6, 1.
     pub fn signal(&mut self, handle: u64, now: Now) -> Result<bool> {
         let (id, sem) = self.event(handle)?;
+        sem.consumed = None;
         if std::mem::replace(&mut sem.is_set, true) {
             return Ok(false);
         }
@@ -252,7 +253,42 @@ impl State {
 
     /// Resets an event: whether it was signalled before. 6, 1.
     pub fn reset(&mut self, handle: u64) -> Result<bool> {
-        Ok(std::mem::replace(&mut self.event(handle)?.1.is_set, false))
+        let sem = self.event(handle)?.1;
+        sem.consumed = None;
+        Ok(std::mem::take(&mut sem.is_set))
+    }
+
+    /// A wait that was served has ended otherwise: the signal that it consumed is there again, unless somebody has signalled or
+    /// reset the event since, and so was told that it was consumed.
+    fn unsee(&mut self, handle: u64, signals: u64, now: Now) {
+        let Ok((id, sem)) = self.event(handle) else { return };
+        if !sem.is_for_all() && sem.consumed.take_if(|n| *n == signals).is_some() {
+            sem.is_set = true;
+            self.dirty.insert(id);
+            self.settle(now);
+        }
+    }
+
+    /// Ends a wait that nobody will ask about, whatever has become of it: what it was granted goes to whoever is next.
+    pub fn unwanted(&mut self, wait: u64, handles: &[(u64, u32)], now: Now) {
+        match self.outcome(wait) {
+            None => self.leave(wait, now),
+            Some(Err(_)) => {}
+            Some(Ok(grants)) => {
+                for (i, grant) in grants {
+                    let handle = handles[i].0;
+                    match self.is_event(handle) {
+                        true => self.unsee(handle, grant.claim.token, now),
+                        // Evicted meanwhile: then there is nothing left to give back.
+                        false => drop(self.release(handle, &grant.claim, Ending::Release, now)),
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_event(&self, handle: u64) -> bool {
+        self.through(handle).is_ok_and(|(_, sem)| sem.kind == Kind::Event)
     }
 
     /// How an event stands. 6, 1.
@@ -290,6 +326,7 @@ impl Sem {
         if self.kind == Kind::Event {
             // Seen or consumed: nothing of it can be given back.
             self.is_set &= self.is_for_all();
+            self.consumed = Some(self.counters.acquired);
             return Grant::new(Claim::new(self.counters.acquired, 0), None);
         }
         self.counters.acquired += 1;

@@ -1,9 +1,12 @@
 //! The engine and its objects: what the front doors see.
 
+use super::pending::MemoryPending;
 use super::process::{self, MAX_COMMAND, shorten};
 use super::shared::{Shared, patience};
 use crate::claim::{Capacity, Kind, Report, Signal, Summary, Wants};
-use crate::engine::{Claim, Ending, Engine, Grant, Object, Request, Spec, Want, check_list, not_counting};
+use crate::engine::{
+    Claim, Ending, Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish, check_list, not_counting,
+};
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use std::any::Any;
@@ -148,6 +151,13 @@ impl Engine for MemoryEngine {
         Ok(self.several(list, Wants::All, request)?.into_iter().map(|(_, g)| g).collect())
     }
 
+    fn start(self: Arc<Self>, wish: Wish, list: Vec<OwnedWant>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let wants: Vec<Want<'_>> = list.iter().map(|w| Want { object: &*w.object, permits: w.permits }).collect();
+        let handles = self.handles(&wants, wish == Wish::All)?;
+        let wants = if wish == Wish::All { Wants::All } else { Wants::Any };
+        Ok(Box::new(MemoryPending::new(Arc::clone(&self.shared), wants, handles, list, request)))
+    }
+
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
         let (who, patience) = (self.shared.who(request), patience(request.until));
         self.shared.wait(request, |s, now| s.drain(who, name, patience, now))?;
@@ -212,6 +222,12 @@ impl Object for MemoryObject {
     fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
         let mut granted = self.shared.ask(Wants::One, &[(self.handle, request.permits)], request)?;
         granted.pop().map(|(_, g)| g).ok_or_else(|| Error::new(Code::InvalidHandle, "this handle is closed"))
+    }
+
+    fn start(self: Arc<Self>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let (shared, handles) = (Arc::clone(&self.shared), vec![(self.handle, request.permits)]);
+        let list = vec![OwnedWant { permits: request.permits, object: self }];
+        Ok(Box::new(MemoryPending::new(shared, Wants::One, handles, list, request)))
     }
 
     fn release(&self, claim: &Claim, ending: Ending) -> Result<()> {

@@ -18,6 +18,7 @@
 //! | `refusals` | the errors, in one place |
 //! | `shared` | the state machine under one lock, and threads that sleep for it |
 //! | `engine` | the engine and its objects on top of that |
+//! | `pending` | asynchronous requests: wakers instead of threads that sleep |
 //! | `threads` | what threads leave when they end |
 //! | `process` | what this process is called |
 //!
@@ -43,6 +44,7 @@ mod drain;
 mod engine;
 mod names;
 mod order;
+mod pending;
 mod process;
 mod refusals;
 mod report;

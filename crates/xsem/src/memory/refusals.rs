@@ -40,6 +40,10 @@ pub(super) fn no_handle() -> Error {
         .advice("open the semaphore again")
 }
 
+pub(super) fn polled_again() -> Error {
+    Error::new(Code::InvalidHandle, "polled after it was over").advice("start another request")
+}
+
 pub(super) fn stale(name: &Name) -> Error {
     error(Code::InvalidHandle, name, format!("`{name}` was removed; this handle is stale")).advice("open it again")
 }

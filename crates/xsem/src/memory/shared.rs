@@ -1,7 +1,8 @@
 //! The state machine under one lock, and threads that sleep for it.
 //!
 //! Every operation takes the lock, lets the state machine run to its end, and wakes whose wait has come to an end. A
-//! sleeper has a word of its own, so nobody wakes for nothing; it sleeps on that and on its cancel token at once.
+//! sleeper has a word of its own, so nobody wakes for nothing; it sleeps on that and on its cancel token at once. An
+//! asynchronous wait has a waker instead of the word (`pending`).
 
 use super::process::{self, MAX_LABEL, shorten};
 use super::refusals;
@@ -17,6 +18,7 @@ use crate::shm::futex::{self, Watch, Woke};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Waker;
 
 /// The first session of a state.
 const SESSION: u64 = 1;
@@ -33,10 +35,31 @@ pub(super) struct Shared {
 }
 
 #[derive(Debug)]
-struct Inner {
-    state: State,
-    /// The words of those who sleep: not 0 any more when the wait has come to an end.
-    sleepers: HashMap<u64, Arc<AtomicU32>>,
+pub(super) struct Inner {
+    pub state: State,
+    /// Those who sleep, by their waits.
+    pub sleepers: HashMap<u64, Sleeper>,
+}
+
+/// Who is told that a wait has come to an end.
+#[derive(Debug)]
+pub(super) enum Sleeper {
+    /// A thread, whose word is not 0 any more then.
+    Thread(Arc<AtomicU32>),
+    /// A task.
+    Task(Waker),
+}
+
+impl Sleeper {
+    fn wake(self) {
+        match self {
+            Sleeper::Thread(word) => {
+                word.store(1, Ordering::Release);
+                futex::wake_private_all(&word);
+            }
+            Sleeper::Task(waker) => waker.wake(),
+        }
+    }
 }
 
 impl Shared {
@@ -46,6 +69,7 @@ impl Shared {
 
     /// The state of a process that has just begun.
     fn fresh(&self) -> Inner {
+        let _whole = crate::shm::whole();
         let mut state = State::new(&self.url, self.max_semaphores);
         let session = state.begin_session(process::this());
         debug_assert_eq!(session, self.session);
@@ -55,16 +79,14 @@ impl Shared {
     }
 
     /// Runs an operation, and wakes whose wait it has ended.
-    fn with<T>(&self, f: impl FnOnce(&mut Inner, Now) -> T) -> T {
+    pub fn with<T>(&self, f: impl FnOnce(&mut Inner, Now) -> T) -> T {
         let mut inner = self.inner.lock_or(|| self.fresh());
         let result = f(&mut inner, Now { mono: now(), wall: realtime() });
         let ended = inner.state.ended();
-        let words: Vec<_> = ended.iter().filter_map(|id| inner.sleepers.remove(id)).collect();
+        let sleepers: Vec<_> = ended.iter().filter_map(|id| inner.sleepers.remove(id)).collect();
         drop(inner);
-        for word in words {
-            word.store(1, Ordering::Release);
-            futex::wake_private_all(&word);
-        }
+        // Without the lock: a waker is a program's own.
+        sleepers.into_iter().for_each(Sleeper::wake);
         result
     }
 
@@ -95,7 +117,7 @@ impl Shared {
         let answer: Result<Answer> = self.with(|inner, now| {
             let answer = start(&mut inner.state, now)?;
             if let Answer::Waits(id) = answer {
-                inner.sleepers.insert(id, Arc::clone(&word));
+                inner.sleepers.insert(id, Sleeper::Thread(Arc::clone(&word)));
             }
             Ok(answer)
         });
@@ -146,10 +168,14 @@ impl Shared {
         let (who, patience) = (self.who(request), patience(request.until));
         let ask = Ask { who, wants, list, patience, label: label.as_deref() };
         let grants = self.wait(request, |s, now| s.ask(&ask, now))?;
+        self.tell_of_deaths(&grants);
+        Ok(grants)
+    }
+
+    pub fn tell_of_deaths(&self, grants: &[(usize, Grant)]) {
         if grants.iter().any(|(_, g)| g.died.is_some()) {
             tracing::warn!(url = %self.url, "acquired; the previous owner died");
         }
-        Ok(grants)
     }
 }
 

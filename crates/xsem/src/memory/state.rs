@@ -83,6 +83,8 @@ pub(super) struct Sem {
     pub reset: Reset,
     /// Whether it is signalled (event).
     pub is_set: bool,
+    /// The number of the signal that a wait has consumed, if nobody has been told since that it is.
+    pub consumed: Option<u64>,
     /// 1 for another kind than counting.
     pub limit: u32,
     /// Permits that there are (credit).
@@ -161,6 +163,7 @@ impl Sem {
             mode: if counting { spec.mode } else { Mode::Pool },
             reset: if spec.kind == Kind::Event { spec.reset } else { Reset::Manual },
             is_set: spec.kind == Kind::Event && spec.initial > 0,
+            consumed: None,
             limit: if counting { spec.limit } else { 1 },
             total: spec.initial,
             out: 0,

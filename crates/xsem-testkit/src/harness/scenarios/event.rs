@@ -7,7 +7,7 @@ use crate::sys;
 use xsem::Reset;
 
 /// The victim signals (or resets) when it may, and says what it did.
-fn changes(p: &Player<'_>, op: fn(&xsem::Event) -> xsem::Result<bool>, by: i64) {
+pub(super) fn changes(p: &Player<'_>, op: fn(&xsem::Event) -> xsem::Result<bool>, by: i64) {
     let e = p.event();
     p.register();
     p.stage.set(Flag::Owning2);

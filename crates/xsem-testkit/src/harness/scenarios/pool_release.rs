@@ -58,7 +58,7 @@ pub(crate) const RELEASE: Play = Play {
 
 /// A release with sleepers counts from the system call on that wakes them; until then its permits are the releaser's. But
 /// whoever comes along finishes it, even one who is refused: so the waiter may sleep on only until then.
-fn reach_or_are_nudged(case: &Case<'_>, what: &str, f: Flag) {
+pub(super) fn reach_or_are_nudged(case: &Case<'_>, what: &str, f: Flag) {
     let nudged = std::cell::Cell::new(false);
     case.others_reach_unless(what, f, || {
         if case.victim_holds(POOL) {
@@ -83,7 +83,7 @@ fn with_waiter(case: &Case<'_>, n: u32) {
     case.stage.set(Flag::Go);
 }
 
-fn end(case: &Case<'_>) {
+pub(super) fn end(case: &Case<'_>) {
     crate::sys::nap(200);
     case.stage.set(Flag::Give);
     case.until("the resumed victim to finish", Flag::Done);
@@ -96,7 +96,7 @@ fn end(case: &Case<'_>) {
     whole(case);
 }
 
-fn waiter_gets_it(case: &Case<'_>) {
+pub(super) fn waiter_gets_it(case: &Case<'_>) {
     case.wake("the sleeping waiter", Flag::Got);
     case.stage.set(Flag::Give);
     case.until("the waiter to give back", Flag::Peer);
