@@ -14,6 +14,7 @@ pub(super) type Case = fn(&'static Stage);
 pub(super) const ALL: &[(&str, Case)] = &[
     ("first-seen", first_seen),
     ("raised", raised),
+    ("nowhere", nowhere),
     ("asynchronous", asynchronous),
     ("interrupted-calls", interrupted_calls),
     ("jumped", jumped),
@@ -47,8 +48,21 @@ pub(super) fn arms(stage: &'static Stage) -> bool {
 
 /// The first that this thread has to do with xsem is a request in a handler.
 fn first_seen(stage: &'static Stage) {
+    if stage.options.way != Way::Unwind {
+        raise(BARE);
+    }
     raise(PLAIN);
     raise(ON_STACK);
+    stage.work();
+}
+
+/// The interrupted code is nowhere: it has called through a null pointer.
+fn nowhere(stage: &'static Stage) {
+    stage.work();
+    let before = handled();
+    if jump::nowhere() {
+        handlers::check(handled() == before + 1);
+    }
     stage.work();
 }
 

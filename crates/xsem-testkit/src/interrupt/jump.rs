@@ -125,6 +125,39 @@ pub(super) fn bare() -> extern "C" fn(i32) {
     unsafe { std::mem::transmute::<unsafe extern "C" fn(i32), extern "C" fn(i32)>(xsem_probe_bare) }
 }
 
+/// Calls through a null pointer. False where that cannot be done here.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn nowhere() -> bool {
+    // SAFETY: the handler of SIGSEGV goes on behind the call, see below.
+    unsafe { std::arch::asm!("xor eax, eax", "call rax", clobber_abi("C")) };
+    true
+}
+
+/// In the handler: what a function would do that returns at once.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn back_from_nowhere(context: *mut libc::c_void) {
+    // SAFETY: what the kernel has passed to a handler with SA_SIGINFO; nobody else uses it.
+    let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+    if registers[libc::REG_RIP as usize] != 0 {
+        // Not that, but a fault of this program.
+        std::process::abort();
+    }
+    let sp = registers[libc::REG_RSP as usize];
+    // SAFETY: the call has put the address behind it there.
+    registers[libc::REG_RIP as usize] = unsafe { *(sp as *const i64) };
+    registers[libc::REG_RSP as usize] = sp + 8;
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn nowhere() -> bool {
+    false
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn back_from_nowhere(_: *mut libc::c_void) {
+    std::process::abort();
+}
+
 #[cfg(not(target_arch = "x86_64"))]
 pub(super) fn catch(f: extern "C" fn()) -> bool {
     BUFFER.set(std::ptr::null_mut());

@@ -93,8 +93,9 @@ fn of_glibc() -> Option<*const Area> {
     registered.then_some(area)
 }
 
+/// The calling thread's control block.
 #[cfg(target_arch = "x86_64")]
-fn thread_pointer() -> *const u8 {
+pub fn thread_pointer() -> *const u8 {
     let p: *const u8;
     // SAFETY: the first word of the thread's control block is its own address (x86-64 psABI, TLS variant II).
     unsafe { std::arch::asm!("mov {}, fs:[0]", out(reg) p, options(nostack, readonly, preserves_flags)) };

@@ -21,7 +21,10 @@ pub fn here() -> usize {
 /// The end of the stack that `here` lies on, if that is this thread's own and known.
 pub fn end(here: usize) -> Option<usize> {
     let (low, high) = match BOUNDS.get() {
-        (0, 0) => main_bounds()?,
+        (0, 0) => match main_bounds() {
+            Some(main) => main,
+            None => return end_by_control_block(here),
+        },
         known => known,
     };
     (low <= here && here < high).then_some(high)
@@ -50,6 +53,33 @@ fn main_bounds() -> Option<(usize, usize)> {
     // SAFETY: a plain number.
     let top = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
     (top > MAIN_REACH).then(|| (top - MAIN_REACH, top & !7))
+}
+
+/// The end of the stack of a thread whose first request of all this is, perhaps in a handler, where the C library must not
+/// be asked: on x86-64 that has put the thread's control block at the top of the stack. Only if that is near, and all between
+/// is memory: what lies between a coroutine's stack and the thread's own is not.
+#[cfg(target_arch = "x86_64")]
+fn end_by_control_block(here: usize) -> Option<usize> {
+    const REACH: usize = 256 << 10;
+    const PAGE: usize = 4096;
+    let top = super::rseq::thread_pointer() as usize & !7;
+    let near = here < top && top - here <= REACH;
+    (near && (here / PAGE..=(top - 8) / PAGE).all(|page| is_readable((page * PAGE).max(here & !7)))).then_some(top)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn end_by_control_block(_here: usize) -> Option<usize> {
+    None
+}
+
+/// Whether there are eight bytes to be read: the kernel copies the mask before it looks at what to do with it, which is
+/// nothing that it knows.
+#[cfg(target_arch = "x86_64")]
+fn is_readable(address: usize) -> bool {
+    const NOTHING: i32 = -1;
+    // SAFETY: an address that cannot be read is EFAULT; nothing is set.
+    let r = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NOTHING, address, 0usize, 8usize) };
+    r < 0 && super::errno() == libc::EINVAL
 }
 
 fn bounds_by_pthread() -> Option<(usize, usize)> {
@@ -119,9 +149,11 @@ pub mod frames {
         /// Whether it can be one: only what a handler does not change.
         fn is_plausible(self) -> bool {
             let user = |a: u64| a != 0 && a < 1 << 56;
+            // 0, or any other number, after a call through a bad pointer.
+            let ip = self.word(AT_IP);
             let fpstate = self.word(AT_FPSTATE);
             user(self.word(0))
-                && user(self.word(AT_IP))
+                && ip < 1 << 56
                 && self.word(AT_FLAGS) < 16
                 && self.word(AT_LINK) == 0
                 && (fpstate == 0 || user(fpstate))

@@ -23,7 +23,7 @@
 //! | a member | 0 | 1 | 1 | CREATING: being built by that member; FREE as soon as it is linked, by whoever sees it |
 //! | a member | 0 | 0 | 0 | OWNED |
 //! | a member | 0 | 1 | 0 | OWNED, and others may share the claim: look at the members' join fields before it ends |
-//! | a member | 0 | 0 | 1 | OWNED, its release has begun: nobody may join any more |
+//! | a member | 0 | 0 | 1 | OWNED, its release has begun or was prepared: nobody may join any more |
 //! | a member | 1 | 0 | 0 | TENTATIVE: free or owned, as the member's joint request with this number says |
 //!
 //! | flag | set by | means | cleared by |
