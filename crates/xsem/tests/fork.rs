@@ -133,7 +133,7 @@ fn busy(ns: &Namespace, what: usize, i: usize) {
         // Opening, with and without the file being known; names that come and go.
         0 => {
             drop(Namespace::open(ns.url()).unwrap());
-            if i.is_multiple_of(64) {
+            if i.is_multiple_of(256) {
                 let (_dir, other) = namespace();
                 drop(Exclusive::create(&other, "x").unwrap().acquire().unwrap());
             }
@@ -201,7 +201,7 @@ fn forks_in_the_middle_of_whatever_other_threads_do() {
             let guard = held.acquire().unwrap();
             let waiter = s.spawn(|| pass_through(&Exclusive::open(&ns, "held").unwrap()));
             until(|| ns.inspect("held").unwrap().waiters.len() == 1);
-            for n in 0..200 {
+            for n in 0..120 {
                 Child::new(|| {
                     // Whatever the others were doing at that instant: this process has none of it.
                     for what in 0..7 {

@@ -568,7 +568,8 @@ fn no_call_is_a_place_to_be_cancelled_in() {
                         IN_A_CALL.store(true, SeqCst);
                         let again = Namespace::open(&url).unwrap();
                         // Whoever is refused is told who holds it, for which files are read.
-                        held.try_acquire().map(drop).unwrap_err();
+                        let refused = Error::from(held.try_acquire().map(drop).unwrap_err());
+                        assert_eq!(refused.code(), Code::ExclSemAlreadyOwned);
                         drop(ns.inspect("held").unwrap());
                         drop((again, pool.try_acquire(), sem.try_acquire().map(drop)));
                         IN_A_CALL.store(false, SeqCst);

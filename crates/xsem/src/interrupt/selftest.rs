@@ -47,6 +47,8 @@ const SIGNALS: u64 = 1 << (libc::SIGUSR1 - 1) | 1 << (libc::SIGALRM - 1);
 
 /// Runs the test. Only at normal time.
 pub fn run() -> Verdict {
+    // Waiting for a child is a place to be cancelled in.
+    let _whole = crate::shm::whole();
     let (Some(section), Some(slot), Some(memory)) = (hint::section(), rseq::free_slot(), super::page(STACK)) else {
         return NOTHING;
     };

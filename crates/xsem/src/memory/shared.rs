@@ -69,6 +69,7 @@ impl Shared {
 
     /// The state of a process that has just begun.
     fn fresh(&self) -> Inner {
+        let _whole = crate::shm::whole();
         let mut state = State::new(&self.url, self.max_semaphores);
         let session = state.begin_session(process::this());
         debug_assert_eq!(session, self.session);

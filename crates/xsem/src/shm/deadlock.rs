@@ -17,7 +17,7 @@ use super::word::{INHERITED, JOINED, Owner, State, Word};
 use crate::claim::{Edge, Kind, Process};
 use crate::graph::{self, Hold, Mode, Thing, Waiting, Want};
 use crate::sync::Ordering::*;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A waiter searches again when it was woken and still has to wait, but not sooner than after so many nanoseconds: a cycle may
 /// also close by permits that come back and are not enough.
@@ -134,9 +134,9 @@ fn told(arena: &'static Arena, seen: &Seen, cycle: &graph::Cycle) -> Vec<Edge> {
 fn collect(arena: &'static Arena) -> Seen {
     let map = &arena.map;
     let mut seen = Seen { waits: Vec::new(), things: Vec::new(), cells: Vec::new(), prints: Vec::new() };
-    let mut groups: HashMap<u32, usize> = HashMap::new();
-    let mut known: HashMap<u64, usize> = HashMap::new();
-    let mut wrapped: HashMap<Owner, BTreeSet<graph::Who>> = HashMap::new();
+    let mut groups: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut known: BTreeMap<u64, usize> = BTreeMap::new();
+    let mut wrapped: BTreeMap<Owner, BTreeSet<graph::Who>> = BTreeMap::new();
     for slot in 0..map.slots() {
         if !map.row(slot).is_some_and(|r| is_alive(r[0].load(Acquire))) {
             continue;

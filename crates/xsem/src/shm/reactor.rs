@@ -26,7 +26,7 @@ use super::futex::{self, Watch};
 use super::ledger::Book;
 use super::members::Life;
 use super::protocol::Watching;
-use super::sleep::RECHECK;
+use super::sleep::{DYING, RECHECK};
 use super::watchers;
 use super::word::Owner;
 use crate::cancel::CancelToken;
@@ -42,8 +42,6 @@ use std::task::Waker;
 
 /// How long a wait that was woken may take to look before others are woken beside it, in nanoseconds.
 pub const PATIENCE: u64 = 10_000_000;
-/// How often to look at what is left of a dead member that may still be writing.
-const DYING: u64 = 20_000_000;
 /// As sleepers do (see `sleep.rs`): a second look once a second.
 const RECHECK_EVERY: u64 = 1_000_000_000;
 /// Words that one thread sleeps on, beside lives.

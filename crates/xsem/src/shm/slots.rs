@@ -133,8 +133,8 @@ pub fn list(book: &Book, entry: u32, token: u64) -> Vec<u32> {
 }
 
 /// The slots of all claims, by what they name.
-pub fn all(book: &Book) -> std::collections::HashMap<u64, Vec<u32>> {
-    let mut found = std::collections::HashMap::<u64, Vec<u32>>::new();
+pub fn all(book: &Book) -> std::collections::BTreeMap<u64, Vec<u32>> {
+    let mut found = std::collections::BTreeMap::<u64, Vec<u32>>::new();
     if book.arena.map.cold(book.index).is_none_or(|c| c.ledger.load(Acquire) >> 32 == 0) {
         return found;
     }

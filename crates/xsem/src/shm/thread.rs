@@ -72,6 +72,9 @@ fn first() -> u64 {
     let number = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % (crate::future::FIRST_CLAIMANT - 1);
     let w = (number as u64) << 32;
     THREAD.set(w);
+    // The system is asked for the keys of a thread's hash tables once, which is a place to be cancelled in.
+    let _whole = super::sys::whole();
+    let _keys = std::hash::RandomState::new();
     let said = key().is_some_and(|key| {
         // SAFETY: a key that was made and is never deleted; the value is only compared with null, by the C library.
         unsafe { libc::pthread_setspecific(key, std::ptr::from_ref(&KEY).cast()) == 0 }
