@@ -7,6 +7,8 @@ mod counting;
 mod credit;
 mod events;
 mod exclusive;
+mod futures;
+mod interrupts;
 mod life;
 mod lists;
 mod names;
@@ -63,7 +65,18 @@ const fn row(operation: &'static str, code: u32, scene: fn(&mut Stage)) -> Row {
 
 /// Every row of the contract.
 pub fn contract() -> Vec<Row> {
-    [names::ROWS, exclusive::ROWS, counting::ROWS, credit::ROWS, events::ROWS, lists::ROWS, life::ROWS].concat()
+    [
+        names::ROWS,
+        exclusive::ROWS,
+        counting::ROWS,
+        credit::ROWS,
+        events::ROWS,
+        lists::ROWS,
+        life::ROWS,
+        futures::ROWS,
+        interrupts::ROWS,
+    ]
+    .concat()
 }
 
 /// The behaviours that the kernel's ntsync selftest checks.

@@ -2,6 +2,7 @@
 //! [`Local`] actor some threads of the test's process.
 
 mod crew;
+mod futures;
 mod local;
 mod player;
 mod process;

@@ -8,6 +8,7 @@
 //! 4. Deadlines and cancel tokens end it without the help of the caller's runtime.
 
 use crate::cancel::CancelToken;
+use crate::claim::{Kind, Reset};
 use crate::engine::{Ending, Engine, Grant, Object, Request, Until, Want};
 use crate::error::{Code, Error, Result};
 use crate::future::Claimant;
@@ -129,8 +130,7 @@ impl OnThread {
         let again = object.clone();
         let give_back = move |granted| {
             if let Granted::One(_, g) = granted {
-                // Not held any more: then nothing is left to give back.
-                let _ = again.release(&g.claim, Ending::Release);
+                pass_on(&*again, &g);
             }
         };
         OnThread::start(request, move |r| object.acquire(r).map(|g| Granted::One(0, g)), give_back)
@@ -155,7 +155,7 @@ impl OnThread {
             }
         };
         let give_back = move |granted| {
-            let back = |i: usize, g: &Grant| drop(objects[i].release(&g.claim, Ending::Release));
+            let back = |i: usize, g: &Grant| pass_on(&*objects[i], g);
             match granted {
                 Granted::One(i, g) => back(i, &g),
                 Granted::All(all) => all.iter().enumerate().for_each(|(i, g)| back(i, g)),
@@ -192,6 +192,18 @@ impl OnThread {
         })?;
         Ok(Box::new(OnThread { shared, end, cancel }))
     }
+}
+
+/// A claim that nobody wants goes to whoever is next; so does the signal of an auto-reset event.
+fn pass_on<O: Object + ?Sized>(object: &O, granted: &Grant) {
+    // What is not held any more, or was removed, has nothing left to pass on.
+    let _ = match object.kind() {
+        Kind::Event => match object.signalled() {
+            Ok(s) if s.reset == Reset::Auto => object.signal().map(drop),
+            _ => Ok(()),
+        },
+        _ => object.release(&granted.claim, Ending::Release),
+    };
 }
 
 /// Gives back what nobody wants.

@@ -177,3 +177,19 @@ fn many_threads_add_permits_at_interrupt_time_at_once() {
     // Four at a time are what is kept in reserve.
     assert_eq!(added, 8000);
 }
+
+#[test]
+fn prepared_threads_need_no_full_check() {
+    interrupt::prepare();
+    let (hint, _) = interrupt::testing::self_test();
+    // Disarmed by a preemption now and then.
+    let armed = (0..1000).any(|_| {
+        interrupt::prepare();
+        interrupt::testing::is_armed()
+    });
+    assert_eq!(armed, hint);
+    let scope = interrupt::scope();
+    interrupt::prepare();
+    assert!(interrupt::is_now() && !interrupt::testing::is_armed());
+    drop(scope);
+}

@@ -43,6 +43,8 @@ pub enum Answer {
     },
     /// It is done.
     Done,
+    /// The future is not over.
+    Pending,
     /// Yes or no.
     Is(bool),
     /// Numbers.
@@ -88,6 +90,7 @@ impl fmt::Display for Answer {
             Answer::Taken { index, guard, token, died } => write!(f, "taken {index} {guard} {token} {died}"),
             Answer::All { guards, tokens, died } => write!(f, "all {} {} {}", list(guards), list(tokens), list(died)),
             Answer::Done => f.write_str("done"),
+            Answer::Pending => f.write_str("pending"),
             Answer::Is(b) => write!(f, "is {b}"),
             Answer::Numbers(n) => write!(f, "numbers {}", list(n)),
             Answer::Refused(code) => write!(f, "refused {code}"),
@@ -124,6 +127,7 @@ impl FromStr for Answer {
             },
             ("all", 4) => Answer::All { guards: items(line, at(1))?, tokens: items(line, at(2))?, died: items(line, at(3))? },
             ("done", 1) => Answer::Done,
+            ("pending", 1) => Answer::Pending,
             ("is", 2) => Answer::Is(word(line, at(1))?),
             ("numbers", 2) => Answer::Numbers(items(line, at(1))?),
             ("refused", 2) => Answer::Refused(word(line, at(1))?),

@@ -84,6 +84,17 @@ pub enum Verb {
     Any(Vec<(usize, u32)>, Till),
     /// All of it: `All`. Can be cancelled.
     All(Vec<(usize, u32)>, Till),
+    /// Starts this request (`Ask`, `Any`, `All`) as a future, on behalf of the thread's own claimant or of nobody: `Handle`, the
+    /// future's number. It has not been polled then.
+    Start(bool, Box<Verb>),
+    /// Polls a future once: what its request gives, or `Pending`.
+    Poll(usize),
+    /// Polls a future whenever it is woken, until it is over: what its request gives. Can be cancelled.
+    Await(usize),
+    /// Drops a future: `Done`.
+    Forsake(usize),
+    /// Does this inside a declared interrupt scope.
+    Interrupt(Box<Verb>),
     /// Cancels the wait of this thread. No answer of its own.
     Cancel,
     /// Release this guard and say how that went: `Done`.
@@ -221,6 +232,11 @@ impl fmt::Display for Verb {
             Verb::Ask(h, n, till, owned) => write!(f, "ask {h} {n} {till} {owned}"),
             Verb::Any(l, till) => write!(f, "any {} {till}", picks(l)),
             Verb::All(l, till) => write!(f, "all {} {till}", picks(l)),
+            Verb::Start(own, v) => write!(f, "start {own} {v}"),
+            Verb::Poll(n) => write!(f, "poll {n}"),
+            Verb::Await(n) => write!(f, "await {n}"),
+            Verb::Forsake(n) => write!(f, "forsake {n}"),
+            Verb::Interrupt(v) => write!(f, "interrupt {v}"),
             Verb::Cancel => f.write_str("cancel"),
             Verb::Release(g) => write!(f, "release {g}"),
             Verb::ReleaseSome(g, n) => write!(f, "release_some {g} {n}"),
@@ -285,6 +301,11 @@ impl FromStr for Verb {
             "ask" => Verb::Ask(word!(), word!(), word!(), word!()),
             "any" => Verb::Any(read_picks(line, next())?, word!()),
             "all" => Verb::All(read_picks(line, next())?, word!()),
+            "start" => Verb::Start(word!(), Box::new(after(1).parse()?)),
+            "poll" => Verb::Poll(word!()),
+            "await" => Verb::Await(word!()),
+            "forsake" => Verb::Forsake(word!()),
+            "interrupt" => Verb::Interrupt(Box::new(rest.parse()?)),
             "cancel" => Verb::Cancel,
             "release" => Verb::Release(word!()),
             "release_some" => Verb::ReleaseSome(word!(), word!()),

@@ -113,6 +113,7 @@ pub(super) struct Ledger {
     /// The tokens of those who own, hang, and may be evicted.
     pub(super) hangs: [AtomicU64; STEADY],
     pub(super) event_waits: AtomicU64,
+    pub(super) spent_by_handlers: AtomicU64,
     pub(super) drains: AtomicU64,
     pub(super) drained: AtomicU64,
     pub(super) evictions: AtomicU64,

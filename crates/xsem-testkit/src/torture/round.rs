@@ -105,7 +105,7 @@ impl Supervisor<'_> {
         format!(
             "{rounds} rounds and audits, {operations} operations, {} grants, {} of permits, {} of lists, {} nested, {} timeouts, \
              {} removals, {} resizes, {} drains ({} refused), {} evictions, {} signals and permits added, {} consumed, {} waits for events, \
-             {} handlers, {} kills, {} stops; owner deaths: {} reported, {} certain (and {} possible); {} without details; {} violations, {stuck} stuck",
+             {} handlers ({} releases spent in them), {} kills, {} stops; owner deaths: {} reported, {} certain (and {} possible); {} without details; {} violations, {stuck} stuck",
             l.grants.load(SeqCst),
             l.permit_grants.load(SeqCst),
             l.list_grants.load(SeqCst),
@@ -120,6 +120,7 @@ impl Supervisor<'_> {
             l.signals.downs.load(SeqCst),
             l.event_waits.load(SeqCst),
             l.signals.handled.load(SeqCst),
+            l.spent_by_handlers.load(SeqCst),
             self.kills,
             self.stops,
             b.reported,

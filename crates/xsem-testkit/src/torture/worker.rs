@@ -321,10 +321,15 @@ impl Claimant<'_> {
     fn give_back(&mut self, i: usize, guard: Guard<'static>) {
         self.ledger.leave(i, identity(self.thread));
         self.unsure(exclusive(i));
-        match self.random.one_in(4) {
+        match self.random.below(8) {
             // Dropping is how many programs release.
-            true => drop(guard),
-            false => {
+            0 | 1 => drop(guard),
+            2 => match guard.into_signal_release() {
+                Ok(release) if handlers::offer(self.ledger, self.thread, &release) => {}
+                Ok(_) => self.ledger.violation(&format!("the prepared release of {i} could not be spent")),
+                Err((_, e)) => self.ledger.violation(&format!("prepare the release of {i}: {e}")),
+            },
+            _ => {
                 if let Err(e) = guard.release() {
                     self.ledger.violation(&format!("release {i}: {e}"));
                 }

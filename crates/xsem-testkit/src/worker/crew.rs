@@ -133,7 +133,10 @@ impl Crew {
             return;
         }
         // A token of its own for each command: one that comes early must find the command that it is meant for.
-        lock(&self.shared.cancels).insert(thread, CancelToken::new());
+        // (What is done with a future goes by that of its start.)
+        if !matches!(verb, Verb::Poll(_) | Verb::Await(_) | Verb::Forsake(_)) {
+            lock(&self.shared.cancels).insert(thread, CancelToken::new());
+        }
         let ends = verb == Verb::EndThread;
         let (shared, say) = (&self.shared, &self.say);
         let to = self.threads.entry(thread).or_insert_with(|| start(thread, shared.clone(), say.clone()));

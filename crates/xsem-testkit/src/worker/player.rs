@@ -1,6 +1,7 @@
 //! What a thread of an actor does with a command.
 
 use super::crew::{Lent, Sem, Shared};
+use super::futures::Futures;
 use crate::protocol::{Answer, Dead, Till, Verb, What};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -8,15 +9,17 @@ use std::os::unix::process::CommandExt;
 use std::sync::Arc;
 use std::time::Duration;
 use xsem::{
-    AcquireError, AllError, AnyError, Code, Counting, Error, Event, Exclusive, Guard, Held, Namespace, Options, OwnedPermit,
-    Permit, Pick, Wait,
+    AcquireError, AllError, AnyError, Code, Counting, Error, Event, Exclusive, Guard, Held, Namespace, Options, OwnedGuard,
+    OwnedPermit, Permit, Pick, Wait,
 };
 
 /// Something that the thread owns.
-enum Own {
+pub(super) enum Own {
     Guard(Guard<'static>),
     Permit(Permit<'static>),
     Owned(OwnedPermit),
+    /// From a future.
+    Task(OwnedGuard),
     /// The signal of an event, which is nothing that could be given back.
     Seen(u64),
 }
@@ -24,8 +27,9 @@ enum Own {
 /// A thread of an actor, with what it owns.
 pub struct Player {
     number: u32,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     guards: Vec<Option<Own>>,
+    pub(super) futures: Futures,
     why: Option<Answer>,
 }
 
@@ -35,11 +39,11 @@ impl std::fmt::Debug for Player {
     }
 }
 
-type Act<T> = Result<T, Answer>;
+pub(super) type Act<T> = Result<T, Answer>;
 
 impl Player {
     pub(super) fn new(number: u32, shared: Arc<Shared>) -> Player {
-        Player { number, shared, guards: Vec::new(), why: None }
+        Player { number, shared, guards: Vec::new(), futures: Futures::default(), why: None }
     }
 
     /// Lets go of everything without releasing it, as a thread that dies does.
@@ -52,6 +56,10 @@ impl Player {
         let parcels = self.shared.take(self.number);
         self.guards.extend(parcels.into_iter().map(|p| Some(Own::Owned(p))));
         self.carry_out(verb).unwrap_or_else(|refusal| refusal)
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
     }
 
     fn carry_out(&mut self, verb: &Verb) -> Act<Answer> {
@@ -112,6 +120,7 @@ impl Player {
                     Own::Guard(g) => g.release(),
                     Own::Permit(p) => p.release(),
                     Own::Owned(p) => p.release(),
+                    Own::Task(g) => g.release(),
                     Own::Seen(_) => return Ok(Answer::Done),
                 };
                 self.done(done)
@@ -142,10 +151,15 @@ impl Player {
             }
             Verb::Abandon(g) => match self.take(*g)? {
                 Own::Guard(guard) => self.done(guard.abandon()),
+                Own::Task(guard) => self.done(guard.abandon()),
                 _ => not_exclusive(*g),
             },
             Verb::MarkConsistent(g) => match self.guard(*g)? {
                 Own::Guard(guard) => {
+                    let done = guard.mark_consistent();
+                    self.done(done)
+                }
+                Own::Task(guard) => {
                     let done = guard.mark_consistent();
                     self.done(done)
                 }
@@ -155,6 +169,7 @@ impl Player {
                 Own::Guard(guard) => guard.is_held(),
                 Own::Permit(p) => p.is_held(),
                 Own::Owned(p) => p.is_held(),
+                Own::Task(g) => g.is_held(),
                 Own::Seen(_) => false,
             })),
             Verb::Give(g, thread) => match self.take(*g)? {
@@ -203,6 +218,14 @@ impl Player {
                 Ok(Answer::Numbers(vec![gone.len() as u32]))
             }
             Verb::Count(list, rounds, file) => self.count(&ns, list, *rounds, file),
+            Verb::Start(own, request) => self.start(&ns, *own, request),
+            Verb::Poll(n) => self.poll(*n),
+            Verb::Await(n) => self.wait_for(*n),
+            Verb::Forsake(n) => self.forsake(*n),
+            Verb::Interrupt(verb) => {
+                let _scope = xsem::interrupt::scope();
+                self.carry_out(verb)
+            }
             Verb::Why => Ok(self.why.clone().unwrap_or_else(|| Answer::Broken("nothing was refused".to_owned()))),
             Verb::Play(script) => Ok(crate::history::play(self, script)),
             Verb::DropInChild(g) => match self.guards.get_mut(*g) {
@@ -228,7 +251,7 @@ impl Player {
         }
     }
 
-    fn picks(&self, list: &[(usize, u32)]) -> Act<Vec<Pick<'static>>> {
+    pub(super) fn picks(&self, list: &[(usize, u32)]) -> Act<Vec<Pick<'static>>> {
         let pick = |(h, n): &(usize, u32)| {
             Ok(match self.lent(*h)? {
                 Lent::Exclusive(s) => s.into(),
@@ -284,7 +307,7 @@ impl Player {
         Ok(Answer::Done)
     }
 
-    fn lent(&self, i: usize) -> Act<Lent> {
+    pub(super) fn lent(&self, i: usize) -> Act<Lent> {
         self.shared.lent(i).ok_or_else(|| Answer::Broken(format!("no handle {i}")))
     }
 
@@ -312,12 +335,12 @@ impl Player {
         self.guards.get_mut(i).and_then(Option::take).ok_or_else(|| Answer::Broken(format!("no guard {i}")))
     }
 
-    fn keep(&mut self, own: Own) -> usize {
+    pub(super) fn keep(&mut self, own: Own) -> usize {
         self.guards.push(Some(own));
         self.guards.len() - 1
     }
 
-    fn refuse(&mut self, e: &Error) -> Answer {
+    pub(super) fn refuse(&mut self, e: &Error) -> Answer {
         self.why = Some(Answer::Why {
             holders: e.holders().iter().map(|h| h.token).collect(),
             ahead: e.ahead().len(),
@@ -330,7 +353,7 @@ impl Player {
         }
     }
 
-    fn done(&mut self, r: xsem::Result<()>) -> Act<Answer> {
+    pub(super) fn done(&mut self, r: xsem::Result<()>) -> Act<Answer> {
         r.map(|()| Answer::Done).map_err(|e| self.refuse(&e))
     }
 
@@ -364,8 +387,7 @@ impl Player {
             Ok(guard) => (guard, None),
             Err(AcquireError::Failed(e)) => return Err(self.refuse(&e)),
             Err(AcquireError::OwnerDied(r)) => {
-                let dead = |o: &xsem::Obituary| (o.process.pid, format!("{:?}", o.cause)) as Dead;
-                let deaths = r.deaths().map(|d| (dead(&d.first), dead(&d.latest), d.count));
+                let deaths = r.deaths().map(told);
                 (r.into_guard(), Some(deaths))
             }
         };
@@ -375,14 +397,21 @@ impl Player {
 }
 
 impl Own {
-    fn token(&self) -> u64 {
+    pub(super) fn token(&self) -> u64 {
         match self {
             Own::Guard(g) => g.token(),
             Own::Permit(p) => p.token(),
             Own::Owned(p) => p.token(),
+            Own::Task(g) => g.token(),
             Own::Seen(signals) => *signals,
         }
     }
+}
+
+/// The dead as they go over the wire.
+pub(super) fn told(d: &xsem::Deaths) -> (Dead, Dead, u64) {
+    let dead = |o: &xsem::Obituary| (o.process.pid, format!("{:?}", o.cause)) as Dead;
+    (dead(&d.first), dead(&d.latest), d.count)
 }
 
 fn own(held: Held<'static>) -> Own {
@@ -394,7 +423,7 @@ fn own(held: Held<'static>) -> Own {
     }
 }
 
-fn wait(till: Till) -> Wait<'static> {
+pub(super) fn wait(till: Till) -> Wait<'static> {
     match till {
         Till::Now => Wait::not(),
         Till::Ms(ms) => Wait::timeout(Duration::from_millis(ms)),

@@ -31,6 +31,7 @@ pub use scope::{Scope, scope};
 
 use crate::code::Code;
 use crate::error::{Error, Fixed, Result};
+use selftest::Verdict;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 
 /// After so many full checks the process looks whether it can have them cheaper. A short command never gets there.
@@ -55,6 +56,24 @@ static LOOKED: AtomicU32 = AtomicU32::new(UNKNOWN);
 #[inline]
 pub fn is_now() -> bool {
     !hint::is_armed() && look()
+}
+
+/// Does now, at normal time, what would otherwise be done at some request: it looks whether the cheap way to recognize
+/// normal time holds on this kernel (once per process: a child process for 0.2 ms), and where this thread's stack is (once per
+/// thread, with an allocation perhaps).
+///
+/// Requests are right without it. It is for threads that may not stand still for that long later (real time), for
+/// programs that are about to enter a sandbox which forbids to make processes, and for threads of a library that was loaded
+/// with `dlopen` whose first request might be in a handler. Nothing happens at interrupt time.
+///
+/// ```
+/// xsem::interrupt::prepare();
+/// ```
+pub fn prepare() {
+    if !look() {
+        look_for_cheaper();
+        normal_time();
+    }
 }
 
 /// For front doors of other languages and engines: 104 at interrupt time.
@@ -116,14 +135,19 @@ fn normal_time() {
 /// Once per process.
 #[cold]
 fn look_for_cheaper() {
-    if LOOKED.compare_exchange(UNKNOWN, LOOKING, AcqRel, Relaxed).is_err() {
-        return;
+    if LOOKED.compare_exchange(UNKNOWN, LOOKING, AcqRel, Relaxed).is_ok() {
+        let verdict = believe(selftest::run());
+        tracing::debug!(hint = verdict.hint, frames = verdict.frames, "how interrupt time is recognized here");
     }
-    let verdict = testing::verdict(selftest::run);
+}
+
+/// The end of looking: how requests are checked from here on.
+fn believe(verdict: Verdict) -> Verdict {
+    let verdict = testing::forced(verdict);
     testing::set_scans(verdict.frames);
     hint::trust(verdict.hint);
     LOOKED.store(KNOWN, Release);
-    tracing::debug!(hint = verdict.hint, frames = verdict.frames, "how interrupt time is recognized here");
+    verdict
 }
 
 fn errno() -> i32 {
@@ -156,7 +180,7 @@ fn page(len: usize) -> Option<*mut u8> {
 #[doc(hidden)]
 pub mod testing {
     use super::selftest::Verdict;
-    use super::{KNOWN, LOOKED, hint};
+    use super::{KNOWN, LOOKED, LOOKING, hint};
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::*};
 
     /// What the self-test shall say, whatever it finds.
@@ -190,10 +214,11 @@ pub mod testing {
 
     /// Runs the self-test now, and believes what it says. Whether the hint holds, and whether frames are found.
     pub fn self_test() -> (bool, bool) {
-        let verdict = verdict(super::selftest::run);
-        set_scans(verdict.frames);
-        hint::trust(verdict.hint);
-        LOOKED.store(KNOWN, Release);
+        // One at a time: another thread may just be at it.
+        while LOOKED.fetch_or(LOOKING, AcqRel) & LOOKING != 0 {
+            std::thread::yield_now();
+        }
+        let verdict = super::believe(super::selftest::run());
         (verdict.hint, verdict.frames)
     }
 
@@ -230,8 +255,7 @@ pub mod testing {
         SCANS.fetch_and(yes, Relaxed);
     }
 
-    pub(super) fn verdict(run: fn() -> Verdict) -> Verdict {
-        let found = run();
+    pub(super) fn forced(found: Verdict) -> Verdict {
         if FORCED.load(Acquire) == 0 { found } else { Verdict { hint: false, frames: found.frames } }
     }
 

@@ -490,7 +490,8 @@ fn audit_event(book: &Book, bad: &mut Vec<String>) {
         for (i, op) in entries {
             let fine = match op.doing() {
                 Doing::Idle | Doing::User => true,
-                Doing::Joint | Doing::Giving => op.permits() <= auto as u32 && op.rest() == 0,
+                Doing::Joint => op.permits() == auto as u32 && op.rest() == super::count::OF_EVENT,
+                Doing::Giving => op.permits() == auto as u32 && op.rest() == 0,
                 Doing::Taking | Doing::Held | Doing::Bounds | Doing::Using => false,
             };
             if !fine {

@@ -19,6 +19,15 @@ fn gives_back(p: &Player<'_>, give: impl FnOnce(xsem::Guard<'_>) -> xsem::Result
     p.stage.set(Flag::Left);
 }
 
+/// A release that is prepared, spent, and dropped.
+fn prepared(guard: xsem::Guard<'_>) -> xsem::Result<()> {
+    let release = guard.into_signal_release().map_err(|(_, e)| e)?;
+    match release.spend() {
+        true => Ok(()),
+        false => Err(xsem::Error::new(xsem::Code::NotOwner, "the prepared release was not spent")),
+    }
+}
+
 /// The victim owns; then a waiter goes to sleep; then the victim may begin.
 fn with_waiter(case: &Case<'_>) {
     case.until("the victim to own", Flag::Owning);
@@ -27,17 +36,17 @@ fn with_waiter(case: &Case<'_>) {
 }
 
 /// Nobody waits.
-pub(crate) struct Free;
+pub(crate) struct Free<const PREPARED: bool>;
 
-impl Scenario for Free {
+impl<const PREPARED: bool> Scenario for Free<PREPARED> {
     fn name(&self) -> &'static str {
-        "release"
+        if PREPARED { "release-prepared" } else { "release" }
     }
     fn about(&self) -> &'static str {
-        "release while nobody waits"
+        if PREPARED { "prepare a release and spend it while nobody waits" } else { "release while nobody waits" }
     }
     fn victim(&self, p: &Player<'_>) {
-        gives_back(p, |g| g.release());
+        gives_back(p, |g| if PREPARED { prepared(g) } else { g.release() });
     }
     fn ready(&self, case: &Case<'_>) {
         case.until("the victim to own", Flag::Owning);
@@ -57,17 +66,20 @@ impl Scenario for Free {
 }
 
 /// One sleeps.
-pub(crate) struct Waiter;
+pub(crate) struct Waiter<const PREPARED: bool>;
 
-impl Scenario for Waiter {
+impl<const PREPARED: bool> Scenario for Waiter<PREPARED> {
     fn name(&self) -> &'static str {
-        "release-waiter"
+        if PREPARED { "release-prepared-waiter" } else { "release-waiter" }
     }
     fn about(&self) -> &'static str {
-        "release while another process sleeps on it"
+        match PREPARED {
+            true => "prepare a release and spend it while another process sleeps on it",
+            false => "release while another process sleeps on it",
+        }
     }
     fn victim(&self, p: &Player<'_>) {
-        gives_back(p, |g| g.release());
+        gives_back(p, |g| if PREPARED { prepared(g) } else { g.release() });
     }
     fn ready(&self, case: &Case<'_>) {
         with_waiter(case);

@@ -1,16 +1,18 @@
 //! What the workers do in signal handlers, which the supervisor makes run at any instant: signal events, add permits to the
-//! credit, and see that acquiring is refused.
+//! credit, spend releases that were prepared, and see that acquiring is refused.
 
 use super::super::account::STEADY;
-use super::super::ledger::Ledger;
+use super::super::ledger::{Ledger, THREADS};
 use super::super::signals::{CREDIT, EVENTS, Intent, Place};
 use super::name;
 use super::signals::{open_credit, open_event};
 use crate::sys;
 use std::cell::Cell;
+use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use xsem::{AcquireError, Code, Counting, Event, Exclusive, Namespace};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+use xsem::{AcquireError, Code, Counting, Event, Exclusive, Namespace, SignalRelease};
 
 /// The signal that the supervisor sends.
 pub(in super::super) const SIGNAL: i32 = libc::SIGUSR1;
@@ -24,6 +26,50 @@ struct Context {
     exclusive: Exclusive,
     /// How many have run: each does something else.
     turn: AtomicUsize,
+    /// What a thread would like a handler to spend, in whichever thread that runs.
+    offers: [Offer; THREADS],
+}
+
+/// A prepared release on offer.
+#[derive(Default)]
+struct Offer {
+    release: AtomicPtr<SignalRelease>,
+    /// How it was spent: 1 well, 2 in vain.
+    spent: AtomicU32,
+}
+
+impl Offer {
+    /// Spends what is on offer, if there is something. Whoever takes it is the only one.
+    fn take(&self) -> bool {
+        let release = self.release.swap(null_mut(), SeqCst);
+        if release.is_null() {
+            return false;
+        }
+        // SAFETY: it was put there by `offer`, which does not let it go before `spent` says that this is done.
+        let well = unsafe { &*release }.spend();
+        self.spent.store(if well { 1 } else { 2 }, SeqCst);
+        true
+    }
+}
+
+/// Offers a prepared release to the handlers for a moment, then spends it in normal code. Whether it was well spent.
+pub(super) fn offer(ledger: &Ledger, thread: usize, release: &SignalRelease) -> bool {
+    let Some(c) = CONTEXT.get() else { return release.spend() };
+    let offer = &c.offers[thread];
+    offer.spent.store(0, SeqCst);
+    offer.release.store(std::ptr::from_ref(release).cast_mut(), SeqCst);
+    let begin = Instant::now();
+    while offer.spent.load(SeqCst) == 0 && begin.elapsed() < Duration::from_micros(300) {
+        std::hint::spin_loop();
+    }
+    if !offer.take() {
+        ledger.spent_by_handlers.fetch_add(1, SeqCst);
+    }
+    // A handler that has taken it is on its way.
+    while offer.spent.load(SeqCst) == 0 {
+        std::hint::spin_loop();
+    }
+    offer.spent.load(SeqCst) == 1
 }
 
 static CONTEXT: OnceLock<Context> = OnceLock::new();
@@ -43,7 +89,15 @@ pub(super) fn install(ledger: &Ledger, ns: &Namespace, slot: usize) -> xsem::Res
     let ledger: &'static Ledger = unsafe { &*std::ptr::from_ref(ledger) };
     let events = events.try_into().unwrap_or_else(|_| unreachable!("as many as there are"));
     let (credit, exclusive) = (open_credit(ns)?, Exclusive::open_or_create(ns, &name(STEADY - 1))?);
-    let _ = CONTEXT.set(Context { ledger, slot, events, credit, exclusive, turn: AtomicUsize::new(slot) });
+    let _ = CONTEXT.set(Context {
+        ledger,
+        slot,
+        events,
+        credit,
+        exclusive,
+        turn: AtomicUsize::new(slot),
+        offers: Default::default(),
+    });
     sys::on_signal(SIGNAL, run);
     Ok(())
 }
@@ -75,10 +129,11 @@ extern "C" fn run(_: i32) {
         }
         match c.credit.add_permits(1).map_err(|e| e.code()) {
             Ok(()) => s.did(CREDIT, 1),
-            // There are enough; or (104) this engine cannot add permits here.
-            Err(Code::TooManyPosts | Code::InvalidAtInterruptTime) => {}
+            // There are enough.
+            Err(Code::TooManyPosts) => {}
             Err(_) => c.ledger.violation("a handler could not add a permit to the credit"),
         }
+        c.offers[turn % THREADS].take();
         match c.exclusive.try_acquire() {
             Err(AcquireError::Failed(e)) if e.code() == Code::InvalidAtInterruptTime => {}
             _ => c.ledger.violation("a handler asked for an exclusive semaphore, and did not get 104"),

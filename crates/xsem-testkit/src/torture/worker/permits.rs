@@ -2,7 +2,7 @@
 
 use super::super::account::STEADY_POOLS;
 use super::super::ledger::pool;
-use super::{Claimant, LEAST, LIMITS, Mix, Next, RESIZED, pool_name};
+use super::{Claimant, LEAST, LIMITS, Mix, Next, RESIZED, handlers, pool_name};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use xsem::{Code, Counting, Error, Permit, Wait};
@@ -100,9 +100,14 @@ impl Claimant<'_> {
         self.ledger.leave_slots(k, thread, &slots);
         self.ledger.leave_permits(k, thread, permit.count());
         self.unsure(pool(k));
-        match self.random.one_in(4) {
-            true => drop(permit),
-            false => {
+        match self.random.below(8) {
+            0 | 1 => drop(permit),
+            2 => match permit.into_signal_release() {
+                Ok(release) if handlers::offer(self.ledger, self.thread, &release) => {}
+                Ok(_) => self.ledger.violation(&format!("a prepared release of pool {k} could not be spent")),
+                Err((_, e)) => self.ledger.violation(&format!("prepare the release of permits of pool {k}: {e}")),
+            },
+            _ => {
                 if let Err(e) = permit.release() {
                     self.ledger.violation(&format!("release permits of pool {k}: {e}"));
                 }
