@@ -17,6 +17,8 @@ use std::sync::atomic::AtomicBool;
 
 /// A second look once a second covers what no single fault can bring about. Tests switch it off.
 pub static RECHECK: AtomicBool = AtomicBool::new(true);
+/// How soon to look at what is left of a dead holder, in nanoseconds.
+pub const DYING: u64 = 20_000_000;
 /// The kernel's limit for one sleep.
 const MOST: usize = 128;
 
@@ -49,14 +51,17 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     {
         return on_one(arena, me, spot, request, until);
     }
-    let mut lives = BTreeSet::new();
+    let (mut lives, mut dying) = (BTreeSet::new(), false);
     for s in spots {
         match s.watch {
             Watching::Nobody => {}
             Watching::One(o) => drop(lives.insert(o)),
             Watching::Holders(one) => {
                 let alive = |o: &Owner| arena.members.life(&arena.map, *o) == super::members::Life::Alive;
-                lives.extend(s.book.members(me).into_iter().filter(alive));
+                let (living, others): (Vec<_>, Vec<_>) = s.book.members(me).into_iter().partition(alive);
+                lives.extend(living);
+                // One that died since the look may have held something: nobody will be woken for it any more.
+                dying |= !others.is_empty();
                 lives.extend(one);
             }
         }
@@ -79,7 +84,8 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
             words.push(w);
         }
     }
-    let woke = futex::sleep(&words, with_recheck(until));
+    let look_again = dying.then(|| now() + DYING);
+    let woke = futex::sleep(&words, with_recheck([until, look_again].into_iter().flatten().min()));
     if !delegated {
         lives.iter().for_each(|o| arena.members.relay(&arena.map, *o, me));
     }
