@@ -480,7 +480,8 @@ impl Tables {
             self.settle(*a, time, wakers);
         }
         let mut lives: BTreeMap<(usize, Owner), (&'static Arena, Vec<usize>)> = BTreeMap::new();
-        let (mut words, mut until) = (Vec::new(), time + RECHECK_EVERY);
+        // A program without waits is left alone.
+        let (mut words, mut until) = (Vec::new(), if groups.is_empty() { u64::MAX } else { time + RECHECK_EVERY });
         for a in groups {
             let Some(g) = self.groups.get_mut(&a) else { continue };
             let Some(plan) = &g.plan else { continue };
@@ -613,7 +614,7 @@ fn run(k: usize, news: &AtomicU32) {
             let _ = catch_unwind(AssertUnwindSafe(|| w.wake()));
         }
         words.insert(0, Watch::private(news, seen));
-        let (_, index) = futex::sleep_at(&words, Some(until));
+        let (_, index) = futex::sleep_at(&words, Some(until).filter(|u| *u != u64::MAX));
         woken_by = index.and_then(|i| i.checked_sub(1)).and_then(|i| addresses.get(i).copied());
         for (arena, o) in lives {
             if let Some(me) = arena.me() {
