@@ -229,8 +229,9 @@ fn a_killed_waiter_takes_no_signal_with_it() {
 
 #[test]
 fn a_signaller_that_is_killed_has_signalled_or_not_and_nothing_in_between() {
-    let p = made("auto", "work");
     for delay in 0..40u64 {
+        // Anew for each, and with it the watchdog, which is for one of them.
+        let p = made("auto", "work");
         let waiter = p.start(&["event", "wait", "work"]);
         until("it waits", || p.waiters("work") == 1);
         let signaller = p.start(&["event", "signal", "work"]);
@@ -244,8 +245,6 @@ fn a_signaller_that_is_killed_has_signalled_or_not_and_nothing_in_between() {
         }
         assert_eq!(end(waiter), (0, String::new()), "after {delay}");
         assert!(!counted || !signalled(&p, "work"), "it was one signal");
-        done(&p, 0, &["rm", "work"]);
-        done(&p, 0, &["create", "--event", "auto", "work"]);
     }
 }
 
@@ -279,9 +278,14 @@ fn a_signal_that_ends_the_wait_leaves_nothing_and_takes_nothing() {
         assert!(signalled(&p, "work"), "{wait:?}: it was passed on");
         done(&p, 0, &["event", "reset", "work"]);
     }
-    // Whatever comes first: somebody was let go on, or the event is signalled; never both, never neither.
+}
+
+/// Whatever comes first: somebody was let go on, or the event is signalled; never both, never neither.
+#[test]
+fn a_signal_and_the_end_of_the_wait_at_the_same_time() {
     let waits = [&["event", "wait", "work"][..], &["wait", "work"], &["wait", "--any", "work"]];
     for (round, wait) in waits.iter().cycle().take(42).enumerate() {
+        let p = made("auto", "work");
         let waiter = p.start(wait);
         until("it waits", || p.waiters("work") == 1);
         let mut signaller = p.start(&["event", "signal", "work"]);

@@ -217,3 +217,39 @@ fn a_mark_is_told() {
         drop(block_on(sem.acquire_async()).unwrap());
     });
 }
+
+/// An executor whose tasks are kept alive by their wakers, and by nothing else.
+#[test]
+fn a_waker_may_take_other_requests_with_it() {
+    use std::sync::{Arc, mpsc};
+    use std::task::{Context, Wake, Waker};
+    struct Task(#[expect(dead_code, reason = "dropped with it")] Box<dyn std::any::Any + Send + Sync>);
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let (done, ended) = mpsc::channel();
+    thread::spawn(move || {
+        each(|ns| {
+            let (a, b) = (Exclusive::open_or_create(ns, "a").unwrap(), Exclusive::open_or_create(ns, "b").unwrap());
+            let _both = (a.try_acquire().unwrap(), b.try_acquire().unwrap());
+            for by_dropping in [false, true] {
+                let mut inner = Box::pin(b.acquire_async());
+                assert!(poll_once(&mut inner).is_pending());
+                let waker = Waker::from(Arc::new(Task(Box::new(std::sync::Mutex::new(inner)))));
+                let mut outer = Box::pin(a.acquire_async());
+                assert!(outer.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                drop(waker);
+                assert_eq!((waiters(ns, "a"), waiters(ns, "b")), (1, 1));
+                if !by_dropping {
+                    // Another waker: the one before is the last trace of its task.
+                    assert!(poll_once(&mut outer).is_pending());
+                    assert_eq!((waiters(ns, "a"), waiters(ns, "b")), (1, 0));
+                }
+                drop(outer);
+                assert_eq!((waiters(ns, "a"), waiters(ns, "b")), (0, 0));
+            }
+        });
+        done.send(()).unwrap();
+    });
+    ended.recv_timeout(Duration::from_secs(30)).expect("it hangs, or has failed");
+}

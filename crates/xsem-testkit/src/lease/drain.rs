@@ -23,11 +23,11 @@ impl LeaseEngine {
         let wanted = |e: &Event| e.key == key || e.key.starts_with(SESSIONS) && e.now.is_none();
         let only = || [name.as_str().to_owned()];
         loop {
-            let ((session, done), revision) = client.steadily_at("drain", only(), |w, session, _| {
+            let ((session, done, ephemeral), revision) = client.steadily_at("drain", only(), |w, session, _| {
                 let by = Party { id: Id { session: session.id, op }, claimant: request.claimant, who: client.who() };
                 let deadline = request.until != Until::Forever;
                 let drain = Drain { by, deadline, order: w.revision, done: false };
-                Ok((session.clone(), self.begin_drain(w, name, drain)?))
+                Ok((session.clone(), self.begin_drain(w, name, drain)?, w.get(name.as_str()).is_some_and(|r| r.ephemeral)))
             })?;
             if done {
                 return Ok(());
@@ -48,6 +48,10 @@ impl LeaseEngine {
                     None if w.alive.is_none() => Err(Stop::Fresh),
                     None => {
                         w.settle()?;
+                        // It went with its last user: there is nothing left that could stay closed.
+                        if ephemeral && w.get(name.as_str()).is_none() {
+                            return Err(self.missing(name).into());
+                        }
                         self.drained(w, name, by).map(Ok)
                     }
                 });

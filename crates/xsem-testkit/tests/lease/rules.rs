@@ -2,7 +2,7 @@
 
 use super::*;
 use std::time::Duration;
-use xsem::{CancelToken, Cause, Counting, Options, Wait};
+use xsem::{CancelToken, Cause, Counting, Event, Options, Wait};
 use xsem_testkit::watchdog::Watchdog;
 
 #[test]
@@ -336,4 +336,44 @@ fn a_handle_in_use_is_not_closed() {
     drop(guard);
     x.close().unwrap();
     at_rest(&cluster);
+}
+
+#[test]
+fn a_drain_of_an_ephemeral_name_that_goes_meanwhile_is_187() {
+    let _dog = Watchdog::start("a drain of an ephemeral name");
+    let (_cluster, a, b) = pair();
+    let (na, nb) = (a.namespace(), b.namespace());
+    let e = Exclusive::create_with(&na, "e", Options::new().ephemeral()).unwrap();
+    let guard = e.acquire().unwrap();
+    std::thread::scope(|s| {
+        let drain = s.spawn(|| nb.drain("e", Wait::forever()).map_err(|e| e.code()));
+        while !na.inspect("e").unwrap().drained {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        a.kill_told();
+        assert_eq!(drain.join().unwrap(), Err(Code::SemNotFound));
+    });
+    assert_eq!(code(nb.drain("e", Wait::forever())), Code::SemNotFound);
+    std::mem::forget(guard);
+}
+
+#[test]
+fn a_signal_that_a_dead_client_was_given_is_there_for_the_next() {
+    let _dog = Watchdog::start("a signal for a dead client");
+    let (cluster, a, b) = pair();
+    let (na, nb) = (a.namespace(), b.namespace());
+    let (ea, eb) = (Event::open_or_create_auto(&na, "e").unwrap(), Event::open_or_create_auto(&nb, "e").unwrap());
+    std::thread::scope(|s| {
+        let wait = s.spawn(|| ea.wait());
+        while nb.inspect("e").unwrap().waiters.is_empty() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        // It is dead, and the store does not know yet: the signal is meant for it.
+        a.kill();
+        assert!(eb.signal().unwrap());
+        assert!(wait.join().unwrap().is_err());
+        eb.wait().unwrap();
+    });
+    assert_eq!(code(eb.try_wait()), Code::SemTimeout, "there was one signal");
+    assert!(cluster.audit().is_empty(), "{:?}", cluster.audit());
 }

@@ -32,6 +32,11 @@
 //! behind an older large request, which waits for the first one to come back, and no deadlock is found. Take them together
 //! (`acquire_owned(n, ..)`), or wait with a timeout.
 //!
+//! # Asynchronous requests
+//! A release hands over: the next wait has its claim from that instant on. So a future that was granted and is not polled any
+//! more, and not dropped either, is an owner who does not release; others wait for it. (In shared memory whoever is woken has
+//! to take, and is passed over if it does not.)
+//!
 //! # After a fork
 //! A forked child is another process, so its namespaces begin anew: `memory:NAME` is empty there, handles from before are
 //! stale (6) and guards own nothing. The parent's are as they were. The child never waits for a lock that another thread

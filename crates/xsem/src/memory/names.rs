@@ -1,7 +1,7 @@
 //! Sessions, names and handles: create, open, remove, close.
 
 use super::refusals;
-use super::state::{Handle, Now, Sem, State};
+use super::state::{Gate, Handle, Now, Sem, State};
 use crate::claim::{Kind, Process};
 use crate::engine::Spec;
 use crate::error::{Code, Result};
@@ -121,6 +121,10 @@ impl State {
             self.kept.remove(&id);
             self.dirty.remove(&id);
             self.shrunk.remove(&id);
+            // An ephemeral name that goes while somebody drains it: there is nothing left that could stay closed.
+            if let Gate::Draining(wait) = sem.gate {
+                self.end_wait(wait, Err(refusals::not_found(&sem.name, &self.url)));
+            }
         }
     }
 }

@@ -184,8 +184,19 @@ fn address(word: &AtomicU64) -> usize {
     std::ptr::from_ref(word) as usize
 }
 
-/// Those to be woken when the lock has been given back.
-type Wakers = Vec<(u64, Waker)>;
+/// What is to be done when the lock has been given back: to wake or to drop a waker is to run the program's code, which may
+/// well come back here.
+#[derive(Default)]
+struct Wakers {
+    woken: Vec<(u64, Waker)>,
+    gone: Vec<Waker>,
+}
+
+impl Wakers {
+    fn push(&mut self, woken: (u64, Waker)) {
+        self.woken.push(woken);
+    }
+}
 
 impl Ticket {
     /// Of a wait that has not slept yet.
@@ -203,8 +214,12 @@ impl Ticket {
             t.last += 1;
             (self.id, self.epoch) = (t.last, epoch);
         }
-        let mut wakers = Wakers::new();
-        t.enter(self.id, waker, sleep, &mut wakers)?;
+        let mut wakers = Wakers::default();
+        if let Err(e) = t.enter(self.id, waker, sleep, &mut wakers) {
+            drop(tables);
+            wake(wakers);
+            return Err(e);
+        }
         if token {
             // From here on a cancellation is told.
             crate::sync::fence(SeqCst);
@@ -213,9 +228,10 @@ impl Ticket {
         let places: Vec<usize> = t.waits[&self.id].sleep.spots.iter().map(|s| address(s.word)).collect();
         places.into_iter().for_each(|a| t.settle(a, time, &mut wakers));
         let cancelled = t.waits.get(&self.id).and_then(|w| w.sleep.cancel.as_ref()).is_some_and(|c| c.is_cancelled());
-        let own = wakers.iter().position(|(id, _)| *id == self.id);
+        let own = wakers.woken.iter().position(|(id, _)| *id == self.id);
         if let Some(own) = own {
-            wakers.swap_remove(own);
+            let (_, itself) = wakers.woken.swap_remove(own);
+            wakers.gone.push(itself);
         }
         drop(tables);
         wake(wakers);
@@ -230,8 +246,8 @@ impl Drop for Ticket {
         }
         let mut tables = TABLES.lock();
         let t = &mut *tables;
-        let Some(places) = t.leave(self.id) else { return };
-        let (time, mut wakers) = (now(), Wakers::new());
+        let (time, mut wakers) = (now(), Wakers::default());
+        let Some(places) = t.leave(self.id, &mut wakers) else { return };
         places.into_iter().for_each(|a| t.settle(a, time, &mut wakers));
         drop(tables);
         wake(wakers);
@@ -247,7 +263,7 @@ pub fn changed(word: &AtomicU64) {
     if !tables.groups.contains_key(&address(word)) {
         return;
     }
-    let (time, mut wakers) = (now(), Wakers::new());
+    let (time, mut wakers) = (now(), Wakers::default());
     tables.settle(address(word), time, &mut wakers);
     drop(tables);
     wake(wakers);
@@ -257,7 +273,7 @@ pub fn changed(word: &AtomicU64) {
 static WAITING: AtomicU32 = AtomicU32::new(0);
 
 fn wake(wakers: Wakers) {
-    wakers.into_iter().for_each(|(_, w)| w.wake());
+    wakers.woken.into_iter().for_each(|(_, w)| w.wake());
 }
 
 impl Tables {
@@ -272,31 +288,27 @@ impl Tables {
             w.woken = None;
             w.sleep = sleep;
             if !w.waker.will_wake(waker) {
-                w.waker = waker.clone();
+                wakers.gone.push(std::mem::replace(&mut w.waker, waker.clone()));
             }
         } else {
-            let before = self.leave(id);
+            let before = self.leave(id, wakers);
+            let shard = match self.shard_of(&sleep) {
+                Ok(shard) => shard,
+                Err(e) => {
+                    let time = now();
+                    before.into_iter().flatten().for_each(|a| self.settle(a, time, wakers));
+                    return Err(e);
+                }
+            };
             if sleep.cancel.is_some() {
                 WITH_TOKEN.fetch_add(1, SeqCst);
                 self.cancels.insert(id);
             }
-            let mut shard = None;
             for (k, spot) in sleep.spots.iter().enumerate() {
-                let a = address(spot.word);
-                let of_group = match self.groups.get(&a) {
-                    Some(g) => g.shard,
-                    None => self.new_group(a, spot.word)?,
-                };
-                shard = shard.or(Some(of_group));
-                if let Some(g) = self.groups.get_mut(&a) {
+                if let Some(g) = self.groups.get_mut(&address(spot.word)) {
                     g.queue.insert((sleep.since, id), k);
                 }
             }
-            let shard = match shard {
-                Some(s) => s,
-                None if self.shards.is_empty() => self.new_shard()?,
-                None => 0,
-            };
             self.waits.insert(id, Wait { waker: waker.clone(), sleep, woken: None, timer: None, shard });
             WAITING.store(self.waits.len() as u32, Relaxed);
             // Where it was before, and is not any more, somebody else may be the first.
@@ -313,8 +325,27 @@ impl Tables {
         Ok(())
     }
 
+    /// Which thread has the timer of such a wait. There are groups for all of its words then; one without waits goes with the
+    /// next look of its thread.
+    fn shard_of(&mut self, sleep: &Sleep) -> Result<usize> {
+        let mut shard = None;
+        for spot in &sleep.spots {
+            let a = address(spot.word);
+            let of_group = match self.groups.get(&a) {
+                Some(g) => g.shard,
+                None => self.new_group(a, spot.word)?,
+            };
+            shard = shard.or(Some(of_group));
+        }
+        match shard {
+            Some(s) => Ok(s),
+            None if self.shards.is_empty() => self.new_shard(),
+            None => Ok(0),
+        }
+    }
+
     /// Takes a wait out; where it was.
-    fn leave(&mut self, id: u64) -> Option<Vec<usize>> {
+    fn leave(&mut self, id: u64, wakers: &mut Wakers) -> Option<Vec<usize>> {
         self.set_timer(id, None);
         let w = self.waits.remove(&id)?;
         WAITING.store(self.waits.len() as u32, Relaxed);
@@ -327,6 +358,7 @@ impl Tables {
                 g.queue.remove(&(w.sleep.since, id));
             }
         }
+        wakers.gone.push(w.waker);
         Some(places)
     }
 
@@ -583,7 +615,7 @@ fn run(k: usize, news: &AtomicU32) {
     let mut recheck = now() + RECHECK_EVERY;
     let mut woken_by: Option<usize> = None;
     loop {
-        let mut wakers = Wakers::new();
+        let mut wakers = Wakers::default();
         let mut tables = TABLES.lock();
         let t = &mut *tables;
         if k >= t.shards.len() {
@@ -617,7 +649,7 @@ fn run(k: usize, news: &AtomicU32) {
             words.push(Watch::private(&CANCELS, cancels));
         }
         drop(tables);
-        for (_, w) in wakers {
+        for (_, w) in wakers.woken {
             // What a program's waker does is not ours: its panic has been told, and the others go on waiting.
             let _ = catch_unwind(AssertUnwindSafe(|| w.wake()));
         }

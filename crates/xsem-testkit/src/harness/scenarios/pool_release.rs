@@ -35,22 +35,6 @@ fn gives_back(p: &Player<'_>, n: u32, part: u32) {
     p.stage.set(Flag::Left);
 }
 
-/// The same by a release that is prepared, spent, and dropped.
-fn gives_back_prepared(p: &Player<'_>) {
-    let s = p.pool();
-    let held = p.take(&s, 3);
-    p.leaves_permits(3);
-    p.stage.set(Flag::Owning);
-    p.until(Flag::Go);
-    p.begin();
-    let spent = held.permit.into_signal_release().map(|r| r.spend());
-    p.done();
-    if !p.must("prepare the release", spent.map_err(|(_, e)| e)) {
-        p.violation("the prepared release was not spent");
-    }
-    p.stage.set(Flag::Left);
-}
-
 fn may_begin(case: &Case<'_>) {
     case.until("the victim to hold", Flag::Owning);
     case.stage.set(Flag::Go);
@@ -190,20 +174,4 @@ pub(crate) const PART: Play = Play {
     paused: |case| reach_or_are_nudged(case, "the sleeping waiter", Flag::Got),
     resumed: end,
     ..PLAY
-};
-
-/// Prepared, and nobody waits.
-pub(crate) const PREPARED: Play = Play {
-    name: "pool-release-prepared",
-    about: "prepare the release of three of four permits and spend it while nobody waits",
-    victim: gives_back_prepared,
-    ..RELEASE
-};
-
-/// Prepared, and one sleeps.
-pub(crate) const PREPARED_WAITER: Play = Play {
-    name: "pool-release-prepared-waiter",
-    about: "prepare the release of three permits and spend it while another process sleeps for two",
-    victim: gives_back_prepared,
-    ..WAITER
 };

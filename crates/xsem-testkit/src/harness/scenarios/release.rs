@@ -19,15 +19,6 @@ fn gives_back(p: &Player<'_>, give: impl FnOnce(xsem::Guard<'_>) -> xsem::Result
     p.stage.set(Flag::Left);
 }
 
-/// A release that is prepared, spent, and dropped.
-fn prepared(guard: xsem::Guard<'_>) -> xsem::Result<()> {
-    let release = guard.into_signal_release().map_err(|(_, e)| e)?;
-    match release.spend() {
-        true => Ok(()),
-        false => Err(xsem::Error::new(xsem::Code::NotOwner, "the prepared release was not spent")),
-    }
-}
-
 /// The victim owns; then a waiter goes to sleep; then the victim may begin.
 fn with_waiter(case: &Case<'_>) {
     case.until("the victim to own", Flag::Owning);
@@ -36,17 +27,17 @@ fn with_waiter(case: &Case<'_>) {
 }
 
 /// Nobody waits.
-pub(crate) struct Free<const PREPARED: bool>;
+pub(crate) struct Free;
 
-impl<const PREPARED: bool> Scenario for Free<PREPARED> {
+impl Scenario for Free {
     fn name(&self) -> &'static str {
-        if PREPARED { "release-prepared" } else { "release" }
+        "release"
     }
     fn about(&self) -> &'static str {
-        if PREPARED { "prepare a release and spend it while nobody waits" } else { "release while nobody waits" }
+        "release while nobody waits"
     }
     fn victim(&self, p: &Player<'_>) {
-        gives_back(p, |g| if PREPARED { prepared(g) } else { g.release() });
+        gives_back(p, |g| g.release());
     }
     fn ready(&self, case: &Case<'_>) {
         case.until("the victim to own", Flag::Owning);
@@ -66,20 +57,17 @@ impl<const PREPARED: bool> Scenario for Free<PREPARED> {
 }
 
 /// One sleeps.
-pub(crate) struct Waiter<const PREPARED: bool>;
+pub(crate) struct Waiter;
 
-impl<const PREPARED: bool> Scenario for Waiter<PREPARED> {
+impl Scenario for Waiter {
     fn name(&self) -> &'static str {
-        if PREPARED { "release-prepared-waiter" } else { "release-waiter" }
+        "release-waiter"
     }
     fn about(&self) -> &'static str {
-        match PREPARED {
-            true => "prepare a release and spend it while another process sleeps on it",
-            false => "release while another process sleeps on it",
-        }
+        "release while another process sleeps on it"
     }
     fn victim(&self, p: &Player<'_>) {
-        gives_back(p, |g| if PREPARED { prepared(g) } else { g.release() });
+        gives_back(p, |g| g.release());
     }
     fn ready(&self, case: &Case<'_>) {
         with_waiter(case);

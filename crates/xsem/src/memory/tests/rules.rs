@@ -312,6 +312,21 @@ fn r12_a_drain_that_ends_otherwise_lets_requests_in_again() {
 }
 
 #[test]
+fn a_drain_ends_with_187_when_the_ephemeral_name_goes_under_it() {
+    let mut w = World::new();
+    let (p, q) = (w.session(), w.session());
+    let e = w.make(p, "e", Spec::exclusive().ephemeral(true));
+    w.take(who(p, 1), e, 1);
+    let now = w.now();
+    let Ok(Answer::Waits(drain)) = w.s.drain(who(q, 1), &name("e"), Patience::Unlimited, now) else { panic!("it waits") };
+    // The last handle goes, and then the claim that was made through it.
+    w.s.drop_handle(e);
+    w.s.claimant_ended(who(p, 1), crate::claim::Cause::ThreadEnded, now);
+    assert_eq!(w.failed(drain).code(), Code::SemNotFound);
+    assert_eq!(w.s.ended(), [] as [u64; 0], "it was fetched");
+}
+
+#[test]
 fn a_shared_claim_ends_with_the_last_that_shares_it() {
     let mut w = World::new();
     let (p, q, r) = (w.session(), w.session(), w.session());
