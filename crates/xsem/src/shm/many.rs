@@ -153,7 +153,14 @@ impl<'a> Seat<'a> {
             Part::Event(e) if mode & ALL != 0 => e.counted.entry(me, request.claimant)?.0,
             Part::Event(_) => 0,
         };
-        Ok(Seat { part, world, turn: Turn::new(0), entry })
+        let mut turn = Turn::new(0);
+        if let Part::Event(e) = &part
+            && e.is_manual()
+        {
+            // The wait begins here, at all of its events, and not when each is looked at first.
+            turn.has_changed(e.words().count.load().free());
+        }
+        Ok(Seat { part, world, turn, entry })
     }
 
     /// One look.
@@ -742,5 +749,26 @@ pub fn settle_the_last(arena: &'static Arena, me: Owner, joint: &Joint) {
         {
             names::settle(arena, cell, word);
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::{Engine, Spec, Until};
+    use crate::shm::{Options, ShmEngine};
+
+    /// Who sees the wait at the first of the list may signal and reset another one before that was looked at.
+    #[test]
+    fn a_wait_for_any_begins_at_all_of_its_events() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = ShmEngine::open(&format!("{}/ns", dir.path().display()), &Options::default()).unwrap();
+        let e = engine.create(&crate::name::Name::new("e").unwrap(), &Spec::event(crate::claim::Reset::Manual, false)).unwrap();
+        let list = [Want { object: &*e, permits: 1 }];
+        let request = Request::new(crate::shm::claimant(), Until::Forever);
+        let Begun::Waits(mut several) = begin_any(engine.arena, &list, &request).unwrap() else { panic!("it was reset") };
+        assert!(e.signal().unwrap() && e.reset().unwrap());
+        assert!(matches!(several.round_of_any(&request, false), Ok(Round::Owned(0))));
+        several.give_up(&request);
     }
 }
