@@ -5,13 +5,19 @@ mod executor;
 mod processes;
 
 use executor::{block_on, poll_once};
-use processes::{Child, audit, gate, namespace, until};
+use processes::{Child, audit, gate, until};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use xsem::{Code, Counting, Event, Exclusive, Namespace, OwnedAcquireError, OwnedAllError, OwnedHeld, Pick, PollFd, Wait};
+
+/// A namespace of the test's own; without the second look once a second that would cover a lost wake-up.
+fn namespace() -> (tempfile::TempDir, Namespace) {
+    xsem::shm::testing::set_recheck(false);
+    processes::namespace()
+}
 
 fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").unwrap().count()

@@ -497,10 +497,10 @@ fn oldest_first(s: &mut Stage) {
     let mut waiters: Vec<_> = (0..3).map(|_| s.waiter(AUTO, "e")).collect();
     // Past the bound of rule 5 nobody overtakes.
     crate::sys::nap(20_000);
-    for i in 0..3 {
+    for (i, w) in waiters.iter_mut().enumerate() {
         assert!(is(&mut a, Verb::Signal(0)));
         s.until_waiting("e", 2 - i);
-        assert_eq!(waiters[i].answer(0), Answer::Done, "number {i}");
+        assert_eq!(w.answer(0), Answer::Done, "number {i}");
     }
 }
 

@@ -109,6 +109,8 @@ struct Group {
     again: Option<u64>,
     /// Wake the first one in any case.
     force: bool,
+    /// When it was last told of a dead holder.
+    told: u64,
 }
 
 #[derive(Clone)]
@@ -385,7 +387,7 @@ impl Tables {
         };
         self.shards[shard].groups.insert(a);
         let queue = BTreeMap::new();
-        self.groups.insert(a, Group { word, shard, queue, plan: None, slept: None, again: None, force: false });
+        self.groups.insert(a, Group { word, shard, queue, plan: None, slept: None, again: None, force: false, told: 0 });
         Ok(shard)
     }
 
@@ -511,8 +513,10 @@ impl Tables {
             }
             self.settle(*a, time, wakers);
         }
+        let mut dead: Vec<usize> = Vec::new();
         let mut lives: BTreeMap<(usize, Owner), (&'static Arena, Vec<usize>)> = BTreeMap::new();
-        let (mut words, mut until) = (Vec::new(), time + RECHECK_EVERY);
+        // A program without waits is left alone.
+        let (mut words, mut until) = (Vec::new(), if groups.is_empty() { u64::MAX } else { time + RECHECK_EVERY });
         for a in groups {
             let Some(g) = self.groups.get_mut(&a) else { continue };
             let Some(plan) = &g.plan else { continue };
@@ -528,8 +532,14 @@ impl Tables {
                         let (live, dying): (Vec<_>, Vec<_>) = plan.book.0.members(me).into_iter().partition(alive);
                         watched.extend(live);
                         watched.extend(one);
-                        if !dying.is_empty() {
-                            g.again = [g.again, Some(time + DYING)].into_iter().flatten().min();
+                        // What they held is to be looked at, now and, if they may still be writing, every now and then.
+                        match dying.is_empty() {
+                            true => {}
+                            false if time >= g.told + DYING => {
+                                g.told = time;
+                                dead.push(a);
+                            }
+                            false => g.again = [g.again, Some(g.told + DYING)].into_iter().flatten().min(),
                         }
                     }
                 }
@@ -542,7 +552,6 @@ impl Tables {
         }
         let mut watched = Vec::new();
         let delegate = self.shards[k].groups.len() + lives.len() > WORDS;
-        let mut dead = Vec::new();
         for (&(_, o), (arena, of)) in lives.iter().filter(|_| !delegate) {
             let watch = arena.me().and_then(|me| arena.members.watch(&arena.map, o, me));
             match watch {
@@ -645,7 +654,7 @@ fn run(k: usize, news: &AtomicU32) {
             let _ = catch_unwind(AssertUnwindSafe(|| w.wake()));
         }
         words.insert(0, Watch::private(news, seen));
-        let (_, index) = futex::sleep_at(&words, Some(until));
+        let (_, index) = futex::sleep_at(&words, Some(until).filter(|u| *u != u64::MAX));
         woken_by = index.and_then(|i| i.checked_sub(1)).and_then(|i| addresses.get(i).copied());
         for (arena, o) in lives {
             if let Some(me) = arena.me() {
