@@ -6,7 +6,7 @@ use super::ledger::Book;
 use super::object::{ShmExclusive, file_is_gone, limit};
 use super::pending::{How, ShmPending};
 use super::permits::PermitWords;
-use super::protocol::{Look, Outcome, SPINS, Turn, World};
+use super::protocol::{Look, Outcome, Turn, World};
 use super::signal;
 use super::users;
 use super::world::ShmWorld;
@@ -102,15 +102,14 @@ impl Object for ShmEvent {
         let words = self.words();
         let mut world = ShmWorld::new(base, me, Some(request));
         let mut turn = Turn::new(0);
-        let (mut spins, mut looked_at_file) = (SPINS, false);
+        let mut looked_at_file = false;
         let done = loop {
-            match signal::look(&mut turn, &mut world, &words, self.is_manual(), &mut spins, limit(request)) {
+            match signal::look(&mut turn, &mut world, &words, self.is_manual(), limit(request)) {
                 Ok(Look::End(outcome)) => break Ok(outcome),
                 Ok(Look::Sleep { expect, watch, until }) => {
                     if !std::mem::replace(&mut looked_at_file, true) && !base.arena.is_current() {
                         break Err(file_is_gone(base));
                     }
-                    spins = SPINS;
                     world.sleep(words.count.count, expect, watch, until);
                 }
                 Ok(Look::Gate { dead, attempt }) => world.wait_for_gate(dead, attempt),

@@ -171,7 +171,7 @@ impl<'a> Seat<'a> {
                 let words = s.base.book().words();
                 permits::look(&mut self.turn, &mut self.world, &words, (self.entry, *n), &mut 0, limit)
             }
-            Part::Event(e) => signal::look(&mut self.turn, &mut self.world, &e.words(), e.is_manual(), &mut 0, limit),
+            Part::Event(e) => signal::look(&mut self.turn, &mut self.world, &e.words(), e.is_manual(), limit),
         }
     }
 

@@ -111,13 +111,13 @@ fn consume(words: &PermitWords<'_>, turn: &Turn, word: Count) -> bool {
     words.count.swap(word, word.set(0, flags))
 }
 
-/// One look at an event: seen (and consumed), refused, or what to sleep on.
+/// One look at an event: seen (and consumed), refused, or what to sleep on. It does not look again and again before it says
+/// that: a critical section is over in a moment, when somebody signals nobody knows.
 pub fn look<W: World + Ledger + Restore>(
     turn: &mut Turn,
     w: &mut W,
     words: &PermitWords<'_>,
     manual: bool,
-    spins: &mut u32,
     limit: Limit,
 ) -> Result<Look, W::Error> {
     loop {
@@ -152,11 +152,6 @@ pub fn look<W: World + Ledger + Restore>(
         if limit == Limit::Now {
             return Ok(Look::End(Outcome::Taken));
         }
-        if standing_back.is_none() && *spins > 0 {
-            *spins -= 1;
-            std::hint::spin_loop();
-            continue;
-        }
         if let Some(over) = protocol::over(w, limit) {
             return Ok(Look::End(over));
         }
@@ -165,7 +160,7 @@ pub fn look<W: World + Ledger + Restore>(
         turn.reserves &= !manual;
         let queued = protocol::queue(turn, w, words.oldest);
         turn.reserves = reserves;
-        let (aged, oldest, since) = queued?;
+        let (_, oldest, since) = queued?;
         let armed = word.with_flags(word.flags() | flags | if oldest { RESERVED } else { 0 });
         if armed != word && !words.count.swap(word, armed) || !turn.is_admitted(armed != word) {
             continue;
@@ -177,7 +172,9 @@ pub fn look<W: World + Ledger + Restore>(
             continue;
         }
         // Anybody may signal it, so a wait for it is never part of a deadlock.
-        let until = protocol::wake_up(limit, aged || manual, since, standing_back.map(|(_, until)| until));
+        // Nor does it set a timer for its bound, which would cost more than the rest of the sleep (docs/performance.md): a signal
+        // wakes it, and past the bound it makes itself the oldest then, before it sleeps again.
+        let until = protocol::wake_up(limit, true, since, standing_back.map(|(_, until)| until));
         return Ok(Look::Sleep { expect: armed.low(), watch, until });
     }
 }

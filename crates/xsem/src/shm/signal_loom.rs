@@ -24,7 +24,7 @@ fn is_set(s: &Shared, manual: bool) -> bool {
 fn go_on(p: &mut Process<'_>, turn: &mut Turn, manual: bool) {
     let words = p.shared.permits();
     let done = loop {
-        match signal::look(turn, p, &words, manual, &mut 0, Limit::Never).unwrap() {
+        match signal::look(turn, p, &words, manual, Limit::Never).unwrap() {
             Look::End(outcome) => break outcome,
             Look::Sleep { expect, watch, until } => p.sleep(words.count.count, expect, watch, until),
             Look::Gate { .. } => unreachable!("nobody owns an event"),
@@ -98,7 +98,7 @@ fn loom_a_manual_signal_reaches_all_who_wait_also_if_it_is_reset() {
 /// with a bound on preemptions does not look at every order in which a new thread could come first.
 fn waiting(s: &Arc<Shared>, slot: u32, manual: bool) -> loom::thread::JoinHandle<()> {
     let (s, mut turn) = (s.clone(), Turn::new(0));
-    let began = signal::look(&mut turn, &mut Process::new(&s, slot, 0), &s.permits(), manual, &mut 0, Limit::Never).unwrap();
+    let began = signal::look(&mut turn, &mut Process::new(&s, slot, 0), &s.permits(), manual, Limit::Never).unwrap();
     assert!(matches!(began, Look::Sleep { .. }));
     loom::thread::spawn(move || go_on(&mut Process::new(&s, slot, 0), &mut turn, manual))
 }
