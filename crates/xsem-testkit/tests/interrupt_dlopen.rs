@@ -23,7 +23,9 @@ extern "C" fn handler(_: i32) {
 
 /// The library, built for this test.
 fn library() -> PathBuf {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("plugin");
+    // That of this build, so that what the library is made of is there already: target/debug/deps/interrupt_dlopen-HASH.
+    let me = std::env::current_exe().expect("a test is a program");
+    let target = me.ancestors().nth(3).expect("it lies in a target directory").to_owned();
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "-p", "xsem-testkit", "--example", "interrupt_plugin", "--target-dir"]).arg(&target);
     assert!(cargo.status().expect("cargo").success(), "the build of the library");

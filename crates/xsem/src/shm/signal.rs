@@ -160,7 +160,7 @@ pub fn look<W: World + Ledger + Restore>(
         turn.reserves &= !manual;
         let queued = protocol::queue(turn, w, words.oldest);
         turn.reserves = reserves;
-        let (_, oldest, since) = queued?;
+        let (aged, oldest, since) = queued?;
         let armed = word.with_flags(word.flags() | flags | if oldest { RESERVED } else { 0 });
         if armed != word && !words.count.swap(word, armed) || !turn.is_admitted(armed != word) {
             continue;
@@ -172,9 +172,7 @@ pub fn look<W: World + Ledger + Restore>(
             continue;
         }
         // Anybody may signal it, so a wait for it is never part of a deadlock.
-        // Nor does it set a timer for its bound, which would cost more than the rest of the sleep (docs/performance.md): a signal
-        // wakes it, and past the bound it makes itself the oldest then, before it sleeps again.
-        let until = protocol::wake_up(limit, true, since, standing_back.map(|(_, until)| until));
+        let until = protocol::wake_up(limit, aged || manual, since, standing_back.map(|(_, until)| until));
         return Ok(Look::Sleep { expect: armed.low(), watch, until });
     }
 }
