@@ -2,6 +2,12 @@
 //!
 //! `nix` would bring most of them; the tools need ptrace, fork and shared mappings only, which is less than a dependency.
 
+mod debug;
+mod first;
+
+pub use debug::*;
+pub use first::*;
+
 use std::io;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
@@ -169,39 +175,6 @@ pub fn detach(pid: Pid) {
     unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
 }
 
-/// Where a stopped, traced child is: the program counter. `None` where this is not x86-64.
-pub fn program_counter(pid: Pid) -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    return register(pid, std::mem::offset_of!(libc::user_regs_struct, rip));
-    #[cfg(not(target_arch = "x86_64"))]
-    return register(pid, 0);
-}
-
-/// Its stack pointer. `None` where this is not x86-64.
-pub fn stack_pointer(pid: Pid) -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    return register(pid, std::mem::offset_of!(libc::user_regs_struct, rsp));
-    #[cfg(not(target_arch = "x86_64"))]
-    return register(pid, 0);
-}
-
-fn register(pid: Pid, at: usize) -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // `struct user` begins with the registers.
-        // SAFETY: PTRACE_PEEKUSER reads a word of the tracee's registers at a valid offset; it writes nothing here.
-        match unsafe { libc::ptrace(libc::PTRACE_PEEKUSER, pid, at, 0) } {
-            -1 => None,
-            pc => Some(pc as u64),
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (pid, at);
-        None
-    }
-}
-
 /// Sleeps for about so many microseconds.
 pub fn nap(us: u64) {
     std::thread::sleep(Duration::from_micros(us));
@@ -285,38 +258,6 @@ pub fn stay_on(processor: Option<usize>) {
     }
     // SAFETY: `set` is a valid set of the size given. Where it is refused, everything is only slower.
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
-}
-
-/// Sets a breakpoint at an address of a stopped, traced child, in a debug register of the processor, or takes it away.
-/// False where that does not work (not x86-64, or a machine without debug registers).
-pub fn breakpoint(pid: Pid, at: Option<u64>) -> bool {
-    debug_register(pid, at, 0)
-}
-
-/// The same for a word: the child stops after each write to its eight bytes.
-pub fn watchpoint(pid: Pid, at: Option<u64>) -> bool {
-    const WRITES: u64 = 0b01 << 16;
-    const EIGHT_BYTES: u64 = 0b10 << 18;
-    debug_register(pid, at, WRITES | EIGHT_BYTES)
-}
-
-fn debug_register(pid: Pid, at: Option<u64>, kind: u64) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let register = |n: usize| std::mem::offset_of!(libc::user, u_debugreg) + n * size_of::<u64>();
-        // SAFETY: PTRACE_POKEUSER writes the tracee's debug registers, which the kernel checks; nothing is written here.
-        let set = |n: usize, v: u64| unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, register(n), v) == 0 };
-        // Register 7: bit 0 switches the address in register 0 on; `kind` says what is watched there.
-        match at {
-            Some(place) => set(7, 0) && set(0, place) && set(7, 1 | kind),
-            None => set(7, 0),
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (pid, at, kind);
-        false
-    }
 }
 
 /// Lets a stopped, traced child run until it stops again. False when it is gone.
