@@ -1,5 +1,7 @@
 //! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
 
+mod aarch64;
+mod machines;
 mod need;
 mod proc;
 mod steps;
@@ -16,6 +18,7 @@ usage: cargo xtask COMMAND
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
   harness [ARGS]                           the kill-and-pause harness (all operations by default)
   torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
+  aarch64 [OPTIONS]                        the tests on an emulated aarch64 machine (`aarch64 --help`)
   docs                                     the API pages, into target/doc
 ";
 
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         Some("bench") => bench(rest),
         Some("harness") => harness(rest),
         Some("torture") => torture(rest),
+        Some("aarch64") => aarch64::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

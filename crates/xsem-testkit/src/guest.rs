@@ -191,7 +191,9 @@ mod tests {
         assert_eq!(task.env, [("A".to_owned(), "1".to_owned()), ("B".to_owned(), "x=y".to_owned())]);
         assert_eq!(task.command, ["/bin/fork", "--test-threads=2", "a b"]);
         assert_eq!(Task::parse("fork\t60\t\t/bin/fork").unwrap().env, []);
-        for bad in ["", "fork", "fork\t60", "fork\tx\t\t/bin/fork", "fork\t60\tA\t/bin/fork", "a b\t60\t\t/bin/fork", "fork\t60\t"] {
+        for bad in
+            ["", "fork", "fork\t60", "fork\tx\t\t/bin/fork", "fork\t60\tA\t/bin/fork", "a b\t60\t\t/bin/fork", "fork\t60\t"]
+        {
             assert_eq!(Task::parse(bad), None, "{bad:?}");
         }
     }

@@ -54,6 +54,9 @@ pub fn run(options: &Options) -> io::Result<bool> {
         scenarios::ALL.iter().for_each(|s| println!("{:<24} {}", s.name(), s.about()));
         return Ok(options.list);
     }
+    if let Some(why) = sys::cannot_step() {
+        return Err(io::Error::other(why));
+    }
     let begin = Instant::now();
     println!(
         "{:<24} {:<5} {:>12} {:>7} {:>6} {:>10} {:>5} {:>6} {:>10} {:>12} {:>7}",
