@@ -4,6 +4,7 @@ mod aarch64;
 mod machines;
 mod need;
 mod proc;
+mod sanitize;
 mod steps;
 
 use proc::Job;
@@ -19,6 +20,7 @@ usage: cargo xtask COMMAND
   harness [ARGS]                           the kill-and-pause harness (all operations by default)
   torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
   aarch64 [OPTIONS]                        the tests on an emulated aarch64 machine (`aarch64 --help`)
+  sanitize [address|leak|thread]           tests under the compiler's sanitizers (`sanitize --help`)
   docs                                     the API pages, into target/doc
 ";
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Some("harness") => harness(rest),
         Some("torture") => torture(rest),
         Some("aarch64") => aarch64::run(rest),
+        Some("sanitize") => sanitize::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
