@@ -2,8 +2,8 @@
 //! be is written to.
 
 use super::descriptor::Descriptor;
-use super::layout::{Epoch, Geometry, Header, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
-use super::map::{Map, fallocate};
+use super::layout::{Epoch, Geometry, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
+use super::map::{Map, checksum, fallocate};
 use super::sys;
 use crate::deadline::realtime;
 use crate::error::{Code, Error, Result};
@@ -23,11 +23,13 @@ pub struct Options {
     pub max_members: u32,
     /// Make it where it does not exist.
     pub create: bool,
+    /// Install a handler for SIGBUS, which a file that is cut off under its users gives.
+    pub survive_bus_errors: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { max_semaphores: 1 << 20, max_members: MAX_MEMBERS, create: true }
+        Options { max_semaphores: 1 << 20, max_members: MAX_MEMBERS, create: true, survive_bus_errors: true }
     }
 }
 
@@ -224,11 +226,6 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, options: &Options) -> Result
     made.map(|_| ())
 }
 
-fn checksum(h: &Header) -> u64 {
-    let fields = [&h.magic, &h.version, &h.file_len, &h.max_semaphores, &h.max_members, &h.nonce, &h.created];
-    hash(fields.iter().flat_map(|f| f.load(Relaxed).to_le_bytes()))
-}
-
 fn write_epoch(e: &Epoch, number: u64, dev_ino: (u64, u64)) {
     let boot = sys::boot_id();
     e.boot[0].store(boot[0], Relaxed);
@@ -297,8 +294,16 @@ fn check<T>(
     if geo.len != head[2] || geo.len != len {
         return Err(damaged(format!("it has {len} bytes where {} belong", geo.len)));
     }
-    let map = Map::new(file, path, geo)?;
+    let mut map = Map::new(file, path, geo)?;
+    map.accept();
+    if !map.has_its_header() || !map.is_present(0) {
+        return Err(damaged("its header changes while it is opened, or the marks of the room that it has are gone".into()));
+    }
     let current = epoch_is_current(&map, dev_ino);
+    let marked = map.marked();
+    if current && !map.is_whole(marked, &sys::fstat(&map.descriptor()?).map_err(|e| system(path, e))?) {
+        return Err(damaged("parts of it were cut off, and it was made longer again".into()));
+    }
     let gate_name = gate_name(name, head[5])?;
     // A copied file comes without its gate; then nobody can be writing, and it gets one.
     let flags = libc::O_RDWR | if current { 0 } else { libc::O_CREAT };
@@ -314,6 +319,7 @@ fn check<T>(
         return Err(denied(path, format!("its gate file `{}` is not what it should be", gate_name.to_string_lossy())));
     }
     if !current {
+        map.take_marked_room()?;
         renew_epoch(&map, dev_ino);
     }
     let gate_path = path.with_file_name(std::ffi::OsStr::from_bytes(gate_name.as_bytes()));

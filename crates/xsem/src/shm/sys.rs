@@ -260,6 +260,25 @@ pub fn fstat(fd: &impl AsRawFd) -> io::Result<libc::stat> {
     }
 }
 
+/// `lstat`. Async-signal-safe, and without memory.
+pub fn lstat(path: &std::ffi::CStr) -> io::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be overwritten.
+    let mut s: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated path; `s` is valid for writes.
+    match unsafe { libc::lstat(path.as_ptr(), &mut s) } {
+        0 => Ok(s),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether a file lies in memory (tmpfs).
+pub fn is_tmpfs(fd: &impl AsRawFd) -> bool {
+    // SAFETY: an all-zero statfs is a valid value to be overwritten.
+    let mut s: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `s` is valid for writes.
+    unsafe { libc::fstatfs(fd.as_raw_fd(), &mut s) == 0 && s.f_type == libc::TMPFS_MAGIC }
+}
+
 /// Device and inode.
 pub fn dev_ino(fd: &impl AsRawFd) -> Option<(u64, u64)> {
     fstat(fd).ok().map(|s| (s.st_dev, s.st_ino))
