@@ -10,11 +10,12 @@ use executor::block_on;
 use processes::{Child, gate, watchdog};
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use xsem::{Code, Counting, Event, Exclusive, Namespace, Options, Pick, Wait};
+use xsem::{Code, Counting, Error, Event, Exclusive, Namespace, Options, Pick, Wait};
 
 /// How the file is lost, and what everybody is told.
 #[derive(Clone, Copy, Debug)]
@@ -77,60 +78,55 @@ fn open(file: &Path) -> Namespace {
     Namespace::open(&format!("shm:{}", file.display())).unwrap()
 }
 
-/// What one of the crew does until the file is lost: the code that it is told in the end.
-type Work = fn(&Namespace) -> Code;
+/// What one of the crew does until the file is lost: the error that it gets in the end, maybe already when it begins. Being
+/// granted what nobody gives is none.
+type Work = fn(&Namespace) -> Result<(), Error>;
 
 /// Acquires and releases something free, over and over.
-fn loops<T>(mut take: impl FnMut() -> Result<T, Code>) -> Code {
+fn loops<T>(mut take: impl FnMut() -> Result<T, Error>) -> Result<(), Error> {
     loop {
-        match take() {
-            Ok(claim) => drop(claim),
-            Err(code) => return code,
-        }
+        drop(take()?);
     }
 }
 
-fn async_wait<T, E>(future: impl Future<Output = Result<T, E>>, code: fn(&E) -> Code) -> Code {
-    block_on(future).err().map(|e| code(&e)).expect("it was granted")
+fn own(what: &str) -> String {
+    format!("{what}-{}", std::process::id())
 }
 
 /// Each with a semaphore of its own where it needs one; `held`, `empty` and `never` are what nobody gives.
 const CREW: &[(&str, Work)] = &[
     ("an exclusive one in a loop", |ns| {
-        let s = Exclusive::open_or_create(ns, &format!("loop-{}", std::process::id())).unwrap();
-        loops(|| s.acquire().map_err(|e| e.code()))
+        let s = Exclusive::open_or_create(ns, &own("loop"))?;
+        loops(|| s.acquire().map_err(Error::from))
     }),
     ("permits in a loop", |ns| {
-        let s = Counting::open_or_create_pool(ns, &format!("permits-{}", std::process::id()), 3).unwrap();
-        loops(|| s.acquire().map_err(|e| e.code()))
+        let s = Counting::open_or_create_pool(ns, &own("permits"), 3)?;
+        loops(|| s.acquire())
     }),
     ("tries in a loop", |ns| {
-        let s = Exclusive::open_or_create(ns, &format!("tries-{}", std::process::id())).unwrap();
-        loops(|| s.try_acquire().map_err(|e| e.code()))
+        let s = Exclusive::open_or_create(ns, &own("tries"))?;
+        loops(|| s.try_acquire().map_err(Error::from))
     }),
     ("futures in a loop", |ns| {
-        let s = Exclusive::open_or_create(ns, &format!("futures-{}", std::process::id())).unwrap();
-        loops(|| block_on(s.acquire_async()).map_err(|e| e.code()))
+        let s = Exclusive::open_or_create(ns, &own("futures"))?;
+        loops(|| block_on(s.acquire_async()).map_err(Error::from))
     }),
-    ("names in a loop", |ns| {
-        let name = format!("name-{}", std::process::id());
-        loops(|| Exclusive::open_or_create(ns, &name).and_then(|_| ns.remove(&name)).map_err(|e| e.code()))
-    }),
-    ("a wait without a deadline", |ns| Exclusive::open(ns, "held").unwrap().acquire().unwrap_err().code()),
-    ("a wait with one", |ns| Exclusive::open(ns, "held").unwrap().acquire_timeout(Duration::from_secs(200)).unwrap_err().code()),
-    ("a wait for permits", |ns| Counting::open(ns, "empty").unwrap().acquire().unwrap_err().code()),
-    ("a wait for an event", |ns| Event::open(ns, "never").unwrap().wait().unwrap_err().code()),
+    ("names in a loop", |ns| loops(|| Exclusive::open_or_create(ns, &own("name")).and_then(|_| ns.remove(&own("name"))))),
+    ("a wait without a deadline", |ns| Ok(drop(Exclusive::open(ns, "held")?.acquire()?))),
+    ("a wait with one", |ns| Ok(drop(Exclusive::open(ns, "held")?.acquire_timeout(Duration::from_secs(200))?))),
+    ("a wait for permits", |ns| Counting::open(ns, "empty")?.acquire().map(drop)),
+    ("a wait for an event", |ns| Event::open(ns, "never")?.wait()),
     ("a wait for any", |ns| {
-        let (a, b) = (Exclusive::open(ns, "held").unwrap(), Event::open(ns, "never").unwrap());
-        ns.wait_any(&[Pick::from(&a), Pick::from(&b)], Wait::forever()).unwrap_err().code()
+        let (a, b) = (Exclusive::open(ns, "held")?, Event::open(ns, "never")?);
+        Ok(drop(ns.wait_any(&[Pick::from(&a), Pick::from(&b)], Wait::forever())?))
     }),
     ("a wait for all", |ns| {
-        let (a, b) = (Exclusive::open(ns, "held").unwrap(), Counting::open(ns, "empty").unwrap());
-        ns.acquire_all(&[Pick::from(&a), Pick::permits(&b, 1)], Wait::forever()).unwrap_err().code()
+        let (a, b) = (Exclusive::open(ns, "held")?, Counting::open(ns, "empty")?);
+        Ok(drop(ns.acquire_all(&[Pick::from(&a), Pick::permits(&b, 1)], Wait::forever())?))
     }),
-    ("a future", |ns| async_wait(Exclusive::open(ns, "held").unwrap().acquire_async(), |e| e.code())),
-    ("a future of permits", |ns| async_wait(Counting::open(ns, "empty").unwrap().acquire_async(1), |e| e.code())),
-    ("a future of an event", |ns| async_wait(Event::open(ns, "never").unwrap().wait_async(), |e| e.code())),
+    ("a future", |ns| Ok(drop(block_on(Exclusive::open(ns, "held")?.acquire_async())?))),
+    ("a future of permits", |ns| Ok(drop(block_on(Counting::open(ns, "empty")?.acquire_async(1))?))),
+    ("a future of an event", |ns| block_on(Event::open(ns, "never")?.wait_async())),
 ];
 
 /// In a process of its own: all of the crew, until the file is lost, and then whoever comes later.
@@ -143,16 +139,20 @@ fn crew(file: &Path, way: Way, ready: impl FnOnce()) {
     let (tell, told) = mpsc::channel();
     for (what, work) in CREW {
         let (ns, tell) = (ns.clone(), tell.clone());
-        thread::spawn(move || tell.send((*what, work(&ns))).unwrap());
+        thread::spawn(move || {
+            // A panic is none of the codes.
+            let end = catch_unwind(AssertUnwindSafe(|| work(&ns).map_err(|e| e.code())));
+            tell.send((*what, end.map_err(|_| "a panic"))).unwrap();
+        });
     }
     // The eyes of the keeper are open after a second; so that both ways of watching are played, only half of them wait for it.
-    let second = if way as u32 % 2 == 0 { 1300 } else { 300 };
+    let second = if (way as u32).is_multiple_of(2) { 1300 } else { 300 };
     thread::sleep(Duration::from_millis(second));
     ready();
     let mut left: Vec<&str> = CREW.iter().map(|(what, _)| *what).collect();
     while !left.is_empty() {
-        let (what, code) = told.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{way:?}: stuck: {left:?}"));
-        assert_eq!(code, way.code(), "{way:?}: {what}");
+        let (what, end) = told.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{way:?}: stuck: {left:?}"));
+        assert_eq!(end, Ok(Err(way.code())), "{way:?}: {what}");
         left.retain(|w| *w != what);
     }
     // Later requests, of every sort.
@@ -305,7 +305,7 @@ fn other_bus_errors_go_where_they_went_before() {
 #[test]
 fn a_program_may_keep_the_signal_for_itself() {
     let (_dir, file) = place();
-    drop(end_of(Child::new(|| drop(open(&file)))));
+    assert_eq!(end_of(Child::new(|| drop(open(&file)))), 0);
     let child = Child::new(|| {
         let before = action();
         let ns = Namespace::builder().survive_bus_errors(false).open(&format!("shm:{}", file.display())).unwrap();

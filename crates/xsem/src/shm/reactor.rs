@@ -625,7 +625,8 @@ impl Shard {
 fn run(k: usize, news: &AtomicU32) {
     let mut recheck = now() + RECHECK_EVERY;
     let mut woken_by: Option<usize> = None;
-    let mut told_of = fault::losses_so_far();
+    // Of none: what was lost just now may concern a wait that was entered before this thread ran.
+    let mut told_of = 0;
     loop {
         let mut wakers = Wakers::default();
         let mut tables = TABLES.lock();
