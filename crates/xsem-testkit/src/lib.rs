@@ -6,7 +6,6 @@ pub mod conformance;
 mod hang;
 pub mod harness;
 pub mod history;
-pub mod interrupt;
 pub mod lease;
 pub mod model;
 pub mod protocol;
