@@ -2,12 +2,12 @@
 //! be is written to.
 
 use super::descriptor::Descriptor;
-use super::layout::{Epoch, Geometry, Header, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
+use super::layout::{COPY_AT, Epoch, Geometry, Header, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
 use super::map::{Map, fallocate};
 use super::sys;
 use crate::deadline::realtime;
 use crate::error::{Code, Error, Result};
-use crate::sync::Ordering::*;
+use crate::sync::{AtomicU64, Ordering::*};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -63,11 +63,11 @@ pub fn path_of(place: &str) -> Result<PathBuf> {
     Ok(Path::new("/dev/shm").join(format!("xsem-{}", sys::euid())).join(name))
 }
 
-fn denied(path: &Path, why: impl std::fmt::Display) -> Error {
+pub fn denied(path: &Path, why: impl std::fmt::Display) -> Error {
     Error::new(Code::AccessDenied, format!("`{}` is not used: {why}", path.display()))
 }
 
-fn system(path: &Path, e: io::Error) -> Error {
+pub fn system(path: &Path, e: io::Error) -> Error {
     let code = match e.raw_os_error() {
         Some(libc::ENOSPC | libc::ENOMEM | libc::EMFILE | libc::ENFILE | libc::EFBIG) => Code::NotEnoughMemory,
         _ => Code::AccessDenied,
@@ -75,12 +75,12 @@ fn system(path: &Path, e: io::Error) -> Error {
     Error::new(code, format!("`{}` cannot be used", path.display())).because(e)
 }
 
-fn c(text: impl AsRef<std::ffi::OsStr>) -> Result<CString> {
+pub fn c(text: impl AsRef<std::ffi::OsStr>) -> Result<CString> {
     CString::new(text.as_ref().as_bytes()).map_err(|_| Error::new(Code::InvalidParameter, "a path has a NUL byte"))
 }
 
 /// Opens the directory of the file, making the user's own one.
-fn directory(path: &Path, own: bool, create: bool) -> Result<Option<OwnedFd>> {
+pub fn directory(path: &Path, own: bool, create: bool) -> Result<Option<OwnedFd>> {
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("/"));
     let cdir = c(dir)?;
     if own && create {
@@ -147,7 +147,7 @@ pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u
     Err(denied(path, "it is replaced again and again while it is opened"))
 }
 
-fn gate_name(name: &CString, nonce: u64) -> Result<CString> {
+pub fn gate_name(name: &CString, nonce: u64) -> Result<CString> {
     c(format!(".{}.{nonce:016x}.gate", name.to_string_lossy()))
 }
 
@@ -195,7 +195,11 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, options: &Options) -> Result
         h.max_members.store(geo.max_members as u64, Relaxed);
         h.nonce.store(nonce, Relaxed);
         h.created.store(realtime(), Relaxed);
-        h.checksum.store(checksum(h), Relaxed);
+        let words = identity(h).map(|w| w.load(Relaxed));
+        h.checksum.store(hash(words[..7].iter().flat_map(|w| w.to_le_bytes())), Relaxed);
+        for (copy, word) in map.head_copy().words.iter().zip(identity(h)) {
+            copy.store(word.load(Relaxed), Relaxed);
+        }
         write_epoch(&h.epochs[0], 0, (stat.st_dev, stat.st_ino));
         map.ensure(0, geo.slots_at)?;
         map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at)?;
@@ -224,9 +228,31 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, options: &Options) -> Result
     made.map(|_| ())
 }
 
-fn checksum(h: &Header) -> u64 {
-    let fields = [&h.magic, &h.version, &h.file_len, &h.max_semaphores, &h.max_members, &h.nonce, &h.created];
-    hash(fields.iter().flat_map(|f| f.load(Relaxed).to_le_bytes()))
+/// What identifies the file: its first eight words, the checksum among them.
+pub fn identity(h: &Header) -> [&AtomicU64; 8] {
+    [&h.magic, &h.version, &h.file_len, &h.max_semaphores, &h.max_members, &h.nonce, &h.created, &h.checksum]
+}
+
+/// 1306.
+pub fn other_version(path: &Path, version: u64) -> Error {
+    Error::new(
+        Code::RevisionMismatch,
+        format!("`{}` has version {version} of the format; this program knows version {VERSION}", path.display()),
+    )
+    .advice("use the same release of xsem everywhere; nothing was changed")
+}
+
+/// Whether these are the first words of a namespace file, of whatever version, as they were written.
+pub fn is_whole(words: &[u64; 8]) -> bool {
+    words[0] == MAGIC && hash(words[..7].iter().flat_map(|w| w.to_le_bytes())) == words[7]
+}
+
+/// The low bits of the epoch of members that live for certain: they say so, and have their lock. None: there are none.
+pub fn epoch_of_the_living(map: &Map, has_lock: impl Fn(u32) -> bool) -> Option<u8> {
+    (0..map.slots()).find_map(|i| {
+        let main = map.row(i)?[0].load(Acquire);
+        (super::members::is_alive(main) && has_lock(i)).then(|| super::members::epoch(main))
+    })
 }
 
 fn write_epoch(e: &Epoch, number: u64, dev_ino: (u64, u64)) {
@@ -236,6 +262,24 @@ fn write_epoch(e: &Epoch, number: u64, dev_ino: (u64, u64)) {
     e.dev.store(dev_ino.0, Relaxed);
     e.ino.store(dev_ino.1, Relaxed);
     e.number.store(number, Release);
+}
+
+/// 5, unless the file is what a namespace's file is from outside: regular, the user's own, closed to others, with one link.
+pub fn allowed(path: &Path, s: &libc::stat) -> Result<()> {
+    if s.st_mode & libc::S_IFMT != libc::S_IFREG {
+        return Err(denied(path, "it is not a regular file"));
+    }
+    if s.st_uid != sys::euid() {
+        return Err(denied(path, format!("it belongs to {}", sys::user_name(s.st_uid))));
+    }
+    if s.st_mode & 0o077 != 0 {
+        return Err(denied(path, format!("others may use it (mode {:o})", s.st_mode & 0o7777))
+            .advice(format!("`chmod 600 {}`", path.display())));
+    }
+    if s.st_nlink != 1 {
+        return Err(denied(path, format!("it has {} hard links; exactly one is right", s.st_nlink)));
+    }
+    Ok(())
 }
 
 /// Checks everything that can be checked before the first word is believed. None: it was replaced meanwhile.
@@ -250,19 +294,7 @@ fn check<T>(
     if s.st_nlink == 0 {
         return Ok(None);
     }
-    if s.st_mode & libc::S_IFMT != libc::S_IFREG {
-        return Err(denied(path, "it is not a regular file"));
-    }
-    if s.st_uid != sys::euid() {
-        return Err(denied(path, format!("it belongs to {}", sys::user_name(s.st_uid))));
-    }
-    if s.st_mode & 0o077 != 0 {
-        return Err(denied(path, format!("others may use it (mode {:o})", s.st_mode & 0o7777))
-            .advice(format!("`chmod 600 {}`", path.display())));
-    }
-    if s.st_nlink != 1 {
-        return Err(denied(path, format!("it has {} hard links; exactly one is right", s.st_nlink)));
-    }
+    allowed(path, &s)?;
     let dev_ino = (s.st_dev, s.st_ino);
     if let Some(k) = known(dev_ino) {
         return Ok(Some(Found::Known(k)));
@@ -275,18 +307,18 @@ fn check<T>(
     if len < UNIT {
         return Err(damaged(format!("it has {len} bytes, fewer than a header")));
     }
-    let head = read_head(&file).map_err(|e| system(path, e))?;
+    let head = read_words(&file, 0).map_err(|e| system(path, e))?;
     if head[0] != MAGIC {
         return Err(damaged("it does not begin as a namespace file".into()));
     }
     if head[1] != VERSION {
-        return Err(Error::new(
-            Code::RevisionMismatch,
-            format!("`{}` has version {} of the format; this program knows version {VERSION}", path.display(), head[1]),
-        )
-        .advice("use the same release of xsem everywhere; nothing was changed"));
+        let copy = read_words(&file, COPY_AT).map_err(|e| system(path, e))?;
+        // The second copy says whether it is another version, or damage.
+        if !(is_whole(&copy) && copy[1] == VERSION) {
+            return Err(other_version(path, head[1]));
+        }
     }
-    if hash(head[..7].iter().flat_map(|w| w.to_le_bytes())) != head[7] {
+    if !is_whole(&head) {
         return Err(damaged("the checksum of its header is wrong".into()));
     }
     let (semaphores, members) = (head[3], head[4]);
@@ -314,6 +346,11 @@ fn check<T>(
         return Err(denied(path, format!("its gate file `{}` is not what it should be", gate_name.to_string_lossy())));
     }
     if !current {
+        // After a restart nobody has a lock, and a copy has a gate of its own.
+        let has_lock = |slot: u32| sys::byte_is_locked(gate.as_raw_fd(), slot as u64).unwrap_or(false);
+        if epoch_of_the_living(&map, has_lock).is_some() && !epoch_is_current(&map, dev_ino) {
+            return Err(damaged("its epoch is over, and processes of it live".into()));
+        }
         renew_epoch(&map, dev_ino);
     }
     let gate_path = path.with_file_name(std::ffi::OsStr::from_bytes(gate_name.as_bytes()));
@@ -321,10 +358,11 @@ fn check<T>(
     Ok(Some(Found::New(Box::new(Opened { map, gate, dev_ino }))))
 }
 
-fn read_head(file: &OwnedFd) -> io::Result<[u64; 8]> {
+/// Eight words of the file.
+pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
     let mut bytes = [0u8; 64];
     // SAFETY: 64 writable bytes.
-    let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, 0) };
+    let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
     if n != 64 {
         return Err(if n < 0 { io::Error::last_os_error() } else { io::ErrorKind::UnexpectedEof.into() });
     }
@@ -332,7 +370,7 @@ fn read_head(file: &OwnedFd) -> io::Result<[u64; 8]> {
 }
 
 /// Whether the file was made, or last renewed, by this boot of the machine and as this very inode.
-fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
+pub fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
     let h = map.header();
     let current = h.epoch.load(Acquire);
     let e = &h.epochs[current as usize % 4];
