@@ -25,12 +25,12 @@ mod view;
 mod waits;
 
 use super::arena::Arena;
+use super::place::Place;
 use crate::error::Result;
 use crate::health::Checkup;
 use flaw::Flaw;
 use open::Looked;
 use std::collections::HashSet;
-use std::path::Path;
 use view::View;
 
 /// Pauses between the looks, in milliseconds.
@@ -79,9 +79,9 @@ pub fn check(arena: &'static Arena) -> Checkup {
     checkup(confirmed(&View { map: &arena.map, members: &arena.members, id: arena.id() }))
 }
 
-/// Checks the file at a path, without opening it for use: nothing is written, and this process becomes no member.
-pub fn check_file(path: &Path, own: bool) -> Result<Checkup> {
-    match open::look_at(path, own)? {
+/// Checks the file at a place, without opening it for use: nothing is written, and this process becomes no member.
+pub fn check_file(at: &Place) -> Result<Checkup> {
+    match open::look_at(at)? {
         Looked::Open(arena) => Ok(check(arena)),
         Looked::Damaged(findings) => Ok(Checkup::new(findings, 0, 0)),
         Looked::File(file) => {

@@ -2,16 +2,18 @@
 
 use super::super::arena::{self, Arena};
 use super::super::descriptor::Descriptor;
-use super::super::file;
+use super::super::file::{self, Located, Options};
 use super::super::layout::{COPY_AT, Geometry, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION};
 use super::super::map::Map;
 use super::super::members::Members;
+use super::super::place::Place;
 use super::super::sys;
+use super::super::trust::system;
 use super::view::View;
 use crate::error::{Code, Error, Result};
 use crate::health::{Finding, Remedy, Severity};
 use std::ffi::{CString, OsStr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -68,7 +70,7 @@ fn reset(f: Finding) -> Finding {
 
 /// Reads what identifies a file. An error: it is of another version. None: nothing of it is whole.
 pub fn identity(path: &Path, file: &OwnedFd) -> Result<Option<Identity>> {
-    let read = |at| file::read_words(file, at).map_err(|e| file::system(path, e));
+    let read = |at| file::read_words(file, at).map_err(|e| system(path, e));
     let (first, copy) = (read(0)?, read(COPY_AT)?);
     let known = |w: &[u64; 8]| file::is_whole(w) && w[1] == VERSION;
     match () {
@@ -81,29 +83,31 @@ pub fn identity(path: &Path, file: &OwnedFd) -> Result<Option<Identity>> {
 }
 
 /// Looks at the file. 5 and 1306 are errors, and so is 187; whatever else is wrong is a finding.
-pub fn look_at(path: &Path, own: bool) -> Result<Looked> {
-    let none = || {
-        Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", path.display()))
-            .advice("the first acquire or create makes it")
-    };
-    let dir = file::directory(path, own, false)?.ok_or_else(none)?;
-    let name = file::c(path.file_name().ok_or_else(|| file::denied(path, "it has no file name"))?)?;
-    let fd = match sys::open_at(dir.as_raw_fd(), &name, libc::O_RDONLY | libc::O_NONBLOCK, 0) {
-        Ok(fd) => fd,
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Err(none()),
-        Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(file::denied(path, "it is a symbolic link")),
-        Err(e) => return Err(file::system(path, e)),
-    };
-    let s = sys::fstat(&fd).map_err(|e| file::system(path, e))?;
-    file::allowed(path, &s)?;
+pub fn look_at(at: &Place) -> Result<Looked> {
+    let path = at.path.as_path();
+    let (located, fd) = find(at)?;
+    let s = sys::fstat(&fd).map_err(|e| system(path, e))?;
     let id = (s.st_dev, s.st_ino);
     if let Some(arena) = arena::all().find(|a| a.id() == id) {
         return Ok(Looked::Open(arena));
     }
-    look_inside(path, &dir, &name, fd, s.st_size as u64, id)
+    look_inside(path, &located, fd, s.st_size as u64, id)
 }
 
-fn look_inside(path: &Path, dir: &OwnedFd, name: &CString, fd: OwnedFd, len: u64, id: (u64, u64)) -> Result<Looked> {
+/// The file at a place, if it is what it should be from outside. 187: there is none.
+pub fn find(at: &Place) -> Result<(Located, OwnedFd)> {
+    let none = || {
+        Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", at.path.display()))
+            .advice("the first acquire or create makes it")
+    };
+    let options = Options { create: false, group: at.group.clone(), ..Options::default() };
+    let located = file::locate(&at.path, at.own, &options)?.ok_or_else(none)?;
+    let opened = located.trust.open(&located.dir, &located.name, &at.path)?;
+    let fd = opened.map_err(|e| if e.kind() == std::io::ErrorKind::NotFound { none() } else { system(&at.path, e) })?;
+    Ok((located, fd))
+}
+
+fn look_inside(path: &Path, located: &Located, fd: OwnedFd, len: u64, id: (u64, u64)) -> Result<Looked> {
     if len < UNIT {
         return Ok(Looked::Damaged(vec![reset(finding(format!("it has {len} bytes, fewer than a header")))]));
     }
@@ -124,14 +128,14 @@ fn look_inside(path: &Path, dir: &OwnedFd, name: &CString, fd: OwnedFd, len: u64
         let f = finding(format!("it has {len} bytes where {} belong", geo.len));
         findings.push(f.remedy(Remedy::Repair("what is too much is cut off".into())));
     }
-    let gate_name = file::gate_name(name, words[5])?;
-    let gate = match sys::open_at(dir.as_raw_fd(), &gate_name, libc::O_RDONLY, 0) {
-        Ok(gate) => gate,
-        Err(e) if e.raw_os_error() == Some(libc::ENOENT) => return Ok(Looked::Damaged(vec![no_gate(&gate_name, id)])),
-        Err(e) => return Err(file::system(path, e)),
-    };
+    let gate_name = file::gate_name(&located.name, words[5])?;
     let gate_path = path.with_file_name(OsStr::from_bytes(gate_name.as_bytes()));
-    let gate = Descriptor::new(gate, &gate_path).map_err(|e| file::system(path, e))?;
+    let gate = match located.trust.open(&located.dir, &gate_name, &gate_path)? {
+        Ok(gate) => gate,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Looked::Damaged(vec![no_gate(&gate_name, id)])),
+        Err(e) => return Err(system(&gate_path, e)),
+    };
+    let gate = Descriptor::new(gate, &gate_path).map_err(|e| system(path, e))?;
     let map = Map::to_look(fd, path, geo)?;
     Ok(Looked::File(Box::new(LookFile { map, members: Members::new(gate, id), id, findings })))
 }
