@@ -3,6 +3,7 @@
 use crate::claim::{Report, Summary};
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
+use crate::health::Checkup;
 use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
@@ -124,6 +125,36 @@ impl Namespace {
             ControlFlow::Continue(())
         })?;
         failed.map_or(Ok(removed), Err)
+    }
+
+    /// Looks at everything that the namespace has stored, while others go on: nothing is changed. Findings are about bytes that
+    /// no operation leaves, each with what repair can do about it; what is in the middle of an operation is none.
+    ///
+    /// ```
+    /// let ns = xsem::Namespace::open("memory:")?;
+    /// for finding in ns.check()?.damage() {
+    ///     eprintln!("{finding}");
+    /// }
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 1 the engine has nothing that could be looked at.
+    pub fn check(&self) -> Result<Checkup> {
+        self.engine.check()
+    }
+
+    /// The same for the namespace of a URL without opening it: also one that cannot be opened because it is damaged. This process
+    /// does not become a member, and nothing is written.
+    ///
+    /// # Errors
+    /// 187 there is none, 5 no permission or not the user's own file, 1306 another version of the format; as
+    /// [`check`](Namespace::check).
+    pub fn check_at(url: &str) -> Result<Checkup> {
+        match url.strip_prefix("shm:") {
+            Some(place) => shm::check_at(place),
+            None => Namespace::builder().create(false).open(url)?.check(),
+        }
     }
 
     /// All that is known of one semaphore now.

@@ -32,11 +32,13 @@
 //! | `object` | an open semaphore |
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
+//! | `check` | looking at everything, mending it, beginning anew |
 //! | `futex`, `sys` | the only system calls |
 
 mod accounts;
 mod arena;
 mod blob;
+mod check;
 mod count;
 mod counting;
 mod deadlock;
@@ -90,6 +92,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
+use crate::health::Checkup;
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -108,6 +111,11 @@ use word::State;
 pub struct ShmEngine {
     arena: &'static Arena,
     url: String,
+}
+
+/// Checks what follows `shm:` in a URL, without opening it for use.
+pub fn check_at(place: &str) -> Result<Checkup> {
+    check::check_file(&Place::parse(place)?)
 }
 
 impl ShmEngine {
@@ -406,6 +414,10 @@ impl Engine for ShmEngine {
             }
         }
         Ok(())
+    }
+
+    fn check(&self) -> Result<Checkup> {
+        Ok(check::check(self.arena))
     }
 
     fn describe(&self, command: &str) -> Result<()> {
