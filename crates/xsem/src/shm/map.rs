@@ -2,7 +2,11 @@
 
 use super::descriptor::Descriptor;
 use super::fault::Region;
-use super::layout::{Block, Cell, Cold, Dead, Entry, Geometry, Header, Joint, ROW_WORDS, Slot, UNIT, Waiter, hash};
+use super::file;
+use super::layout::{
+    Block, COPY_AT, Cell, Cold, Dead, Entry, Geometry, HeadCopy, Header, Joint, RETIRED_AT, ROW_WORDS, Retired, Slot, UNIT,
+    Waiter,
+};
 use super::sys;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
@@ -34,7 +38,25 @@ unsafe impl Sync for Map {}
 impl Map {
     /// Maps `file`, whose length the caller has compared with the geometry.
     pub fn new(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
+        Map::with(file, path, geo, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// The same for one that only looks: a store through it would be a fault.
+    pub fn to_look(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
+        super::fault::install();
+        Map::with(file, path, geo, libc::PROT_READ)
+    }
+
+    /// Ends a mapping that was only looked through.
+    ///
+    /// # Safety
+    /// Nobody has a reference into it any more, and no robust list points there.
+    pub unsafe fn end(self) {
+        drop(self);
+    }
+
+    fn with(file: OwnedFd, path: &Path, geo: Geometry, prot: libc::c_int) -> Result<Map> {
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), geo.len as usize, prot, flags, file.as_raw_fd(), 0) };
         if base == libc::MAP_FAILED {
@@ -69,8 +91,8 @@ impl Map {
 
     /// Whether the header is still the one that was accepted.
     pub fn has_its_header(&self) -> bool {
-        let h = self.header();
-        h.checksum.load(Relaxed) == self.checksum && checksum(h) == self.checksum
+        let words = file::identity(self.header()).map(|w| w.load(Relaxed));
+        words[7] == self.checksum && file::checksum(&words) == self.checksum
     }
 
     /// Whether the file has all the room that was ever taken from its file system, as far as that can be told. It has not
@@ -123,6 +145,23 @@ impl Map {
     pub fn header(&self) -> &Header {
         // SAFETY: the first unit is taken before the file gets its name; the header is all atomics.
         unsafe { self.at(0) }
+    }
+
+    /// The file's descriptor, if it is still open.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.file.current()
+    }
+
+    /// The second copy of what identifies the file.
+    pub fn head_copy(&self) -> &HeadCopy {
+        // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
+        unsafe { self.at(COPY_AT) }
+    }
+
+    /// Whether and by whom the namespace was reset.
+    pub fn retired(&self) -> &Retired {
+        // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
+        unsafe { self.at(RETIRED_AT) }
     }
 
     /// Whether an address lies in the mapping.
@@ -261,6 +300,18 @@ impl Map {
         Ok(unsafe { self.at(at) })
     }
 
+    /// Any word of the file, if its unit has been taken: for the check, which does not believe the cursors.
+    pub fn peek(&self, offset: u64) -> Option<&AtomicU64> {
+        let fits = offset.is_multiple_of(8) && offset < self.geo.len && self.is_present(offset);
+        // SAFETY: inside the mapping, aligned, and taken.
+        fits.then(|| unsafe { self.at(offset) })
+    }
+
+    /// The word of the bitmap for the unit at this offset.
+    pub fn present_word(&self, offset: u64) -> &AtomicU64 {
+        self.present_bit(offset).0
+    }
+
     fn present_bit(&self, offset: u64) -> (&AtomicU64, u64) {
         let unit = offset / UNIT;
         // SAFETY: the bitmap has a bit for every unit of the file and is taken before the file gets its name.
@@ -328,14 +379,8 @@ impl Drop for Map {
         self.region.free();
         // SAFETY: mapped by `new`, of this length; whoever drops the map has given out no reference into it that lives on.
         unsafe { libc::munmap(self.base.cast(), self.geo.len as usize) };
-        self.file.close();
+        self.file.give_up();
     }
-}
-
-/// What the header's checksum has to be.
-pub fn checksum(h: &Header) -> u64 {
-    let fields = [&h.magic, &h.version, &h.file_len, &h.max_semaphores, &h.max_members, &h.nonce, &h.created];
-    hash(fields.iter().flat_map(|f| f.load(Relaxed).to_le_bytes()))
 }
 
 /// `fallocate`, with an error that says what to do.

@@ -3,7 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `layout` | the bytes and their sizes |
+//! | `place` | what a URL says |
 //! | `file` | finding, making, checking the namespace file |
+//! | `trust`, `walk`, `filesystem`, `accounts` | whom it is shared with; owners, modes, links, groups |
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
 //! | `descriptor` | files that a program may close under us |
@@ -31,10 +33,13 @@
 //! | `object` | an open semaphore |
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
+//! | `check` | looking at everything, mending it, beginning anew |
 //! | `futex`, `sys` | the only system calls |
 
+mod accounts;
 mod arena;
 mod blob;
+mod check;
 mod count;
 mod counting;
 mod deadlock;
@@ -44,6 +49,7 @@ mod event;
 mod evict;
 mod fault;
 mod file;
+mod filesystem;
 pub(crate) mod futex;
 mod inspect;
 mod joint;
@@ -58,6 +64,7 @@ mod obituary;
 mod object;
 mod pending;
 mod permits;
+mod place;
 mod prepared;
 mod protocol;
 pub(crate) mod reactor;
@@ -71,9 +78,11 @@ mod slots;
 mod standing;
 mod sys;
 mod thread;
+mod trust;
 mod users;
 mod vigil;
 mod waiters;
+mod walk;
 mod watchers;
 mod word;
 mod world;
@@ -87,6 +96,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
+use crate::health::Checkup;
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -94,6 +104,7 @@ use counting::ShmCounting;
 use event::ShmEvent;
 use object::ShmExclusive;
 use pending::{How, ShmPending};
+use place::Place;
 use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -106,13 +117,19 @@ pub struct ShmEngine {
     url: String,
 }
 
+/// Checks what follows `shm:` in a URL, without opening it for use.
+pub fn check_at(place: &str) -> Result<Checkup> {
+    check::check_file(&Place::parse(place)?)
+}
+
 impl ShmEngine {
     /// Opens what follows `shm:` in a URL.
     pub fn open(place: &str, options: &Options) -> Result<ShmEngine> {
-        let path = file::path_of(place)?;
-        match Arena::open(&path, !place.starts_with('/'), options)? {
-            Some(arena) => Ok(ShmEngine { arena, url: format!("shm:{place}") }),
-            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", path.display()))
+        let at = Place::parse(place)?.shared_with(options.group.as_deref())?;
+        let options = Options { group: at.group.clone(), ..options.clone() };
+        match Arena::open(&at.path, at.own, &options)? {
+            Some(arena) => Ok(ShmEngine { arena, url: at.url(place) }),
+            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", at.path.display()))
                 .advice("the first acquire or create makes it")),
         }
     }
@@ -406,6 +423,10 @@ impl Engine for ShmEngine {
             }
         }
         self.arena.sound()
+    }
+
+    fn check(&self) -> Result<Checkup> {
+        Ok(check::check(self.arena))
     }
 
     fn describe(&self, command: &str) -> Result<()> {
