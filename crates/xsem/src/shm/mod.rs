@@ -92,7 +92,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
-use crate::health::Checkup;
+use crate::health::{Checkup, Repaired};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -116,6 +116,11 @@ pub struct ShmEngine {
 /// Checks what follows `shm:` in a URL, without opening it for use.
 pub fn check_at(place: &str) -> Result<Checkup> {
     check::check_file(&Place::parse(place)?)
+}
+
+/// Repairs what follows `shm:` in a URL, also where it cannot be opened.
+pub fn repair_at(place: &str) -> Result<Repaired> {
+    check::repair_file(&Place::parse(place)?)
 }
 
 impl ShmEngine {
@@ -418,6 +423,10 @@ impl Engine for ShmEngine {
 
     fn check(&self) -> Result<Checkup> {
         Ok(check::check(self.arena))
+    }
+
+    fn repair(&self) -> Result<Repaired> {
+        Ok(check::repair(self.arena))
     }
 
     fn describe(&self, command: &str) -> Result<()> {

@@ -1,6 +1,5 @@
 //! Members: whether they live as their words say, who they are, what they share; and the morgue.
 
-use super::super::futex::OWNER_DIED;
 use super::super::joint;
 use super::super::layout::{JOINT, MORGUE, Slot};
 use super::super::map::Row;
@@ -141,9 +140,4 @@ fn joint<'a>(view: &View<'a>, i: u32, out: &mut Vec<Flaw<'a>>) {
                 .mend("none of them counts", Mend::Swap(vec![(&j.len, len, 0)])),
         );
     }
-}
-
-/// What a main word of the dead looks like.
-pub fn dead(main: u64) -> u64 {
-    main & !(u32::MAX as u64) | OWNER_DIED as u64
 }
