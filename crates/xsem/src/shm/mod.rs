@@ -497,6 +497,35 @@ pub mod testing {
         Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, claim) as u64)
     }
 
+    /// Where in the file a table begins, for tests that damage it.
+    pub fn table(ns: &Namespace, name: &str) -> Result<u64> {
+        let geo = engine(ns)?.arena.map.geo;
+        let all = [
+            ("header", 0),
+            ("present", geo.present_at),
+            ("slots", geo.slots_at),
+            ("rows", geo.rows_at),
+            ("waiters", geo.waiters_at),
+            ("morgue", geo.morgue_at),
+            ("buckets", geo.buckets_at),
+            ("cells", geo.cells_at),
+            ("cold", geo.cold_at),
+            ("blocks", geo.blocks_at),
+            ("ledger", geo.ledger_at),
+            ("joints", geo.joints_at),
+            ("end", geo.len),
+        ];
+        let found = all.iter().find(|(n, _)| *n == name);
+        found.map(|(_, at)| *at).ok_or_else(|| Error::new(Code::InvalidParameter, format!("there is no table {name}")))
+    }
+
+    /// The cell of a semaphore, and the bucket of its name.
+    pub fn cell(ns: &Namespace, name: &str) -> Result<(u32, u32)> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok((index, super::names::hash_of(name) & (engine.arena.map.geo.buckets - 1)))
+    }
+
     /// Every violated invariant of the file, a line each.
     pub fn audit(ns: &Namespace) -> Vec<String> {
         engine(ns).map_or_else(|e| vec![e.to_string()], |e| super::inspect::audit(e.arena))

@@ -29,7 +29,7 @@ use super::arena::Arena;
 use super::file::Options;
 use super::place::Place;
 use crate::error::Result;
-use crate::health::{Checkup, Repaired};
+use crate::health::{Checkup, Repaired, Severity};
 use flaw::Flaw;
 use open::Looked;
 use std::collections::HashSet;
@@ -48,6 +48,10 @@ struct Look<'a> {
 fn look<'a>(view: &View<'a>) -> Look<'a> {
     let mut flaws = Vec::new();
     head::look(view, &mut flaws);
+    if flaws.iter().any(|f| f.finding.severity == Severity::Damage) {
+        // Nothing behind it would look right. Repair mends it, and looks again.
+        return Look { flaws, semaphores: 0, members: 0 };
+    }
     let members = slots::look(view, &mut flaws);
     waits::look(view, &mut flaws);
     let linked = index::look(view, &mut flaws);
