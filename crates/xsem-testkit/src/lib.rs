@@ -5,6 +5,7 @@
 pub mod conformance;
 pub mod harness;
 pub mod history;
+pub mod inject;
 pub mod lease;
 pub mod model;
 pub mod protocol;

@@ -106,7 +106,7 @@ pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u
             .advice(format!("1 to {MAX_SEMAPHORES} semaphores and 1 to {MAX_MEMBERS} members are allowed")));
     }
     let trust = Trust::new(options.group.as_deref())?;
-    let name = path.file_name().ok_or_else(|| denied(path, "it has no file name"))?;
+    let name = path.file_name().ok_or_else(|| denied(path, "it has no file name").advice("name a file: `shm:/path/to/file`"))?;
     let cname = c(name)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     let dir = if own { own_directory(parent, &trust, options.create)? } else { walk::directory(parent, &trust)? };
