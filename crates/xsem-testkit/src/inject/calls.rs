@@ -16,7 +16,7 @@ macro_rules! calls {
 }
 
 /// Calls that cannot fail, or whose failure is not the kernel's to give (a wake-up of one's own word), are not here; nor is
-/// closing: it closes, whatever it answers.
+/// closing: it closes, whatever it answers; nor `rseq`, for whose failure in a new thread the C library ends the program.
 const CALLS: &[Call] = calls! {
     openat = SYS_openat: EMFILE ENFILE ENOMEM EACCES EPERM EINTR ENOSPC EIO;
     newfstatat = SYS_newfstatat: ENOMEM EACCES EIO;
@@ -57,7 +57,6 @@ const CALLS: &[Call] = calls! {
     sched_getaffinity = SYS_sched_getaffinity: EPERM ENOMEM;
     rt_sigaction = SYS_rt_sigaction: EPERM;
     sigaltstack = SYS_sigaltstack: ENOMEM EPERM;
-    rseq = SYS_rseq: EPERM ENOSYS EBUSY;
     membarrier = SYS_membarrier: EPERM ENOSYS;
 };
 
@@ -99,7 +98,6 @@ pub(super) fn error_name(errno: i32) -> &'static str {
         (libc::ENOLCK, "ENOLCK"),
         (libc::EAGAIN, "EAGAIN"),
         (libc::EINVAL, "EINVAL"),
-        (libc::EBUSY, "EBUSY"),
     ];
     NAMES.iter().find(|(n, _)| *n == errno).map_or("E?", |(_, name)| name)
 }

@@ -110,7 +110,7 @@ impl Case<'_> {
     fn play(&self, fault: Option<Fault>) -> std::io::Result<(Trace, bool)> {
         self.prepare()?;
         let other = self.somebody_else()?;
-        let victim = sys::fork(|| self.victim())?;
+        let victim = sys::fork(|| self.victim(fault))?;
         let mut waiting = other;
         let trace = tracer::run(victim, fault, PATIENCE, |pid, end| {
             waiting = waiting.filter(|w| *w != pid);
@@ -221,7 +221,7 @@ impl Case<'_> {
         self.must("give back", guard.release());
     }
 
-    fn victim(&self) {
+    fn victim(&self, fault: Option<Fault>) {
         // A lost wake-up shall show as a hang; and each run shall make the same calls.
         xsem::shm::testing::set_recheck(false);
         xsem::interrupt::testing::never_look();
@@ -249,7 +249,7 @@ impl Case<'_> {
         tracer::say_over();
         self.board.over.store(1, SeqCst);
         if let Err(e) = r {
-            self.judge(&e);
+            self.judge(&e, fault);
             if let Err(e) = (self.operation.run)(&mut world) {
                 self.violation(format_args!("it does not work afterwards: {e}"));
             }
@@ -257,9 +257,12 @@ impl Case<'_> {
     }
 
     /// An error that is a clear one: of a code that is for this, with the reason and the next step.
-    fn judge(&self, e: &xsem::Error) {
+    fn judge(&self, e: &xsem::Error, fault: Option<Fault>) {
         self.board.code.store(e.code().number(), SeqCst);
         let text = e.to_string();
+        if fault.is_some_and(|f| f.errno == libc::EINTR) {
+            self.violation(format_args!("an interrupted call was not made again: {text}"));
+        }
         if !matches!(e.code().number(), 5 | 6 | 8 | 100 | 106) {
             self.violation(format_args!("an unexpected code: {text}"));
         }

@@ -9,6 +9,7 @@
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
 //! | `descriptor` | files that a program may close under us |
+//! | `fault`, `standing`, `vigil` | SIGBUS; whether the file is still the namespace; who watches it |
 //! | `keeper` | the thread through which the kernel tells of a death |
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
@@ -32,11 +33,14 @@
 //! | `object` | an open semaphore |
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
+//! | `check` | looking at everything, mending it, beginning anew |
+//! | `own_thread` | the library's own threads |
 //! | `futex`, `sys` | the only system calls |
 
 mod accounts;
 mod arena;
 mod blob;
+mod check;
 mod count;
 mod counting;
 mod deadlock;
@@ -44,6 +48,7 @@ mod descriptor;
 mod drain;
 mod event;
 mod evict;
+mod fault;
 mod file;
 mod filesystem;
 pub(crate) mod futex;
@@ -58,6 +63,7 @@ mod members;
 mod names;
 mod obituary;
 mod object;
+mod own_thread;
 mod pending;
 mod permits;
 mod place;
@@ -71,10 +77,12 @@ mod short;
 mod signal;
 mod sleep;
 mod slots;
+mod standing;
 mod sys;
 mod thread;
 mod trust;
 mod users;
+mod vigil;
 mod waiters;
 mod walk;
 mod watchers;
@@ -90,6 +98,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
+use crate::health::Checkup;
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -108,6 +117,11 @@ use word::State;
 pub struct ShmEngine {
     arena: &'static Arena,
     url: String,
+}
+
+/// Checks what follows `shm:` in a URL, without opening it for use.
+pub fn check_at(place: &str) -> Result<Checkup> {
+    check::check_file(&Place::parse(place)?)
 }
 
 impl ShmEngine {
@@ -183,16 +197,16 @@ impl ShmEngine {
             Some(k) => Err(Error::new(Code::InvalidHandle, format!("`{name}` is of kind {k}, not {kind}"))
                 .of(name.as_str())
                 .advice("use another name, or the operations of its kind")),
-            None => {
-                Err(Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged"))
-                    .of(name.as_str()))
-            }
+            None => Err(self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str())),
         }
     }
 
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
         spec.check()?;
-        let me = self.arena.register()?;
+        let me = self.arena.enroll()?;
+        if !self.arena.is_current() {
+            self.arena.stands()?;
+        }
         self.clear_away(name)?;
         names::create(self.arena, me, name, spec)
     }
@@ -227,6 +241,11 @@ impl ShmEngine {
 
     fn find(&self, name: &Name) -> Result<(u32, u32)> {
         self.look_up(name)?.ok_or_else(|| {
+            // It may have been in a part of the file that was cut off.
+            self.arena.look();
+            if let Err(e) = self.arena.sound() {
+                return e;
+            }
             Error::new(Code::SemNotFound, format!("there is no semaphore `{name}` in {}", self.url))
                 .of(name.as_str())
                 .advice("`xsem ls` lists those that there are; `xsem create` and `xsem run` make one")
@@ -392,12 +411,12 @@ impl Engine for ShmEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        inspect::report(&self.behind(name)?).ok_or_else(|| {
-            Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged")).of(name.as_str())
-        })
+        inspect::report(&self.behind(name)?)
+            .ok_or_else(|| self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str()))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
+        self.arena.sound()?;
         for i in 0..self.arena.map.cells() {
             if let Some(s) = inspect::summary(self.arena, i)
                 && visit(s).is_break()
@@ -405,7 +424,11 @@ impl Engine for ShmEngine {
                 break;
             }
         }
-        Ok(())
+        self.arena.sound()
+    }
+
+    fn check(&self) -> Result<Checkup> {
+        Ok(check::check(self.arena))
     }
 
     fn describe(&self, command: &str) -> Result<()> {
@@ -436,6 +459,7 @@ impl Engine for ShmEngine {
             let found = sys::stat_of(pid).map_err(|e| {
                 Error::new(Code::NotEnoughMemory, format!("process {pid} cannot be looked at, so it cannot be covered"))
                     .because(e)
+                    .advice("see what this process may open (`ulimit -n`, `ls /proc`), and try again")
             })?;
             let Some(stat) = found else {
                 return Err(Error::new(Code::InvalidParameter, format!("there is no process {pid} to cover"))

@@ -189,11 +189,7 @@ pub fn become_user(ids: &str) {
     let gid = groups.first().copied().unwrap_or(uid);
     // SAFETY: plain numbers and a list of the size given; they change who this process is.
     let all = unsafe {
-        [
-            libc::setgroups(groups.len(), groups.as_ptr()),
-            libc::setresgid(gid, gid, gid),
-            libc::setresuid(uid, uid, uid),
-        ]
+        [libc::setgroups(groups.len(), groups.as_ptr()), libc::setresgid(gid, gid, gid), libc::setresuid(uid, uid, uid)]
     };
     assert_eq!(all, [0; 3]);
 }
@@ -205,7 +201,10 @@ fn mount_here(dir: &Path, read_only: bool) {
     // SAFETY: NUL-terminated strings; the mounts are in a namespace that ends with this process.
     unsafe {
         assert_eq!(libc::unshare(libc::CLONE_NEWNS), 0);
-        assert_eq!(libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE, std::ptr::null()), 0);
+        assert_eq!(
+            libc::mount(c"none".as_ptr(), c"/".as_ptr(), std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE, std::ptr::null()),
+            0
+        );
         if read_only {
             assert_eq!(libc::mount(dir.as_ptr(), dir.as_ptr(), std::ptr::null(), bind, std::ptr::null()), 0);
             assert_eq!(libc::mount(dir.as_ptr(), dir.as_ptr(), std::ptr::null(), remount, std::ptr::null()), 0);
