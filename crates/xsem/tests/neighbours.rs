@@ -3,6 +3,8 @@
 //!
 //! Each row opens in a process of its own, as the user that the row names: a process keeps what it has open.
 
+#[path = "neighbours/groups.rs"]
+mod groups;
 #[path = "neighbours/rows.rs"]
 mod rows;
 #[path = "neighbours/scene.rs"]

@@ -1,4 +1,5 @@
-//! Fault injection: for every system call of every operation, in every thread, each error that it may plausibly give.
+//! Fault injection: for every system call of every operation, in every thread, each error that it may plausibly give, once, and
+//! from then on.
 //!
 //! The operation must then succeed all the same, or fail with a clear error, after which it works; nothing hangs, panics or
 //! aborts, no claim leaks, the file is sound, and a second process goes on. See `docs/testing.md` and `inject --help`.
@@ -98,17 +99,24 @@ pub fn run(options: &Options) -> io::Result<bool> {
 
 fn faults(spot: &Spot) -> Vec<Fault> {
     let errors = calls::of(spot.number).map_or(&[][..], |c| calls::errors_of(c, spot.arguments));
-    errors.iter().map(|&errno| Fault { spot: *spot, errno }).collect()
+    let once = errors.iter().map(|&errno| Fault { spot: *spot, errno, lasting: false });
+    // What is interrupted or told to try again for ever is not a fault that there is.
+    // Where there is no memory any more, the next allocation ends the program: Rust's own decision, and not the library's.
+    let memory = [libc::SYS_mmap, libc::SYS_brk, libc::SYS_mprotect].contains(&spot.number);
+    let lasts = |errno: &i32| !memory && !matches!(*errno, libc::EINTR | libc::EAGAIN);
+    once.chain(errors.iter().copied().filter(lasts).map(|errno| Fault { spot: *spot, errno, lasting: true })).collect()
 }
 
 fn place(f: &Fault) -> String {
-    format!("{}:{}:{}", f.spot.thread, f.spot.nth, calls::error_name(f.errno))
+    let lasting = if f.lasting { ":on" } else { "" };
+    format!("{}:{}:{}{lasting}", f.spot.thread, f.spot.nth, calls::error_name(f.errno))
 }
 
 fn told(p: &Planned) -> String {
     let call = calls::of(p.fault.spot.number).map_or("?", |c| c.name);
     let (thread, nth) = (p.fault.spot.thread, p.fault.spot.nth);
-    format!("{}: {} from {call} (thread {thread}, its call {nth})", p.operation.name, calls::error_name(p.fault.errno))
+    let on = if p.fault.lasting { ", and from each later one" } else { "" };
+    format!("{}: {} from {call} (thread {thread}, its call {nth}){on}", p.operation.name, calls::error_name(p.fault.errno))
 }
 
 fn again(p: &Planned) -> String {

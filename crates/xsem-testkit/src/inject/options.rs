@@ -4,14 +4,14 @@
 pub const USAGE: &str = "\
 usage: inject --all | --only NAME [OPTIONS]
 
-Answers each system call of an operation, one after another and in every thread, with each error that it may give; exits with 1
-when anything was violated or got stuck.
+Answers each system call of an operation, one after another and in every thread, with each error that it may give,
+once, and from then on; exits with 1 when anything was violated or got stuck.
 
   --all             every operation
   --only NAME       the operations whose name contains NAME (may be repeated)
   --seconds N       a random sample, for so long
   --seed N          which sample (default 1)
-  --at T:N:ERROR    only this fault: thread, which of its calls, error (to look at one case again)
+  --at T:N:ERROR    only this fault: thread, which of its calls, error; with `:on` each later one, too
   --list            the operations
 ";
 

@@ -20,6 +20,8 @@ pub(super) struct Spot {
 pub(super) struct Fault {
     pub(super) spot: Spot,
     pub(super) errno: i32,
+    /// Every later call of the same number, in whatever thread, gets the same answer: the resource stays exhausted.
+    pub(super) lasting: bool,
 }
 
 /// How the process ended.
@@ -119,7 +121,8 @@ pub(super) fn run(pid: Pid, fault: Option<Fault>, patience: Duration, mut other:
                     thread.calls += 1;
                     trace.spots.push(spot);
                     let here = |f: &Fault| (f.spot.thread, f.spot.nth, f.spot.number) == (spot.thread, spot.nth, spot.number);
-                    if let Some(f) = fault.as_ref().filter(|f| !trace.given && here(f)) {
+                    let later = |f: &Fault| f.lasting && trace.given && f.spot.number == number;
+                    if let Some(f) = fault.as_ref().filter(|f| later(f) || !trace.given && here(f)) {
                         // A word that waits for others may be a wake-up in another run.
                         let may = calls::of(number).is_some_and(|c| calls::errors_of(c, arguments).contains(&f.errno));
                         if may && sys::skip_call(who) {

@@ -350,8 +350,13 @@ pub fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Resu
 /// Eight words of the file.
 pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
     let mut bytes = [0u8; 64];
-    // SAFETY: 64 writable bytes.
-    let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+    let n = loop {
+        // SAFETY: 64 writable bytes.
+        let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+        if n >= 0 || sys::errno() != libc::EINTR {
+            break n;
+        }
+    };
     if n != 64 {
         return Err(if n < 0 { io::Error::last_os_error() } else { io::ErrorKind::UnexpectedEof.into() });
     }
