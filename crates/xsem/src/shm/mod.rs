@@ -98,7 +98,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
-use crate::health::Checkup;
+use crate::health::{Checkup, Repaired};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -122,6 +122,11 @@ pub struct ShmEngine {
 /// Checks what follows `shm:` in a URL, without opening it for use.
 pub fn check_at(place: &str) -> Result<Checkup> {
     check::check_file(&Place::parse(place)?)
+}
+
+/// Repairs what follows `shm:` in a URL, also where it cannot be opened.
+pub fn repair_at(place: &str) -> Result<Repaired> {
+    check::repair_file(&Place::parse(place)?)
 }
 
 impl ShmEngine {
@@ -431,6 +436,10 @@ impl Engine for ShmEngine {
         Ok(check::check(self.arena))
     }
 
+    fn repair(&self) -> Result<Repaired> {
+        Ok(check::repair(self.arena))
+    }
+
     fn describe(&self, command: &str) -> Result<()> {
         self.arena.describe(command);
         Ok(())
@@ -498,6 +507,35 @@ pub mod testing {
         let engine = engine(ns)?;
         let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
         Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, claim) as u64)
+    }
+
+    /// Where in the file a table begins, for tests that damage it.
+    pub fn table(ns: &Namespace, name: &str) -> Result<u64> {
+        let geo = engine(ns)?.arena.map.geo;
+        let all = [
+            ("header", 0),
+            ("present", geo.present_at),
+            ("slots", geo.slots_at),
+            ("rows", geo.rows_at),
+            ("waiters", geo.waiters_at),
+            ("morgue", geo.morgue_at),
+            ("buckets", geo.buckets_at),
+            ("cells", geo.cells_at),
+            ("cold", geo.cold_at),
+            ("blocks", geo.blocks_at),
+            ("ledger", geo.ledger_at),
+            ("joints", geo.joints_at),
+            ("end", geo.len),
+        ];
+        let found = all.iter().find(|(n, _)| *n == name);
+        found.map(|(_, at)| *at).ok_or_else(|| Error::new(Code::InvalidParameter, format!("there is no table {name}")))
+    }
+
+    /// The cell of a semaphore, and the bucket of its name.
+    pub fn cell(ns: &Namespace, name: &str) -> Result<(u32, u32)> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok((index, super::names::hash_of(name) & (engine.arena.map.geo.buckets - 1)))
     }
 
     /// Every violated invariant of the file, a line each.

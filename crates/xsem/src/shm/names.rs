@@ -421,6 +421,52 @@ pub fn recover_as(arena: &'static Arena, i: u32, word: Word, me: Owner) {
     }
 }
 
+/// What came of putting a cell back into the chain of its name.
+pub enum Relinked {
+    Done,
+    /// Something changed meanwhile: to be looked at again.
+    Changed,
+    /// Another cell has the name by now.
+    Another(u32),
+}
+
+/// Puts a complete cell back into the chain of its name, from which damage has taken it.
+///
+/// Several may try. Each reads the link first, then sees that no chain leads to the cell, then changes the link by
+/// compare-and-swap, then the bucket: so the link of a cell that somebody else has put back meanwhile stays as it is.
+pub fn relink(arena: &'static Arena, i: u32, generation: u32) -> Result<Relinked> {
+    let Some(cell) = arena.map.cell(i) else { return Ok(Relinked::Changed) };
+    let (h, old) = (cell.hash.load(Acquire), cell.next.load(Acquire));
+    let Some(name) = name_of(arena, i, generation).and_then(|n| Name::new(&n).ok()) else { return Ok(Relinked::Changed) };
+    let bucket = arena.map.ensure_bucket(h)?;
+    let mut other = None;
+    let (met, seen) = walk(arena, bucket, |j, c, _| {
+        if j == i {
+            return Visit::Found(());
+        }
+        let same = c.hash.load(Relaxed) == h
+            && blob::equals(&arena.map, j, c.name.load(Acquire), name.as_str().as_bytes()) == Some(true);
+        other = other.or(same.then_some(j));
+        Visit::Continue
+    })?;
+    if met.is_some() {
+        return Ok(Relinked::Done);
+    }
+    if let Some(j) = other {
+        return Ok(Relinked::Another(j));
+    }
+    if ledger::generation_of(cell) != generation
+        || cell.next.compare_exchange(old, link(generation, seen as u32), AcqRel, Relaxed).is_err()
+    {
+        return Ok(Relinked::Changed);
+    }
+    let with_it = (seen >> 32).wrapping_add(1) << 32 | (i as u64 + 1);
+    Ok(match bucket.compare_exchange(seen, with_it, AcqRel, Acquire) {
+        Ok(_) => Relinked::Done,
+        Err(_) => Relinked::Changed,
+    })
+}
+
 /// Takes a cell apart that no name leads to (any more), and whose word is still this.
 pub fn dismantle(arena: &'static Arena, i: u32, word: Word) {
     let (Some(cell), Some(me)) = (arena.map.cell(i), arena.me()) else { return };
