@@ -419,7 +419,7 @@ pub fn call_of(tid: Pid) -> Option<(i64, [u64; 3])> {
         let a = std::mem::offset_of!(libc::user_regs_struct, rdi);
         let b = std::mem::offset_of!(libc::user_regs_struct, rsi);
         let c = std::mem::offset_of!(libc::user_regs_struct, rdx);
-        return Some((number, [argument(a), argument(b), argument(c)]));
+        Some((number, [argument(a), argument(b), argument(c)]))
     }
     #[cfg(not(target_arch = "x86_64"))]
     {

@@ -205,8 +205,10 @@ impl Case<'_> {
         while gives_back && self.board.over.load(SeqCst) == 0 && !waited_for(SEM) && !waited_for(POOL) {
             sys::nap(100);
         }
-        while !gives_back {
-            sys::nap(1_000_000);
+        if !gives_back {
+            loop {
+                sys::nap(1_000_000);
+            }
         }
         sys::nap(500);
         self.must("give back", guard.release());
