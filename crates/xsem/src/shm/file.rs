@@ -157,6 +157,23 @@ pub fn gate_name(name: &CString, nonce: u64) -> Result<CString> {
 
 /// Makes the file under a name of its own, complete, and then gives it its name, unless somebody was faster.
 fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Options) -> Result<()> {
+    construct(path, dir, name, trust, options, |temp| match sys::rename_at(dir.as_raw_fd(), temp, name) {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(e) => Err(system(path, e)),
+    })
+    .map(|_| ())
+}
+
+/// Makes a complete file under a name of its own; `publish` gives it its name, or says that it shall not have it.
+pub fn construct(
+    path: &Path,
+    dir: &OwnedFd,
+    name: &CString,
+    trust: &Trust,
+    options: &Options,
+    publish: impl FnOnce(&CString) -> Result<bool>,
+) -> Result<bool> {
     let geo = Geometry::new(options.max_semaphores, options.max_members);
     if sys::file_size_limit() < geo.len {
         // Asking the kernel would end the process, by SIGXFSZ.
@@ -197,18 +214,14 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Opt
         write_epoch(&h.epochs[0], 0, (stat.st_dev, stat.st_ino));
         map.ensure(0, geo.slots_at)?;
         map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at)?;
-        match sys::rename_at(dir.as_raw_fd(), &temp, name) {
-            Ok(()) => Ok(true),
-            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-            Err(e) => Err(system(path, e)),
-        }
+        publish(&temp)
     };
     let made = build();
     if !matches!(made, Ok(true)) {
         unlink(&temp);
         unlink(&gate);
     }
-    made.map(|_| ())
+    made
 }
 
 /// What identifies the file: its first eight words, the checksum among them.

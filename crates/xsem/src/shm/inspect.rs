@@ -335,6 +335,20 @@ pub fn report(sem: &ShmExclusive) -> Option<Report> {
     })
 }
 
+/// Where the semaphore of a name's cell is now: cell and generation.
+pub fn where_it_is(arena: &'static Arena, index: u32) -> (u32, u32) {
+    let generation = arena.map.cell(index).map_or(0, super::ledger::generation_of);
+    let mut at = (index, generation);
+    // A damaged one that leads in a circle ends here.
+    for _ in 0..arena.map.cells() {
+        match super::evict::successor(arena, at.0) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    at
+}
+
 /// A line of a listing; None for a cell without a semaphore, or one that another has led to already.
 pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
     let cell = arena.map.cell(index)?;

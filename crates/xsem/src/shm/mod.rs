@@ -98,7 +98,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
-use crate::health::{Checkup, Repaired};
+use crate::health::{Checkup, Loss, Repaired};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -127,6 +127,16 @@ pub fn check_at(place: &str) -> Result<Checkup> {
 /// Repairs what follows `shm:` in a URL, also where it cannot be opened.
 pub fn repair_at(place: &str) -> Result<Repaired> {
     check::repair_file(&Place::parse(place)?)
+}
+
+/// What resetting what follows `shm:` in a URL would throw away.
+pub fn loss_at(place: &str) -> Result<Loss> {
+    check::loss(&Place::parse(place)?)
+}
+
+/// Puts a new namespace in the place of the old one.
+pub fn reset_at(place: &str) -> Result<Loss> {
+    check::reset(&Place::parse(place)?)
 }
 
 impl ShmEngine {

@@ -341,6 +341,13 @@ pub fn rename_at(dir: RawFd, from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Exchanges two files' names in one directory, at one instant.
+pub fn exchange_at(dir: RawFd, one: &std::ffi::CStr, other: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: two NUL-terminated names in one directory.
+    let r = unsafe { libc::syscall(libc::SYS_renameat2, dir, one.as_ptr(), dir, other.as_ptr(), libc::RENAME_EXCHANGE) };
+    if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Where the link leads that an `O_PATH` descriptor is.
 pub fn read_link(link: &OwnedFd) -> io::Result<std::path::PathBuf> {
     let mut to = vec![0u8; libc::PATH_MAX as usize];
