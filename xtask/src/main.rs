@@ -1,5 +1,6 @@
 //! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
 
+mod fuzz;
 mod inject;
 mod need;
 mod proc;
@@ -19,6 +20,7 @@ usage: cargo xtask COMMAND
   inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
   torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
+  fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
   docs                                     the API pages, into target/doc
 ";
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         Some("inject") => inject::command(rest),
         Some("survive") => survive::command(rest),
         Some("torture") => torture(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

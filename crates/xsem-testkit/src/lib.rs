@@ -3,6 +3,7 @@
 //! `docs/testing.md` says what each method finds and what it cannot find.
 
 pub mod conformance;
+pub mod fuzz;
 mod hang;
 pub mod harness;
 pub mod history;

@@ -95,6 +95,15 @@ pub fn kill(pid: Pid, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// How long a process has had a processor.
+pub fn processor_time(pid: Pid) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = text.rsplit(')').next().unwrap_or_default();
+    // User's and system's, in hundredths of a second.
+    let ticks: u64 = rest.split_ascii_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// Sends a signal to one thread.
 pub fn kill_thread(pid: Pid, tid: Pid, signal: i32) {
     // SAFETY: tgkill has no memory effects in this process.
