@@ -16,6 +16,7 @@ usage: cargo xtask COMMAND
   check                                    fmt, clippy, unit: the fast ones, before a commit
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
+  survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
   torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
   docs                                     the API pages, into target/doc
 ";

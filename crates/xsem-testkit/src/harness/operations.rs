@@ -27,6 +27,8 @@ const fn op(group: &'static str, name: &'static str, scenarios: &'static [&'stat
 /// In the order of the table's groups.
 const OPERATIONS: &[Operation] = &[
     op(NAMES, "register", &["register"]),
+    op(NAMES, "cover, describe", &["cover", "describe"]),
+    op(NAMES, "gc", &["gc"]),
     op(NAMES, "create", &["create", "create-removed"]),
     op(NAMES, "open", &["open", "ephemeral-open", "ephemeral-pool-open"]),
     op(NAMES, "close", &["ephemeral-close", "ephemeral-pool-close"]),
@@ -53,6 +55,7 @@ const OPERATIONS: &[Operation] = &[
             "acquire-timeout",
             "acquire-owner-dies",
             "takeover",
+            "acquire-removed",
             "nest",
             "async-acquire",
             "async-drop",

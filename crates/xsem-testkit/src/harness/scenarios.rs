@@ -9,6 +9,7 @@ mod event_remove;
 mod event_wait;
 mod evict;
 mod lists;
+mod members;
 mod names;
 mod others;
 mod play;
@@ -56,6 +57,9 @@ pub(crate) trait Scenario: Sync {
 /// In the order of the table.
 pub(crate) const ALL: &[&dyn Scenario] = &[
     &others::Register,
+    &members::COVER,
+    &members::DESCRIBE,
+    &members::GC,
     &names::Create,
     &names::CreateRemoved,
     &names::Open,
@@ -67,6 +71,7 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &acquire::TimedOut,
     &acquire::OwnerDies,
     &acquire::Takeover,
+    &members::ACQUIRE_REMOVED,
     &release::Free,
     &release::Waiter,
     &release::StoppedWaiter,

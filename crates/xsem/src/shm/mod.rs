@@ -493,6 +493,12 @@ pub mod testing {
         engine(ns).map_or_else(|e| vec![e.to_string()], |e| super::inspect::audit(e.arena))
     }
 
+    /// Chooses one of the faults that are built in (`seeded.rs`), for this process and the children that it forks.
+    #[cfg(xsem_seeded)]
+    pub fn seed_bug(name: &str) -> std::result::Result<(), Vec<&'static str>> {
+        crate::seeded::choose(name)
+    }
+
     /// Switches the periodic safety re-check of this process's waits off, or on again.
     pub fn set_recheck(on: bool) {
         super::sleep::RECHECK.store(on, Ordering::Relaxed);
