@@ -17,11 +17,11 @@ const fn bug(name: &'static str, scenario: &'static str, mode: &'static str) -> 
 const BUGS: &[Bug] = &[
     bug("reclaim-unchecked", "pool-takeover", "pause"),
     bug("wake-before-publish", "release-waiter", "pause"),
-    bug("release-in-two-steps", "release-waiter", "kill"),
+    bug("release-in-two-steps", "release-waiter", "pause"),
     bug("free-is-zero", "acquire-removed", "pause"),
     bug("release-by-store", "release", "pause"),
     bug("cover-ignored", "cover", "kill"),
-    bug("watch-unchecked", "acquire-owner-dies", "pause"),
+    bug("watch-unchecked", "acquire-alone-owner-dies", "pause"),
     bug("no-lapse", "release-stopped-waiter", "kill"),
     bug("taken-before-booked", "pool-acquire", "kill"),
     bug("evict-unchecked", "evict-permits", "pause"),

@@ -54,6 +54,8 @@ const OPERATIONS: &[Operation] = &[
             "acquire-queued",
             "acquire-timeout",
             "acquire-owner-dies",
+            "acquire-alone-owner-dies",
+            "acquire-cancelled",
             "takeover",
             "acquire-removed",
             "nest",

@@ -70,6 +70,8 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &acquire::Queued,
     &acquire::TimedOut,
     &acquire::OwnerDies,
+    &acquire::OWNER_DIES_ALONE,
+    &acquire::CANCELLED,
     &acquire::Takeover,
     &members::ACQUIRE_REMOVED,
     &release::Free,
