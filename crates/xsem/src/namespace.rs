@@ -255,6 +255,16 @@ impl NamespaceBuilder {
         self
     }
 
+    /// `false`: no handler for SIGBUS is installed by this open. By default the first open installs one, which stays: if somebody
+    /// truncates the file, the process then gets errors (1392) instead of being ended by that signal. It passes on to the
+    /// handler that was there before whatever is not about a namespace. Say `false` where a runtime wants that signal for
+    /// itself alone. What installs a handler later should call ours in the same way; threads that have SIGBUS blocked are not
+    /// saved by it.
+    pub fn survive_bus_errors(mut self, survive: bool) -> Self {
+        self.options.survive_bus_errors = survive;
+        self
+    }
+
     /// Shares it with a group of users, by name or number: the file has mode 0660 and this group. Both sides ask for it, who
     /// makes it and who opens it, since everybody in the group can then do anything to the namespace; a file of another
     /// group or mode is refused (5). Only for `shm:/path/to/file`; in a URL: `shm:/path/to/file?group=NAME`.

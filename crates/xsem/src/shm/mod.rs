@@ -9,6 +9,7 @@
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
 //! | `descriptor` | files that a program may close under us |
+//! | `fault`, `standing`, `vigil` | SIGBUS; whether the file is still the namespace; who watches it |
 //! | `keeper` | the thread through which the kernel tells of a death |
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
@@ -46,6 +47,7 @@ mod descriptor;
 mod drain;
 mod event;
 mod evict;
+mod fault;
 mod file;
 mod filesystem;
 pub(crate) mod futex;
@@ -73,10 +75,12 @@ mod short;
 mod signal;
 mod sleep;
 mod slots;
+mod standing;
 mod sys;
 mod thread;
 mod trust;
 mod users;
+mod vigil;
 mod waiters;
 mod walk;
 mod watchers;
@@ -191,16 +195,16 @@ impl ShmEngine {
             Some(k) => Err(Error::new(Code::InvalidHandle, format!("`{name}` is of kind {k}, not {kind}"))
                 .of(name.as_str())
                 .advice("use another name, or the operations of its kind")),
-            None => {
-                Err(Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged"))
-                    .of(name.as_str()))
-            }
+            None => Err(self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str())),
         }
     }
 
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
         spec.check()?;
-        let me = self.arena.register()?;
+        let me = self.arena.enroll()?;
+        if !self.arena.is_current() {
+            self.arena.stands()?;
+        }
         self.clear_away(name)?;
         names::create(self.arena, me, name, spec)
     }
@@ -235,6 +239,11 @@ impl ShmEngine {
 
     fn find(&self, name: &Name) -> Result<(u32, u32)> {
         self.look_up(name)?.ok_or_else(|| {
+            // It may have been in a part of the file that was cut off.
+            self.arena.look();
+            if let Err(e) = self.arena.sound() {
+                return e;
+            }
             Error::new(Code::SemNotFound, format!("there is no semaphore `{name}` in {}", self.url))
                 .of(name.as_str())
                 .advice("`xsem ls` lists those that there are; `xsem create` and `xsem run` make one")
@@ -400,12 +409,12 @@ impl Engine for ShmEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        inspect::report(&self.behind(name)?).ok_or_else(|| {
-            Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged")).of(name.as_str())
-        })
+        inspect::report(&self.behind(name)?)
+            .ok_or_else(|| self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str()))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
+        self.arena.sound()?;
         for i in 0..self.arena.map.cells() {
             if let Some(s) = inspect::summary(self.arena, i)
                 && visit(s).is_break()
@@ -413,7 +422,7 @@ impl Engine for ShmEngine {
                 break;
             }
         }
-        Ok(())
+        self.arena.sound()
     }
 
     fn check(&self) -> Result<Checkup> {
