@@ -288,10 +288,12 @@ pub(crate) const CANCELLED: Play = Play {
     victim: |p| {
         let s = p.open(SEM);
         p.register();
-        let token = xsem::CancelToken::new();
+        let (stage, token) = (p.stage, xsem::CancelToken::new());
         std::thread::scope(|threads| {
             threads.spawn(|| {
-                p.until(Flag::Go);
+                while !stage.is_set(Flag::Go) {
+                    stage.await_briefly(Flag::Go);
+                }
                 token.cancel();
             });
             p.begin();
