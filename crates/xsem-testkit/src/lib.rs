@@ -7,6 +7,7 @@ pub mod fuzz;
 mod hang;
 pub mod harness;
 pub mod history;
+pub mod inject;
 pub mod lease;
 pub mod model;
 pub mod protocol;

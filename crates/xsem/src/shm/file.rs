@@ -110,7 +110,8 @@ pub struct Located {
 /// Finds the directory of the file. None: it does not exist and shall not be made.
 pub fn locate(path: &Path, own: bool, options: &Options) -> Result<Option<Located>> {
     let trust = Trust::new(options.group.as_deref())?;
-    let name = c(path.file_name().ok_or_else(|| denied(path, "it has no file name"))?)?;
+    let unnamed = || denied(path, "it has no file name").advice("name a file: `shm:/path/to/file`");
+    let name = c(path.file_name().ok_or_else(unnamed)?)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     let dir = if own { own_directory(parent, &trust, options.create)? } else { walk::directory(parent, &trust)? };
     let dir = match dir {
@@ -190,8 +191,10 @@ pub fn construct(
         drop(trust.make(dir, &gate, path)?);
         let file = trust.make(dir, &temp, path)?;
         // SAFETY: plain numbers.
-        if unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
-            return Err(system(path, io::Error::last_os_error()));
+        while unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
+            if sys::errno() != libc::EINTR {
+                return Err(system(path, io::Error::last_os_error()));
+            }
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
         fallocate(&file, 0, geo.slots_at)?;
@@ -360,8 +363,13 @@ pub fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Resu
 /// Eight words of the file.
 pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
     let mut bytes = [0u8; 64];
-    // SAFETY: 64 writable bytes.
-    let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+    let n = loop {
+        // SAFETY: 64 writable bytes.
+        let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+        if n >= 0 || sys::errno() != libc::EINTR {
+            break n;
+        }
+    };
     if n != 64 {
         return Err(if n < 0 { io::Error::last_os_error() } else { io::ErrorKind::UnexpectedEof.into() });
     }

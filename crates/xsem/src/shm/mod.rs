@@ -34,6 +34,7 @@
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
 //! | `check` | looking at everything, mending it, beginning anew |
+//! | `own_thread` | the library's own threads |
 //! | `futex`, `sys` | the only system calls |
 
 mod accounts;
@@ -63,6 +64,7 @@ mod members;
 mod names;
 mod obituary;
 mod object;
+mod own_thread;
 mod pending;
 mod permits;
 mod place;
@@ -478,6 +480,7 @@ impl Engine for ShmEngine {
             let found = sys::stat_of(pid).map_err(|e| {
                 Error::new(Code::NotEnoughMemory, format!("process {pid} cannot be looked at, so it cannot be covered"))
                     .because(e)
+                    .advice("see what this process may open (`ulimit -n`, `ls /proc`), and try again")
             })?;
             let Some(stat) = found else {
                 return Err(Error::new(Code::InvalidParameter, format!("there is no process {pid} to cover"))
@@ -550,6 +553,12 @@ pub mod testing {
     /// Every violated invariant of the file, a line each.
     pub fn audit(ns: &Namespace) -> Vec<String> {
         engine(ns).map_or_else(|e| vec![e.to_string()], |e| super::inspect::audit(e.arena))
+    }
+
+    /// Chooses one of the faults that are built in (`seeded.rs`), for this process and the children that it forks.
+    #[cfg(xsem_seeded)]
+    pub fn seed_bug(name: &str) -> std::result::Result<(), Vec<&'static str>> {
+        crate::seeded::choose(name)
     }
 
     pub use super::places::Place;

@@ -290,8 +290,14 @@ fn byte(kind: i16, at: u64) -> libc::flock {
 /// `openat` with a mode, close-on-exec, never following a link in the last part.
 pub fn open_at(dir: RawFd, name: &std::ffi::CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
     let _whole = whole();
-    // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
-    let fd = unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) };
+    let open = || {
+        // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
+        unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) }
+    };
+    let mut fd = open();
+    while fd < 0 && errno() == libc::EINTR {
+        fd = open();
+    }
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
