@@ -5,6 +5,7 @@
 mod debug;
 mod first;
 
+pub use crate::hang::describe;
 pub use debug::*;
 pub use first::*;
 
@@ -12,6 +13,7 @@ use std::io;
 use std::ops::Deref;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// A process, or a thread by its kernel id.
@@ -66,8 +68,10 @@ impl<T: Shared> Drop for SharedBox<T> {
 /// # Panics
 /// When the calling process has more than one thread: only then may the child use everything that the parent may.
 pub fn fork(f: impl FnOnce()) -> io::Result<Pid> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    assert_eq!(threads, 1, "only a process with one thread forks players");
+    // Refused where there are several threads; changes nothing where there is one. Counting in /proc takes as long as the fork.
+    // SAFETY: unshare of this flag alone has no effect on a process with one thread.
+    let alone = unsafe { libc::unshare(libc::CLONE_THREAD) } == 0;
+    assert!(alone, "only a process with one thread forks players");
     let parent = own_pid();
     // SAFETY: the process has one thread, so the child's memory is whole: no lock of it is held by another thread.
     match unsafe { libc::fork() } {
@@ -95,6 +99,15 @@ pub fn kill(pid: Pid, signal: i32) {
     assert!(pid > 1, "a single process of our own");
     // SAFETY: kill has no memory effects in this process; `pid` is one process, not a group.
     unsafe { libc::kill(pid, signal) };
+}
+
+/// How long a process has had a processor.
+pub fn processor_time(pid: Pid) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = text.rsplit(')').next().unwrap_or_default();
+    // User's and system's, in hundredths of a second.
+    let ticks: u64 = rest.split_ascii_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }
 
 /// Sends a signal to one thread.
@@ -175,6 +188,19 @@ pub fn detach(pid: Pid) {
     unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
 }
 
+/// Sleeps until the word is changed and [`futex_wake`] tells of it, at most for about so many microseconds.
+pub fn futex_wait(word: &AtomicU32, seen: u32, us: i64) {
+    let time = libc::timespec { tv_sec: us / 1_000_000, tv_nsec: us % 1_000_000 * 1000 };
+    // SAFETY: `word` and `time` are valid; the kernel only reads them.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, seen, &time) };
+}
+
+/// Wakes everybody who sleeps in [`futex_wait`].
+pub fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the kernel only uses the address.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}
+
 /// Sleeps for about so many microseconds.
 pub fn nap(us: u64) {
     std::thread::sleep(Duration::from_micros(us));
@@ -198,7 +224,13 @@ pub fn is_asleep(pid: Pid, tid: Pid) -> bool {
     let blocked = || {
         let call = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).unwrap_or_default();
         let number = call.split(' ').next().and_then(|n| n.parse::<i64>().ok());
-        let waits = [libc::SYS_futex, libc::SYS_futex_waitv, libc::SYS_ppoll];
+        let waits = [
+            libc::SYS_futex,
+            libc::SYS_futex_waitv,
+            libc::SYS_ppoll,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_poll,
+        ];
         (state(pid, tid) == Some('S') && number.is_some_and(|n| waits.contains(&n))).then_some(call)
     };
     let first = blocked();
@@ -208,14 +240,30 @@ pub fn is_asleep(pid: Pid, tid: Pid) -> bool {
     }
 }
 
-/// What every thread of a process does, for the message about a case that hangs.
-pub fn describe(pid: Pid) -> String {
-    let one = |tid: Pid| {
-        let read = |f: &str| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/{f}")).unwrap_or_default();
-        let state = state(pid, tid).unwrap_or('?');
-        format!("{tid} {state} wchan={} syscall={}", read("wchan"), read("syscall").trim())
-    };
-    threads(pid).into_iter().map(one).collect::<Vec<_>>().join("; ")
+/// The program counter and the stack pointer of a thread that runs, which is stopped for that for a moment. `None` where
+/// somebody traces it already, or this is another processor.
+pub fn registers_of_running(tid: Pid) -> Option<(u64, u64)> {
+    // SAFETY: PTRACE_SEIZE acts on that thread only and writes nothing here.
+    if unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) } != 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0) };
+    let mut st = 0;
+    // SAFETY: `st` is a valid place for the status.
+    let stopped = unsafe { libc::waitpid(tid, &mut st, libc::__WALL) } == tid && libc::WIFSTOPPED(st);
+    let found = stopped.then(|| Some((program_counter(tid)?, stack_pointer(tid)?))).flatten();
+    detach(tid);
+    found
+}
+
+/// Waits until something comes on one of several descriptors, so many milliseconds; below 0: without an end.
+pub fn poll(waits: &mut [libc::pollfd], ms: i32) -> io::Result<()> {
+    // SAFETY: the array is valid, with its own length.
+    match unsafe { libc::poll(waits.as_mut_ptr(), waits.len() as libc::nfds_t, ms) } {
+        -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// A pipe: what is read from, what is written to.
@@ -282,14 +330,14 @@ fn mask_child_signals(how: i32) {
     }
 }
 
-/// As `wait` without blocking, but gives the child a moment for a change. After `hold_child_signals` it takes no longer
-/// than the child does.
-pub fn wait_briefly(pid: Pid) -> Status {
+/// As `wait` without blocking, but gives the child a moment for a change (so many microseconds at most). After
+/// `hold_child_signals` it takes no longer than the child does.
+pub fn wait_briefly(pid: Pid, us: i64) -> Status {
     match wait(pid, false) {
         Status::Running => {
             // SAFETY: as in `mask_child_signals`.
             let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-            let time = libc::timespec { tv_sec: 0, tv_nsec: 300_000 };
+            let time = libc::timespec { tv_sec: 0, tv_nsec: us * 1000 };
             // SAFETY: `set` and `time` are valid; no information about the signal is asked for.
             unsafe {
                 libc::sigemptyset(&mut set);
@@ -300,4 +348,49 @@ pub fn wait_briefly(pid: Pid) -> Status {
         }
         changed => changed,
     }
+}
+
+/// Says what a tracer wants to be told of a stopped, traced child.
+pub fn trace_options(pid: Pid, options: i32) -> io::Result<()> {
+    // SAFETY: PTRACE_SETOPTIONS ignores the address and takes a set of flags; it acts on the tracee only.
+    match unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets a stopped, traced thread run to the beginning or the end of its next system call, with a signal if that is not 0.
+pub fn go_on_to_call(tid: Pid, signal: i32) {
+    // SAFETY: PTRACE_SYSCALL ignores the address; it acts on the tracee only. One that is gone is no error here.
+    unsafe { libc::ptrace(libc::PTRACE_SYSCALL, tid, 0, signal) };
+}
+
+/// The next change of any child or traced thread, as `waitpid` tells it, within about `time`. After `hold_child_signals` it
+/// takes no longer than the change does.
+pub fn wait_for_any(time: Duration) -> Option<(Pid, i32)> {
+    let look = || {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for it.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::WNOHANG) };
+        (pid > 0).then_some((pid, status))
+    };
+    look().or_else(|| {
+        // SAFETY: as in `mask_child_signals`.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        // SAFETY: `set` and `time` are valid; no information about the signal is asked for.
+        unsafe {
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGCHLD);
+            libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+        }
+        look()
+    })
+}
+
+/// This process, all of its threads, becomes another user, of one group only.
+pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: a list of one, and plain numbers; they change who this process is, and nothing in its memory.
+    let all = unsafe { [libc::setgroups(1, &group), libc::setresgid(group, group, group), libc::setresuid(user, user, user)] };
+    if all == [0; 3] { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -31,6 +31,7 @@
 compile_error!("xsem needs Linux on a little-endian 64-bit machine (x86-64, aarch64)");
 
 // Under the model checker (`--cfg loom`) only the protocol is built: the code that ships, on loom's atomics.
+pub(crate) mod seeded;
 pub(crate) mod sync;
 #[cfg(loom)]
 #[path = "shm"]
@@ -91,6 +92,8 @@ pub(crate) mod graph;
 #[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]
+mod health;
+#[cfg(not(loom))]
 pub mod interrupt;
 #[cfg(not(loom))]
 mod many;
@@ -134,6 +137,7 @@ mod exports {
         OwnedAnyError, OwnedGuard, OwnedHeld, OwnedRecovery, OwnedTaken, PollFd, WaitAny, WaitEvent,
     };
     pub use crate::guard::{AcquireError, Guard, Recovery};
+    pub use crate::health::{Checkup, Claimed, Finding, Loss, Remedy, Repaired, Severity};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};
     pub use crate::namespace::{Namespace, NamespaceBuilder};

@@ -9,6 +9,7 @@ mod event_remove;
 mod event_wait;
 mod evict;
 mod lists;
+mod members;
 mod names;
 mod others;
 mod play;
@@ -56,6 +57,9 @@ pub(crate) trait Scenario: Sync {
 /// In the order of the table.
 pub(crate) const ALL: &[&dyn Scenario] = &[
     &others::Register,
+    &members::COVER,
+    &members::DESCRIBE,
+    &members::GC,
     &names::Create,
     &names::CreateRemoved,
     &names::Open,
@@ -66,7 +70,10 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &acquire::Queued,
     &acquire::TimedOut,
     &acquire::OwnerDies,
+    &acquire::OWNER_DIES_ALONE,
+    &acquire::CANCELLED,
     &acquire::Takeover,
+    &members::ACQUIRE_REMOVED,
     &release::Free,
     &release::Waiter,
     &release::StoppedWaiter,
@@ -149,6 +156,15 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &polled::DROP_ALL,
     &drain::REOPEN_EVENT,
 ];
+
+/// Those that are meant by these words: each the name of one, or a part of several names; all, without a word.
+pub(crate) fn named(words: &[String]) -> Vec<&'static dyn Scenario> {
+    let meant = |s: &&&'static dyn Scenario, w: &String| match ALL.iter().any(|a| a.name() == w) {
+        true => s.name() == w,
+        false => s.name().contains(w.as_str()),
+    };
+    ALL.iter().filter(|s| words.is_empty() || words.iter().any(|w| meant(s, w))).copied().collect()
+}
 
 /// Makes the namespace and the semaphore.
 fn make(case: &Case<'_>) {

@@ -7,6 +7,11 @@ pub fn program_counter(pid: Pid) -> Option<u64> {
     machine::program_counter(pid)
 }
 
+/// Its stack pointer. `None` as above.
+pub fn stack_pointer(pid: Pid) -> Option<u64> {
+    machine::stack_pointer(pid)
+}
+
 /// Where it returns to, if it stands at the first instruction of a function. `memory` is its `/proc/PID/mem`.
 pub fn return_address(pid: Pid, memory: &std::fs::File) -> Option<u64> {
     machine::return_address(pid, memory)
@@ -27,8 +32,20 @@ pub fn watchpoint(pid: Pid, at: Option<u64>) -> bool {
 /// it has to be taken past by a step, with the breakpoint away.
 pub const STOPS_BEFORE: bool = machine::STOPS_BEFORE;
 
-/// The instruction that is a system call, in memory.
-pub const SYSTEM_CALL: &[u8] = machine::SYSTEM_CALL;
+/// At the beginning of a system call: its number and its first three arguments. `None` where this is not known.
+pub fn call_of(tid: Pid) -> Option<(i64, [u64; 3])> {
+    machine::call_of(tid)
+}
+
+/// At the beginning of a system call: the kernel shall not make it. False where that does not work.
+pub fn skip_call(tid: Pid) -> bool {
+    machine::skip_call(tid)
+}
+
+/// At the end of a system call: its answer is this one. False where that does not work.
+pub fn answer_call(tid: Pid, answer: i64) -> bool {
+    machine::answer_call(tid, answer)
+}
 
 /// Why this machine cannot step through atomic operations; `None` where it can.
 pub fn cannot_step() -> Option<&'static str> {
@@ -43,7 +60,6 @@ mod machine {
 
     // The processor sets its resume flag when the debugger's stop is over, and writes before it stops.
     pub const STOPS_BEFORE: bool = false;
-    pub const SYSTEM_CALL: &[u8] = &[0x0f, 0x05];
 
     pub fn cannot_step() -> Option<&'static str> {
         None
@@ -53,10 +69,37 @@ mod machine {
         register(pid, offset_of!(libc::user_regs_struct, rip))
     }
 
+    pub fn stack_pointer(pid: Pid) -> Option<u64> {
+        register(pid, offset_of!(libc::user_regs_struct, rsp))
+    }
+
     pub fn return_address(pid: Pid, memory: &std::fs::File) -> Option<u64> {
         let mut back = [0u8; 8];
-        memory.read_exact_at(&mut back, register(pid, offset_of!(libc::user_regs_struct, rsp))?).ok()?;
+        memory.read_exact_at(&mut back, stack_pointer(pid)?).ok()?;
         Some(u64::from_le_bytes(back))
+    }
+
+    pub fn call_of(tid: Pid) -> Option<(i64, [u64; 3])> {
+        let number = register(tid, offset_of!(libc::user_regs_struct, orig_rax))? as i64;
+        let argument = |at| register(tid, at).unwrap_or(u64::MAX);
+        let a = offset_of!(libc::user_regs_struct, rdi);
+        let b = offset_of!(libc::user_regs_struct, rsi);
+        let c = offset_of!(libc::user_regs_struct, rdx);
+        Some((number, [argument(a), argument(b), argument(c)]))
+    }
+
+    pub fn skip_call(tid: Pid) -> bool {
+        set_register(tid, offset_of!(libc::user_regs_struct, orig_rax), -1)
+    }
+
+    pub fn answer_call(tid: Pid, answer: i64) -> bool {
+        set_register(tid, offset_of!(libc::user_regs_struct, rax), answer)
+    }
+
+    fn set_register(tid: Pid, at: usize, value: i64) -> bool {
+        // `struct user` begins with the registers.
+        // SAFETY: PTRACE_POKEUSER writes one register of the tracee, at a valid offset; nothing is written here.
+        unsafe { libc::ptrace(libc::PTRACE_POKEUSER, tid, at, value) == 0 }
     }
 
     fn register(pid: Pid, at: usize) -> Option<u64> {
@@ -95,11 +138,10 @@ mod machine {
     use super::Pid;
 
     pub const STOPS_BEFORE: bool = true;
-    /// `svc #0`.
-    pub const SYSTEM_CALL: &[u8] = &0xd400_0001_u32.to_le_bytes();
 
     const BREAKPOINTS: i32 = 0x402;
     const WATCHPOINTS: i32 = 0x403;
+    const SYSTEM_CALL: i32 = 0x404;
 
     /// A loop of load-exclusive and store-exclusive never ends when it is stepped: every return from the kernel clears the
     /// processor's monitor. Processors from ARMv8.1 on have single instructions instead, and programs for any processor
@@ -133,8 +175,35 @@ mod machine {
         registers(pid).map(|r| r.pc)
     }
 
+    pub fn stack_pointer(pid: Pid) -> Option<u64> {
+        registers(pid).map(|r| r.sp)
+    }
+
     pub fn return_address(pid: Pid, _memory: &std::fs::File) -> Option<u64> {
         registers(pid).map(|r| r.x[30])
+    }
+
+    pub fn call_of(tid: Pid) -> Option<(i64, [u64; 3])> {
+        registers(tid).map(|r| (r.x[8] as i64, [r.x[0], r.x[1], r.x[2]]))
+    }
+
+    pub fn skip_call(tid: Pid) -> bool {
+        // The kernel has read the number already: it is changed in a place of its own.
+        let mut none: i32 = -1;
+        set_part(tid, SYSTEM_CALL, &mut none)
+    }
+
+    pub fn answer_call(tid: Pid, answer: i64) -> bool {
+        let Some(mut r) = registers(tid) else { return false };
+        r.x[0] = answer as u64;
+        set_part(tid, libc::NT_PRSTATUS, &mut r)
+    }
+
+    /// Writes a part of what the kernel keeps of a thread.
+    fn set_part<T>(tid: Pid, which: i32, part: &mut T) -> bool {
+        let mut place = libc::iovec { iov_base: std::ptr::from_mut(part).cast(), iov_len: size_of::<T>() };
+        // SAFETY: the kernel reads the length that it is told of `part`, checks it, and changes the tracee only.
+        unsafe { libc::ptrace(libc::PTRACE_SETREGSET, tid, which, &raw mut place) == 0 }
     }
 
     /// The first register of the kernel's `struct user_hwdebug_state`, with what comes before it.
@@ -169,9 +238,7 @@ mod machine {
             Some(address) => Debug { address, control: control(ON), ..Debug::default() },
             None => Debug { control: control(0), ..Debug::default() },
         };
-        let mut place = libc::iovec { iov_base: (&raw mut debug).cast(), iov_len: size_of::<Debug>() };
-        // SAFETY: the kernel reads the length that it is told of `debug`, checks it, and changes the tracee only.
-        unsafe { libc::ptrace(libc::PTRACE_SETREGSET, pid, which, &raw mut place) == 0 }
+        set_part(pid, which, &mut debug)
     }
 }
 
@@ -180,8 +247,6 @@ mod machine {
     use super::Pid;
 
     pub const STOPS_BEFORE: bool = false;
-    /// Nothing: each instruction is taken for one.
-    pub const SYSTEM_CALL: &[u8] = &[];
 
     pub fn cannot_step() -> Option<&'static str> {
         None
@@ -191,8 +256,24 @@ mod machine {
         None
     }
 
+    pub fn stack_pointer(_: Pid) -> Option<u64> {
+        None
+    }
+
     pub fn return_address(_: Pid, _: &std::fs::File) -> Option<u64> {
         None
+    }
+
+    pub fn call_of(_: Pid) -> Option<(i64, [u64; 3])> {
+        None
+    }
+
+    pub fn skip_call(_: Pid) -> bool {
+        false
+    }
+
+    pub fn answer_call(_: Pid, _: i64) -> bool {
+        false
     }
 
     pub fn breakpoint(_: Pid, _: Option<u64>) -> bool {

@@ -50,6 +50,7 @@
 //! | CL closed | who removes it | the name is gone | nobody: the next life of the cell begins anew |
 //! | OP opened | who opens it | somebody has opened it since a removal began (ephemeral names) | a removal |
 
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// Somebody sleeps on the word.
@@ -131,6 +132,12 @@ impl Count {
     /// With other flags, and never the same as before.
     pub fn bumped(self, flags: u64) -> Count {
         self.with_flags(flags).with_seq(self.seq().wrapping_add(1))
+    }
+
+    /// The word with another number of free permits, for who counts them again.
+    pub fn recounted(self, free: i32) -> Count {
+        let cleared = self.0 & !(0x1_ffff << FREE_SHIFT);
+        Count(cleared | (free as u32 as u64 & 0x1_ffff) << FREE_SHIFT).with_seq(self.seq().wrapping_add(1))
     }
 
     /// The word of an event after a change that is no entry's.
@@ -367,6 +374,24 @@ pub fn settle<L: Ledger>(words: &CountWords<'_>, ledger: &L) -> Count {
     }
 }
 
+/// What an entry has when the word is `w`, for who only looks and settles nothing. It is the same from one change of the word
+/// to the next, whatever is written down in between.
+pub fn held(w: Count, e: u32, op: Op) -> u32 {
+    match (op.doing(), w.names(e, op)) {
+        (Doing::Held, _) | (Doing::Taking | Doing::Joint, true) | (Doing::Using, false) => op.permits(),
+        (Doing::Giving, false) => op.permits() + op.rest(),
+        (Doing::Giving, true) => op.rest(),
+        _ => 0,
+    }
+}
+
+/// The bounds when the word is `w` and `bounds` is written, and the entry that the word names says `op` with `arg`.
+pub fn bounds_with(w: Count, bounds: u64, e: u32, op: Op, arg: u64) -> Bounds {
+    let (there, next) = (Bounds::read(bounds), Bounds::read(arg));
+    let carried_out = matches!(op.doing(), Doing::Bounds | Doing::Using) && w.names(e, op);
+    if carried_out && there.precedes(next) { next } else { there }
+}
+
 /// One try to carry out what `op` of entry `e` says and the caller has just written there: the word must still be `w`,
 /// which is settled.
 pub fn carry_out(words: &CountWords<'_>, w: Count, e: u32, op: Op, delta: i32, flags: u64) -> bool {
@@ -410,7 +435,7 @@ pub fn recover<L: Ledger>(
     loop {
         settle(words, ledger);
         let op = Op(entry.op.load(Acquire));
-        if !stands() {
+        if !stands() && !seeded(Bug::ReclaimUnchecked) {
             return;
         }
         match op.doing() {
@@ -467,8 +492,13 @@ pub fn take_shortly<L: Ledger>(
         return false;
     }
     let taking = op.next(Doing::Taking, n, 0);
-    entry.op.store(taking.0, Release);
+    if !seeded(Bug::TakenBeforeBooked) {
+        entry.op.store(taking.0, Release);
+    }
     if carry_out(words, w, e, taking, -(n as i32), 0) {
+        if seeded(Bug::TakenBeforeBooked) {
+            entry.op.store(taking.0, Release);
+        }
         return true;
     }
     give_up(entry, taking, Doing::Idle, 0);

@@ -28,6 +28,7 @@ use super::sys;
 use super::word::{Owner, State};
 use crate::claim::{Process, ProcessState};
 use crate::deadline::now;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*, fence};
 
 /// The full generation in a main word.
@@ -35,7 +36,8 @@ pub fn generation(main: u64) -> u32 {
     (main >> 32) as u32 & 0x00ff_ffff
 }
 
-fn epoch(main: u64) -> u8 {
+/// The low bits of the epoch in a main word.
+pub fn epoch(main: u64) -> u8 {
     (main >> 56) as u8
 }
 
@@ -84,6 +86,13 @@ pub struct Who {
 }
 
 impl Who {
+    /// What can be told of another process of this pid namespace.
+    pub fn of_process(pid: u32) -> Option<Who> {
+        let start = sys::stat_of(pid).ok().flatten()?.start;
+        let command = shorten(&sys::command_of(pid), COMMAND - 1);
+        Some(Who { pid, uid: sys::user_of(pid), start, pid_ns: sys::pid_namespace(), command })
+    }
+
     /// Reads this process's own identity.
     pub fn this_process(command: Option<&str>) -> Who {
         let pid = std::process::id();
@@ -133,6 +142,11 @@ fn store_command(id: &Identity, command: &str) {
     }
 }
 
+/// In a slot's stamp, beside the generation: the identity is there.
+const WHOLE: u64 = 1 << 32;
+/// It is, but for the command, which is being changed.
+const RENAMING: u64 = 2 << 32;
+
 fn load(id: &Identity) -> Who {
     let bytes: Vec<u8> = id.command.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect();
     let len = (bytes[0] as usize).min(bytes.len() - 1);
@@ -167,6 +181,16 @@ impl Members {
     /// Takes the gate's lock for a slot, waiting for a previous holder that is being taken apart.
     pub fn lock_gate(&self, slot: u32) -> std::io::Result<()> {
         sys::lock_byte(self.gate.get()?, slot as u64)
+    }
+
+    /// Who holds the gate's lock of a slot: a process id, 0 where it cannot be seen from this pid namespace. None: nobody.
+    pub fn lock_holder(&self, slot: u32) -> std::io::Result<Option<u32>> {
+        sys::lock_holder(self.gate.get()?, slot as u64)
+    }
+
+    /// The gate's descriptor, for who only looked.
+    pub fn into_gate(self) -> Descriptor {
+        self.gate
     }
 
     fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
@@ -214,7 +238,7 @@ impl Members {
         };
         match stopped {
             false => Gate::Writing,
-            true if self.cover_lives(s) => Gate::Covering,
+            true if self.cover_lives(s) && !seeded(Bug::CoverIgnored) => Gate::Covering,
             true => Gate::Open,
         }
     }
@@ -287,7 +311,8 @@ impl Members {
                 }
             }
             fence(SeqCst);
-            return (row[0].load(Acquire) == main).then(|| Watch::shared(mine as *const _, armed));
+            let lives = row[0].load(Acquire) == main || seeded(Bug::WatchUnchecked);
+            return lives.then(|| Watch::shared(mine as *const _, armed));
         }
     }
 
@@ -311,24 +336,55 @@ impl Members {
         s.join_cell.store(0, SeqCst);
         s.inside.store(0, Relaxed);
         store(&s.identity, who, now());
+        s.stamp.store(generation as u64 | WHOLE, Release);
+    }
+
+    /// Writes the identity of a living member again, and nothing else of its slot.
+    pub fn introduce_again(&self, map: &Map, slot: u32, generation: u32, who: &Who) {
+        let Some(s) = map.slot(slot) else { return };
+        s.stamp.store(0, Release);
+        fence(SeqCst);
+        store(&s.identity, who, now());
         s.stamp.store(generation as u64 | 1 << 32, Release);
+    }
+
+    /// Does what the kernel does when a keeper ends: the main word says dead, and whoever watches it is woken. False: it is not
+    /// what was seen any more.
+    pub fn bury(&self, map: &Map, slot: u32, main: u64) -> bool {
+        let Some(row) = map.row(slot) else { return false };
+        let dead = main & !(u32::MAX as u64) | OWNER_DIED as u64;
+        if row[0].compare_exchange(main, dead, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        for word in row[1..].iter().map(row_word) {
+            let seen = word.load(Acquire);
+            if seen & TID_MASK != 0 && word.compare_exchange(seen, seen & FUTEX_WAITERS | OWNER_DIED, AcqRel, Relaxed).is_ok() {
+                futex::wake_all(word);
+            }
+        }
+        true
     }
 
     /// Changes the command in an identity.
     pub fn describe(&self, map: &Map, me: Owner, command: &str) {
         if let Some(s) = map.slot(me.slot()) {
-            let stamp = s.stamp.swap(0, AcqRel);
+            let generation = s.stamp.load(Acquire) & u32::MAX as u64;
+            // Who is stopped or killed here keeps its number and its start: only its command cannot be told.
+            s.stamp.store(generation | RENAMING, Release);
             fence(SeqCst);
             store_command(&s.identity, command);
-            s.stamp.store(stamp, Release);
+            s.stamp.store(generation | WHOLE, Release);
         }
     }
 
     /// The identity in a slot and its full generation, when it is there and whole.
-    fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
+    pub fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
         let s = map.slot(slot)?;
         let stamp = s.stamp.load(Acquire);
-        let who = load(&s.identity);
+        let mut who = load(&s.identity);
+        if stamp & RENAMING != 0 {
+            who.command.clear();
+        }
         fence(Acquire);
         (stamp != 0 && s.stamp.load(Relaxed) == stamp).then_some((stamp as u32, who))
     }
@@ -336,7 +392,7 @@ impl Members {
     /// Who an owner is or was; and whether it belongs to an earlier epoch. None when its details were evicted.
     pub fn who(&self, map: &Map, owner: Owner) -> Option<(Who, bool)> {
         let current = map.header().epoch.load(Acquire) as u8;
-        // `describe` makes an identity unreadable for an instant.
+        // `introduce` makes an identity unreadable for an instant.
         for _ in 0..100 {
             if let Some((g, who)) = self.identity_in_slot(map, owner.slot()) {
                 if !owner.is_generation(g) {
@@ -448,6 +504,12 @@ impl Members {
             _ => false,
         }
     }
+}
+
+/// Whether an entry of the morgue is whole; one that was never written is.
+pub fn is_whole(d: &super::layout::Dead) -> bool {
+    let key = d.key.load(Acquire);
+    key == 0 || d.check.load(Acquire) == check(key, &d.identity)
 }
 
 fn check(key: u64, id: &Identity) -> u64 {
