@@ -2,8 +2,8 @@
 
 mod aarch64;
 mod fuzz;
-mod machines;
 mod inject;
+mod machines;
 mod need;
 mod proc;
 mod sanitize;
