@@ -35,6 +35,9 @@ pub(crate) mod sync;
 #[cfg(loom)]
 #[path = "shm"]
 mod shm {
+    #[cfg(test)]
+    #[path = "asleep_loom.rs"]
+    mod asleep_loom;
     #[allow(dead_code)]
     #[path = "count.rs"]
     mod count;
