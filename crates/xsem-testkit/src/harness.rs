@@ -10,6 +10,7 @@ mod case;
 mod counting;
 mod events;
 mod options;
+mod pairs;
 pub(crate) mod permits;
 mod player;
 mod points;

@@ -49,9 +49,9 @@ impl Tally {
 /// Runs what the options ask for. True: nothing was violated, nothing got stuck.
 pub fn run(options: &Options) -> io::Result<bool> {
     let wanted = |s: &&&dyn Scenario| options.only.is_empty() || options.only.iter().any(|o| s.name().contains(o));
-    let chosen: Vec<&dyn Scenario> = scenarios::ALL.iter().filter(wanted).copied().collect();
+    let chosen: Vec<&dyn Scenario> = all(options).iter().filter(wanted).copied().collect();
     if options.list || chosen.is_empty() {
-        scenarios::ALL.iter().for_each(|s| println!("{:<24} {}", s.name(), s.about()));
+        all(options).iter().for_each(|s| println!("{:<24} {}", s.name(), s.about()));
         return Ok(options.list);
     }
     let begin = Instant::now();
@@ -100,6 +100,12 @@ pub fn run(options: &Options) -> io::Result<bool> {
         begin.elapsed().as_secs_f64()
     );
     Ok(total.violations == 0 && total.stuck == 0 && total.points > 0)
+}
+
+/// The scenarios that are meant: pairs are many, and only those who name them mean them.
+fn all(options: &Options) -> Vec<&'static dyn Scenario> {
+    let pairs = options.list || options.only.iter().any(|o| o.starts_with("pair-"));
+    scenarios::ALL.iter().copied().chain(super::pairs::all().filter(|_| pairs)).collect()
 }
 
 /// The undisturbed run: how many instructions there are, and which of them matter to others.
