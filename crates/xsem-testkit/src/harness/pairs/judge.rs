@@ -104,7 +104,11 @@ impl Search<'_> {
     fn is_next(&self, i: usize, state: &State) -> bool {
         let actor = self.acts[i].actor;
         let earlier = (0..i).all(|j| self.acts[j].actor != actor || state.stages[j] == Stage::Over);
-        earlier && self.deaths.iter().zip(&state.dead).all(|(d, dead)| d.actor != actor || !dead)
+        earlier && !self.has_died(actor, state)
+    }
+
+    fn has_died(&self, actor: Actor, state: &State) -> bool {
+        self.deaths.iter().zip(&state.dead).any(|(d, dead)| d.actor == actor && *dead)
     }
 
     /// What the next instant of an operation can lead to.
@@ -181,6 +185,8 @@ impl Search<'_> {
                 to(Stage::Over, &|s| ephemeral && number(1) && s.model.inspect(SEM).is_err());
                 to(Stage::Over, &|_| number(0));
             }
+            // A claim whose owner is dead ends once, whoever ends it, the death or the eviction; both have said so then.
+            Op::Evict(whom) if self.has_died(whom, state) => to(Stage::Over, &|_| says(0) || says(Code::NotOwner.number())),
             op => to(Stage::Over, &|s| {
                 let (code, n) = self.at_once(op, act.actor, s);
                 says(code) && number(n.unwrap_or(act.end.map_or(0, |e| e.1.number)))
@@ -212,9 +218,14 @@ impl Search<'_> {
     /// What has one instant: its code, and what else it says.
     fn at_once(&self, op: Op, actor: Actor, s: &mut State) -> (u32, Option<u64>) {
         let (me, m) = (actor as usize, &mut s.model);
+        let is_new = op != Op::Open && m.inspect(SEM).is_err();
         let mut opens = |m: &mut Model, r: Result<Handle, Code>| {
             let code = code_of(&r);
             if let Ok(handle) = r {
+                // Another object, with tokens of its own.
+                if is_new {
+                    s.token = 0;
+                }
                 s.handles[me] = Some(m.opened_by(me as u32, handle));
             }
             (code, None)

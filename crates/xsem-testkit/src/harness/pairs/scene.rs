@@ -164,7 +164,9 @@ impl Scenario for Pair {
             match who {
                 Actor::Maker => case.run_player("maker", |p| {
                     let mut hand = self.hand(p, Actor::Maker);
-                    ops.iter().for_each(|&op| drop(hand.whole(op)));
+                    for &op in *ops {
+                        hand.whole(op);
+                    }
                 }),
                 Actor::Dead => {
                     let pid = self.start(case, Actor::Dead, None);
