@@ -3,10 +3,13 @@
 //! | file | what |
 //! |---|---|
 //! | `layout` | the bytes and their sizes |
+//! | `place` | what a URL says |
 //! | `file` | finding, making, checking the namespace file |
+//! | `trust`, `walk`, `filesystem`, `accounts` | whom it is shared with; owners, modes, links, groups |
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
 //! | `descriptor` | files that a program may close under us |
+//! | `fault`, `standing`, `vigil` | SIGBUS; whether the file is still the namespace; who watches it |
 //! | `keeper` | the thread through which the kernel tells of a death |
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
@@ -30,10 +33,13 @@
 //! | `object` | an open semaphore |
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
+//! | `check` | looking at everything, mending it, beginning anew |
 //! | `futex`, `sys` | the only system calls |
 
+mod accounts;
 mod arena;
 mod blob;
+mod check;
 mod count;
 mod counting;
 mod deadlock;
@@ -41,7 +47,9 @@ mod descriptor;
 mod drain;
 mod event;
 mod evict;
+mod fault;
 mod file;
+mod filesystem;
 pub(crate) mod futex;
 mod inspect;
 mod joint;
@@ -56,6 +64,7 @@ mod obituary;
 mod object;
 mod pending;
 mod permits;
+mod place;
 mod prepared;
 mod protocol;
 pub(crate) mod reactor;
@@ -66,10 +75,14 @@ mod short;
 mod signal;
 mod sleep;
 mod slots;
+mod standing;
 mod sys;
 mod thread;
+mod trust;
 mod users;
+mod vigil;
 mod waiters;
+mod walk;
 mod watchers;
 mod word;
 mod world;
@@ -83,6 +96,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
+use crate::health::Checkup;
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -90,6 +104,7 @@ use counting::ShmCounting;
 use event::ShmEvent;
 use object::ShmExclusive;
 use pending::{How, ShmPending};
+use place::Place;
 use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -102,13 +117,19 @@ pub struct ShmEngine {
     url: String,
 }
 
+/// Checks what follows `shm:` in a URL, without opening it for use.
+pub fn check_at(place: &str) -> Result<Checkup> {
+    check::check_file(&Place::parse(place)?)
+}
+
 impl ShmEngine {
     /// Opens what follows `shm:` in a URL.
     pub fn open(place: &str, options: &Options) -> Result<ShmEngine> {
-        let path = file::path_of(place)?;
-        match Arena::open(&path, !place.starts_with('/'), options)? {
-            Some(arena) => Ok(ShmEngine { arena, url: format!("shm:{place}") }),
-            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", path.display()))
+        let at = Place::parse(place)?.shared_with(options.group.as_deref())?;
+        let options = Options { group: at.group.clone(), ..options.clone() };
+        match Arena::open(&at.path, at.own, &options)? {
+            Some(arena) => Ok(ShmEngine { arena, url: at.url(place) }),
+            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", at.path.display()))
                 .advice("the first acquire or create makes it")),
         }
     }
@@ -174,16 +195,16 @@ impl ShmEngine {
             Some(k) => Err(Error::new(Code::InvalidHandle, format!("`{name}` is of kind {k}, not {kind}"))
                 .of(name.as_str())
                 .advice("use another name, or the operations of its kind")),
-            None => {
-                Err(Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged"))
-                    .of(name.as_str()))
-            }
+            None => Err(self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str())),
         }
     }
 
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
         spec.check()?;
-        let me = self.arena.register()?;
+        let me = self.arena.enroll()?;
+        if !self.arena.is_current() {
+            self.arena.stands()?;
+        }
         self.clear_away(name)?;
         names::create(self.arena, me, name, spec)
     }
@@ -218,6 +239,11 @@ impl ShmEngine {
 
     fn find(&self, name: &Name) -> Result<(u32, u32)> {
         self.look_up(name)?.ok_or_else(|| {
+            // It may have been in a part of the file that was cut off.
+            self.arena.look();
+            if let Err(e) = self.arena.sound() {
+                return e;
+            }
             Error::new(Code::SemNotFound, format!("there is no semaphore `{name}` in {}", self.url))
                 .of(name.as_str())
                 .advice("`xsem ls` lists those that there are; `xsem create` and `xsem run` make one")
@@ -383,12 +409,12 @@ impl Engine for ShmEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        inspect::report(&self.behind(name)?).ok_or_else(|| {
-            Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged")).of(name.as_str())
-        })
+        inspect::report(&self.behind(name)?)
+            .ok_or_else(|| self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str()))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
+        self.arena.sound()?;
         for i in 0..self.arena.map.cells() {
             if let Some(s) = inspect::summary(self.arena, i)
                 && visit(s).is_break()
@@ -396,7 +422,11 @@ impl Engine for ShmEngine {
                 break;
             }
         }
-        Ok(())
+        self.arena.sound()
+    }
+
+    fn check(&self) -> Result<Checkup> {
+        Ok(check::check(self.arena))
     }
 
     fn describe(&self, command: &str) -> Result<()> {

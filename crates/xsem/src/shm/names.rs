@@ -28,11 +28,14 @@ use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 
-const MARK: u64 = 1 << 32;
+/// In a link: the cell is being unlinked.
+pub const LINK_MARK: u64 = 1 << 32;
+const MARK: u64 = LINK_MARK;
 /// How often one looks whether a joint request has come to its end before one makes it fail.
 const PATIENCE: u32 = 200;
 
-fn link(generation: u32, next: u32) -> u64 {
+/// The link of a cell in the life with this generation.
+pub fn link(generation: u32, next: u32) -> u64 {
     (generation as u64 & 0x7fff_ffff) << 33 | next as u64
 }
 
@@ -74,10 +77,6 @@ enum Visit<T> {
     Found(T),
 }
 
-fn damaged(what: &str) -> Error {
-    Error::new(Code::FileCorrupt, format!("the namespace file is damaged: {what}"))
-}
-
 /// Walks the chain of a bucket, finishing what others began; from the beginning whenever the chain changes underneath.
 /// Also gives the bucket's value at the beginning of the walk that came through.
 fn walk<T>(
@@ -90,7 +89,7 @@ fn walk<T>(
     for attempt in 0u64.. {
         // A chain that changes under one for ever is one that others change: they make progress. A damaged one does not.
         if attempt > 1_000_000 {
-            return Err(damaged("a chain of names does not end"));
+            return Err(arena.damaged("a chain of names does not end"));
         }
         let start = bucket.load(Acquire);
         let mut place = Place { from: bucket, seen: start, is_bucket: true };
@@ -100,7 +99,7 @@ fn walk<T>(
             steps += 1;
             if steps > limit {
                 if bucket.load(Acquire) == start {
-                    return Err(damaged("a chain of names runs in a circle"));
+                    return Err(arena.damaged("a chain of names runs in a circle"));
                 }
                 break true;
             }
@@ -108,7 +107,7 @@ fn walk<T>(
                 if place.from.load(Acquire) != place.seen {
                     break true;
                 }
-                return Err(damaged("a chain leads to a cell that does not exist"));
+                return Err(arena.damaged(format_args!("a chain of names leads to the cell {i}, which does not exist")));
             };
             let next = cell.next.load(Acquire);
             let word = Word(cell.word.load(Acquire));
@@ -163,7 +162,9 @@ fn walk<T>(
                     }
                 }
                 State::Empty | State::Tentative(_) => break true,
-                State::Damaged => return Err(damaged("the word of a semaphore has a value that no operation makes")),
+                State::Damaged => {
+                    return Err(arena.damaged(format_args!("the word of the cell {i} has a value that no operation makes")));
+                }
             }
         };
         debug_assert!(again);
@@ -247,6 +248,7 @@ fn put_back(arena: &'static Arena, i: u32, cell: &Cell) {
 
 /// Finds a name: its cell and generation.
 pub fn find(arena: &'static Arena, name: &Name) -> Result<Option<(u32, u32)>> {
+    arena.sound()?;
     let h = hash_of(name.as_str());
     let Some(bucket) = arena.map.bucket(h) else { return Ok(None) };
     Ok(find_in(arena, bucket, h, name)?.0)

@@ -20,6 +20,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) struct Pair {
     name: &'static str,
     about: &'static str,
+    /// A in this world, whoever B is.
+    alone: &'static str,
+    group: &'static str,
     world: &'static World,
     a: Op,
     b: Op,
@@ -33,7 +36,10 @@ pub(crate) fn all() -> impl Iterator<Item = &'static dyn Scenario> {
 
 impl Pair {
     fn of(world: &'static World) -> impl Iterator<Item = Pair> {
+        let group: &'static str = format!("pairs: {}", world.about).leak();
         let pair = move |a: Op, b: Op| Pair {
+            group,
+            alone: format!("pair-{}-{a}", world.name).leak(),
             name: format!("pair-{}-{a}-x-{b}", world.name).leak(),
             about: format!("{}: {a} is killed or stopped, {b} runs", world.about).leak(),
             world,
@@ -157,6 +163,14 @@ impl Scenario for Pair {
 
     fn about(&self) -> &'static str {
         self.about
+    }
+
+    fn group(&self) -> &'static str {
+        self.group
+    }
+
+    fn measured_as(&self) -> &'static str {
+        self.alone
     }
 
     fn prepare(&self, case: &Case<'_>) {
