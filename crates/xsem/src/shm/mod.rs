@@ -490,6 +490,13 @@ pub mod testing {
         engine(ns)?.arena.register().map(|_| ())
     }
 
+    /// Where in the file the word of an exclusive semaphore is, for a test that watches it.
+    pub fn place_of_word(ns: &Namespace, name: &str) -> Result<u64> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, word) as u64)
+    }
+
     /// Where in the file the count word of a counting semaphore or an event is, for a test that watches it.
     pub fn place_of_count(ns: &Namespace, name: &str) -> Result<u64> {
         let engine = engine(ns)?;

@@ -186,7 +186,9 @@ impl Search<'_> {
                 to(Stage::Over, &|_| number(0));
             }
             // A claim whose owner is dead ends once, whoever ends it, the death or the eviction; both have said so then.
-            Op::Evict(whom) if self.has_died(whom, state) => to(Stage::Over, &|_| says(0) || says(Code::NotOwner.number())),
+            Op::Evict(whom) if self.has_died(whom, state) && act.end.is_none_or(|e| e.1.code == 0) => {
+                to(Stage::Over, &|s| s.model.inspect(SEM).is_ok());
+            }
             op => to(Stage::Over, &|s| {
                 let (code, n) = self.at_once(op, act.actor, s);
                 says(code) && number(n.unwrap_or(act.end.map_or(0, |e| e.1.number)))

@@ -2,7 +2,7 @@
 
 use super::ops::{ACTORS, Actor, OPS, Op};
 use crate::history::now;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::SeqCst};
 
 /// No case has so many operations.
 const PLACES: usize = 96;
@@ -74,8 +74,9 @@ pub(crate) struct Log {
     steps: [[AtomicU64; 5]; ACTORS],
     /// Of each actor: not before, not after.
     deaths: [[AtomicU64; 2]; ACTORS],
-    /// How often the watched word has changed under whoever stands in the middle of its operation.
-    pub(super) stands: AtomicU64,
+    /// The process of B, and whether it stands in the middle of its operation.
+    pub(super) b: AtomicI32,
+    pub(super) b_stands: AtomicBool,
 }
 
 impl Log {

@@ -14,6 +14,7 @@ mod judge;
 pub(super) mod log;
 mod ops;
 mod scene;
+mod stand;
 #[cfg(test)]
 mod tests;
 mod worlds;

@@ -138,6 +138,11 @@ pub(super) const OPS: &[Op] = &[
 ];
 
 impl Op {
+    /// Whether it may change what others see on its way, and not only at its end.
+    pub(super) fn changes(self) -> bool {
+        !matches!(self, Op::Inspect | Op::Look | Op::Capacity | Op::Open | Op::Make | Op::MakeEphemeral | Op::Either | Op::Gc)
+    }
+
     /// Whether it waits until it gets what it wants, however long that takes.
     pub(super) fn waits_for(self) -> Option<u8> {
         match self {

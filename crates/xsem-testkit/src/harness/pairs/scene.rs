@@ -4,6 +4,7 @@ use super::hand::Hand;
 use super::judge;
 use super::log::{Log, Step};
 use super::ops::{Actor, Op};
+use super::stand;
 use super::worlds::{WORLDS, World};
 use crate::harness::case::Case;
 use crate::harness::player::{Player, SEM};
@@ -11,6 +12,7 @@ use crate::harness::scenarios::Scenario;
 use crate::protocol::What;
 use crate::sys::{self, Pid};
 use std::sync::LazyLock;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 /// After so long somebody who should go on by itself is stuck.
@@ -26,6 +28,8 @@ pub(crate) struct Pair {
     world: &'static World,
     a: Op,
     b: Op,
+    /// B stands still when the word has changed so often; 0: it has not begun when A begins.
+    stands: u32,
 }
 
 /// All of them.
@@ -37,14 +41,18 @@ pub(crate) fn all() -> impl Iterator<Item = &'static dyn Scenario> {
 impl Pair {
     fn of(world: &'static World) -> impl Iterator<Item = Pair> {
         let group: &'static str = format!("pairs: {}", world.about).leak();
-        let pair = move |a: Op, b: Op| Pair {
-            group,
-            alone: format!("pair-{}-{a}", world.name).leak(),
-            name: format!("pair-{}-{a}-x-{b}", world.name).leak(),
-            about: format!("{}: {a} is killed or stopped, {b} runs", world.about).leak(),
-            world,
-            a,
-            b,
+        let pair = move |a: Op, b: Op, stands: u32| {
+            let name: &str = match stands {
+                0 => format!("pair-{}-{a}-x-{b}", world.name).leak(),
+                n => format!("pair-{}-{a}-in-{b}-{n}", world.name).leak(),
+            };
+            let about = match stands {
+                0 => format!("{a} is killed or stopped, {b} runs"),
+                n => format!("{b} stands still after it has changed the word {n} times, {a} is killed or stopped"),
+            };
+            // Where B stands, A may go another way than else.
+            let alone = if stands == 0 { format!("pair-{}-{a}", world.name).leak() } else { name };
+            Pair { group, alone, name, about: about.leak(), world, a, b, stands }
         };
         let all = world.a.iter().flat_map(move |&a| world.b.iter().map(move |&b| (a, b)));
         // A request for more than there may be any more waits until somebody raises the limit again, and nobody does.
@@ -52,7 +60,10 @@ impl Pair {
             let hopeless = |o: Op, r: Op| o.waits_for().is_some_and(|n| matches!(r, Op::Resize(limit) if limit < n));
             !hopeless(a, b) && !hopeless(b, a)
         };
-        all.filter(ends).map(move |(a, b)| pair(a, b))
+        let middle = if world.sleeper.is_some() || world.before.iter().any(|(who, _)| *who == Actor::Dead) { 2 } else { 1 };
+        // Names have no word of their own to watch, before they are there.
+        let middle = if world.before.iter().any(|(who, _)| *who == Actor::Maker) { middle } else { 0 };
+        all.filter(ends).flat_map(move |(a, b)| (0..=if b.changes() { middle } else { 0 }).map(move |n| pair(a, b, n)))
     }
 
     fn hand<'p>(&self, p: &'p Player<'p>, who: Actor) -> Hand<'p> {
@@ -70,7 +81,12 @@ impl Pair {
             let evicts = matches!(self.a, Op::Evict(_)) || matches!(self.b, Op::Evict(_));
             xsem::shm::testing::set_recheck(evicts);
             let mut hand = self.hand(p, who);
-            hand.play(self.before(who), op, || {}, || {});
+            let begin = || {
+                if who == Actor::B && self.stands > 0 {
+                    p.begin();
+                }
+            };
+            hand.play(self.before(who), op, begin, || {});
             if who == Actor::Holder && self.is_event() {
                 nudge(&mut hand, &p.stage.log);
             }
@@ -96,9 +112,7 @@ impl Pair {
     /// B does its operation, and comes to its end or waits for good reason.
     fn b_acts(&self, case: &Case<'_>) {
         let log = &case.stage.log;
-        if log.has_reached(Actor::B, Step::Go) {
-            return;
-        }
+        stand::leave(case);
         log.reach(Actor::B, Step::Go);
         let begin = Instant::now();
         let mut look = Duration::from_millis(3);
@@ -187,8 +201,10 @@ impl Scenario for Pair {
                     case.kill(pid);
                     case.stage.log.died(Actor::Dead);
                 }
-                Actor::B => drop(self.start(case, Actor::B, Some(self.b))),
-                Actor::Holder => drop(self.start(case, Actor::Holder, None)),
+                Actor::B => case.stage.log.b.store(self.start(case, Actor::B, Some(self.b)), SeqCst),
+                Actor::Holder => {
+                    self.start(case, Actor::Holder, None);
+                }
                 _ => {}
             }
         }
@@ -204,6 +220,9 @@ impl Scenario for Pair {
             let pid = self.start(case, Actor::Sleeper, Some(op));
             case.stage.log.reach(Actor::Sleeper, Step::Go);
             case.until_asleep(pid);
+        }
+        if self.stands > 0 {
+            stand::bring(case, self.world.what, self.stands);
         }
         case.stage.log.reach(Actor::A, Step::Go);
     }
