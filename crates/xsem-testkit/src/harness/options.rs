@@ -130,6 +130,8 @@ mod tests {
         assert_eq!((o.only, o.mode, o.seed, o.at), (vec!["release".to_owned()], Some(Mode::Pause), 7, Some(12)));
         assert!(parse("--all").unwrap().only.is_empty());
         assert_eq!(parse("--all --deep").unwrap().density, Density::Deep);
+        let o = parse("--only pair- --brief --sample 3 --seed 2").unwrap();
+        assert_eq!((o.density, o.sampled((0..10).collect())), (Density::Brief, vec![2, 6]));
         for (line, why) in [("", "--all"), ("--fast", "not an option"), ("--seed x", "whole number"), ("--mode stop", "kill")] {
             assert!(parse(line).unwrap_err().contains(why), "{line}");
         }

@@ -394,7 +394,20 @@ impl Engine for ShmEngine {
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
         let me = self.arena.register()?;
-        drain::drain(&self.behind(name)?, me, request)
+        let mut sem = self.behind(name)?;
+        loop {
+            match drain::drain(&sem, me, request) {
+                // It was removed in between: who names a semaphore means the one that has the name now, if there is one.
+                Err(e) if e.code() == Code::InvalidHandle => {
+                    let now = self.behind(name)?;
+                    if (now.index, now.generation) == (sem.index, sem.generation) {
+                        return Err(e);
+                    }
+                    sem = now;
+                }
+                done => return done,
+            }
+        }
     }
 
     fn reopen(&self, name: &Name) -> Result<()> {

@@ -161,13 +161,20 @@ impl Search<'_> {
                     says(Code::SemTimeout.number())
                 });
             }
-            Op::Drain(_) if !waits => match state.model.clone().drain(who, SEM) {
-                Drained::Refused(code) => to(Stage::Over, &|_| says(code.number())),
-                _ => to(Stage::Waits, &|s| {
-                    s.model.drain(who, SEM);
-                    true
-                }),
-            },
+            Op::Drain(_) if !waits => {
+                match state.model.clone().drain(who, SEM) {
+                    Drained::Refused(code) => to(Stage::Over, &|_| says(code.number())),
+                    _ => to(Stage::Waits, &|s| {
+                        s.model.drain(who, SEM);
+                        true
+                    }),
+                }
+                // A drain lasts until it says that it is over, also where nobody is left before that.
+                let drains = |j: usize| matches!(self.acts[j].op, Op::Drain(_)) && state.stages[j] == Stage::Waits;
+                if (0..self.acts.len()).any(|j| drains(j) && !self.has_died(self.acts[j].actor, state)) {
+                    to(Stage::Over, &|_| says(Code::SemIsSet.number()));
+                }
+            }
             Op::Drain(_) => {
                 to(Stage::Over, &|s| s.model.is_drained(SEM) && says(0));
                 to(Stage::Over, &|s| {
