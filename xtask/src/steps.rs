@@ -24,6 +24,7 @@ const STEPS: &[Step] = &[
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
     Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
+    Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];
 
 /// Prints the steps.
@@ -132,4 +133,8 @@ fn loom() -> Result<(), Failure> {
 
 fn torture() -> Result<(), Failure> {
     Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--", "--seconds", "20"]).must("the torture run")
+}
+
+fn fuzz() -> Result<(), Failure> {
+    crate::fuzz::run(&["--seconds".to_owned(), "15".to_owned()])
 }

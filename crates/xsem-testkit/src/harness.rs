@@ -18,7 +18,7 @@ mod pairs;
 pub(crate) mod permits;
 mod player;
 mod points;
-mod polling;
+pub(crate) mod polling;
 mod run;
 mod scenarios;
 mod stage;

@@ -260,7 +260,8 @@ impl Arena {
 
     /// 6 or 1392, if the file is not the namespace any more.
     pub fn stands(&self) -> Result<()> {
-        self.loss().map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
+        let why = |l| super::check::reset_by(&self.map, &self.path).unwrap_or_else(|| standing::lost(&self.path, l));
+        self.loss().map_or(Ok(()), |l| Err(why(l)))
     }
 
     /// 1392, if what is in the file cannot be believed any more. What was claimed may end also where it only lost its name.
