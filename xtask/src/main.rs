@@ -3,6 +3,7 @@
 mod fuzz;
 mod inject;
 mod need;
+mod pairs;
 mod proc;
 mod steps;
 mod survive;
@@ -19,6 +20,7 @@ usage: cargo xtask COMMAND
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
   inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
+  pairs [OPTIONS]                          every pair of operations, one killed or stopped while the other runs (--help)
   torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
   fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
   docs                                     the API pages, into target/doc
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
         Some("bench") => bench(rest),
         Some("inject") => inject::command(rest),
         Some("survive") => survive::command(rest),
+        Some("pairs") => pairs::command(rest),
         Some("torture") => torture(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),

@@ -102,7 +102,10 @@ impl Options {
     pub(crate) fn sampling(&self) -> String {
         match self.at {
             Some(k) => format!("Only the point {k}."),
-            None => format!("{} Seed {}.", self.density.in_words(), self.seed),
+            None => {
+                let some = self.sample.map_or(String::new(), |n| format!(" About {n} of the scenarios that were named."));
+                format!("{}{some} Seed {}.", self.density.in_words(), self.seed)
+            }
         }
     }
 

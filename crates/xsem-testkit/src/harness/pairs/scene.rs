@@ -90,6 +90,8 @@ impl Pair {
             if who == Actor::Holder && self.is_event() {
                 nudge(&mut hand, &p.stage.log);
             }
+            // What it has open stays so until it is killed: a drop would be an operation of its own.
+            std::mem::forget(hand);
         });
         self.until(case, who, Step::Ready);
         pid
@@ -211,7 +213,9 @@ impl Scenario for Pair {
     }
 
     fn victim(&self, p: &Player<'_>) {
-        self.hand(p, Actor::A).play(self.before(Actor::A), Some(self.a), || p.begin(), || p.done());
+        let mut hand = self.hand(p, Actor::A);
+        hand.play(self.before(Actor::A), Some(self.a), || p.begin(), || p.done());
+        std::mem::forget(hand);
     }
 
     fn ready(&self, case: &Case<'_>) {
