@@ -555,6 +555,12 @@ pub mod testing {
         engine(ns).map_or_else(|e| vec![e.to_string()], |e| super::inspect::audit(e.arena))
     }
 
+    /// Chooses one of the faults that are built in (`seeded.rs`), for this process and the children that it forks.
+    #[cfg(xsem_seeded)]
+    pub fn seed_bug(name: &str) -> std::result::Result<(), Vec<&'static str>> {
+        crate::seeded::choose(name)
+    }
+
     pub use super::places::Place;
 
     /// Bytes of one of the pieces in which room is taken from the file system.

@@ -26,6 +26,7 @@ use crate::deadline::now_coarse;
 use crate::engine::Spec;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// In a link: the cell is being unlinked.
@@ -144,7 +145,7 @@ fn walk<T>(
                     let _ = cell.word.compare_exchange(word.0, evict::removed(word).0, AcqRel, Relaxed);
                     break true;
                 }
-                State::Free if removal::is_closed(cell) => {
+                State::Free if removal::is_closed(cell) && !seeded(Bug::RemovalUnfinished) => {
                     // Whoever removes it was stopped or killed before it said so here, too.
                     let _ = cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed);
                     break true;
