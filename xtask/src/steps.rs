@@ -30,6 +30,7 @@ const STEPS: &[Step] = &[
         needs: &[need::CC],
         run: pairs::step,
     },
+    Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs },
     Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
     Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];
