@@ -14,4 +14,5 @@ pub mod rig;
 pub mod sys;
 pub mod torture;
 pub mod watchdog;
+pub mod within;
 pub mod worker;

@@ -117,7 +117,7 @@ impl Arena {
                     super::futex::wake_private_all(&page.state);
                     return done;
                 }
-                Err(1) => super::futex::wait_private(&page.state, 1),
+                Err(1) => drop(super::futex::wait_private(&page.state, 1)),
                 Err(_) => {}
             }
         }
@@ -240,6 +240,7 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     unsafe { libc::prctl(libc::PR_SET_NAME, c"xsem-keeper".as_ptr()) };
     let owner = keeper::register(start.arena, &start.who);
     let failed = owner.is_err();
+    let errand = if failed { Default::default() } else { crate::interrupt::begin() };
     if let Ok(me) = &owner {
         start.arena.me_page().owner.store(me.bits(), Release);
     }
@@ -251,10 +252,7 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     if failed {
         return std::ptr::null_mut();
     }
-    loop {
-        // SAFETY: no arguments. All signals are blocked here, so it never returns.
-        unsafe { libc::pause() };
-    }
+    crate::interrupt::keep(errand)
 }
 
 pub fn block_all_signals() -> libc::sigset_t {

@@ -57,8 +57,8 @@ static NO_WAITV: AtomicBool = AtomicBool::new(false);
 
 /// Sleeps on all words at once until `until` (monotonic, nanoseconds).
 ///
-/// Where the kernel has no futex_waitv (before 5.16, or a seccomp filter), it sleeps on the first word for at most 20 ms
-/// at a time: correct, later.
+/// Where the kernel has no futex_waitv (before 5.16, or a seccomp filter, whatever that answers), it sleeps on the first word
+/// for at most 20 ms at a time: correct, later. Where it has not even that, it looks again each millisecond.
 pub fn sleep(words: &[Watch], until: Option<u64>) -> Woke {
     sleep_at(words, until).0
 }
@@ -72,10 +72,12 @@ pub fn sleep_at(words: &[Watch], until: Option<u64>) -> (Woke, Option<usize>) {
         // dereferences the futex addresses in the kernel, where a bad one is EFAULT.
         let r = unsafe { libc::syscall(libc::SYS_futex_waitv, words.as_ptr(), words.len(), 0, p, libc::CLOCK_MONOTONIC) };
         match if r < 0 { sys::errno() } else { 0 } {
-            libc::ENOSYS | libc::EPERM => NO_WAITV.store(true, Ordering::Relaxed),
+            0 | libc::EAGAIN => return (Woke::LookAgain, usize::try_from(r).ok()),
             libc::ETIMEDOUT => return (Woke::TimedOut, None),
             libc::EINTR => return (Woke::Signal, None),
-            _ => return (Woke::LookAgain, usize::try_from(r).ok()),
+            // No memory now, or a word that cannot be slept on: perhaps the next time.
+            libc::ENOMEM | libc::EFAULT | libc::EINVAL => {}
+            _ => NO_WAITV.store(true, Ordering::Relaxed),
         }
     }
     let (w, short) = (words[0], crate::deadline::now() + 20_000_000);
@@ -87,7 +89,12 @@ pub fn sleep_at(words: &[Watch], until: Option<u64>) -> (Woke, Option<usize>) {
     let woke = match if r < 0 { sys::errno() } else { 0 } {
         libc::ETIMEDOUT if until.is_some_and(|u| u <= end) => Woke::TimedOut,
         libc::EINTR => Woke::Signal,
-        _ => Woke::LookAgain,
+        0 | libc::EAGAIN | libc::ETIMEDOUT => Woke::LookAgain,
+        _ => {
+            // Without this it would look again and again as fast as it can.
+            sys::nap(std::time::Duration::from_millis(1));
+            Woke::LookAgain
+        }
     };
     (woke, None)
 }
@@ -118,10 +125,11 @@ pub fn wake_private_at(word: *const StdU32) {
     unsafe { libc::syscall(libc::SYS_futex, word, FUTEX_WAKE | PRIVATE, i32::MAX, 0usize, 0usize, 0) };
 }
 
-/// Sleeps on a word of this process while it has this value.
-pub fn wait_private(word: &StdU32, expect: u32) {
+/// Sleeps on a word of this process while it has this value. False: the kernel takes no such call here (a seccomp filter).
+pub fn wait_private(word: &StdU32, expect: u32) -> bool {
     // SAFETY: the word is a valid, aligned u32 for as long as the borrow; no timeout is given.
-    unsafe { libc::syscall(libc::SYS_futex, word, FUTEX_WAIT_BITSET | PRIVATE, expect, 0usize, 0usize, u32::MAX) };
+    let r = unsafe { libc::syscall(libc::SYS_futex, word, FUTEX_WAIT_BITSET | PRIVATE, expect, 0usize, 0usize, u32::MAX) };
+    r == 0 || matches!(sys::errno(), libc::EAGAIN | libc::EINTR)
 }
 
 /// Sets the low half of `word` and wakes all its sleepers, in one system call: a process that is stopped or killed has

@@ -66,7 +66,7 @@ mod short;
 mod signal;
 mod sleep;
 mod slots;
-mod sys;
+pub(crate) mod sys;
 mod thread;
 mod users;
 mod waiters;
