@@ -5,7 +5,6 @@
 pub mod conformance;
 pub mod harness;
 pub mod history;
-pub mod interrupt;
 pub mod lease;
 pub mod model;
 pub mod protocol;

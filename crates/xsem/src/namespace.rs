@@ -18,6 +18,7 @@ use std::time::Duration;
 /// | `shm:` | the default of this user: `/dev/shm/xsem-UID/default`, whatever the environment says |
 /// | `shm:NAME` | another one of this user: `/dev/shm/xsem-UID/NAME` |
 /// | `shm:/path/to/file` | a file of one's own choice |
+/// | `shm:/path/to/file?group=NAME` | a file that is shared with the members of a group (see [`group`](NamespaceBuilder::group)) |
 /// | `memory:` | only in this process, and a fresh one at each open: for tests |
 /// | `memory:NAME` | only in this process, shared by all who open it there; it stays until the process ends |
 ///
@@ -220,6 +221,14 @@ impl NamespaceBuilder {
     /// `false`: an error (187) where the namespace does not exist, instead of a new one.
     pub fn create(mut self, create: bool) -> Self {
         self.options.create = create;
+        self
+    }
+
+    /// Shares it with a group of users, by name or number: the file has mode 0660 and this group. Both sides ask for it, who
+    /// makes it and who opens it, since everybody in the group can then do anything to the namespace; a file of another
+    /// group or mode is refused (5). Only for `shm:/path/to/file`; in a URL: `shm:/path/to/file?group=NAME`.
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.options.group = Some(name.into());
         self
     }
 

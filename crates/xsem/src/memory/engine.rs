@@ -62,6 +62,10 @@ impl MemoryEngine {
             return Err(Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
                 .advice("use letters, digits, `-`, `_` and `.` (not first), or `memory:` alone for a namespace of its own"));
         }
+        if options.group.is_some() {
+            return Err(Error::new(Code::InvalidParameter, format!("`{url}` is of this process alone, and not for a group"))
+                .advice("share a file: `shm:/path/to/file?group=NAME`"));
+        }
         if !(1..=MAX_SEMAPHORES).contains(&options.max_semaphores) {
             return Err(Error::new(Code::InvalidParameter, "a limit of the namespace is out of range")
                 .advice(format!("1 to {MAX_SEMAPHORES} semaphores are allowed")));

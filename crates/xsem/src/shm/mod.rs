@@ -3,7 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `layout` | the bytes and their sizes |
+//! | `place` | what a URL says |
 //! | `file` | finding, making, checking the namespace file |
+//! | `trust`, `walk`, `filesystem`, `accounts` | whom it is shared with; owners, modes, links, groups |
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
 //! | `descriptor` | files that a program may close under us |
@@ -32,6 +34,7 @@
 //! | `inspect` | holders, waiters, reports, the audit |
 //! | `futex`, `sys` | the only system calls |
 
+mod accounts;
 mod arena;
 mod blob;
 mod count;
@@ -42,6 +45,7 @@ mod drain;
 mod event;
 mod evict;
 mod file;
+mod filesystem;
 pub(crate) mod futex;
 mod inspect;
 mod joint;
@@ -56,6 +60,7 @@ mod obituary;
 mod object;
 mod pending;
 mod permits;
+mod place;
 mod prepared;
 mod protocol;
 pub(crate) mod reactor;
@@ -68,8 +73,10 @@ mod sleep;
 mod slots;
 pub(crate) mod sys;
 mod thread;
+mod trust;
 mod users;
 mod waiters;
+mod walk;
 mod watchers;
 mod word;
 mod world;
@@ -90,6 +97,7 @@ use counting::ShmCounting;
 use event::ShmEvent;
 use object::ShmExclusive;
 use pending::{How, ShmPending};
+use place::Place;
 use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -105,10 +113,11 @@ pub struct ShmEngine {
 impl ShmEngine {
     /// Opens what follows `shm:` in a URL.
     pub fn open(place: &str, options: &Options) -> Result<ShmEngine> {
-        let path = file::path_of(place)?;
-        match Arena::open(&path, !place.starts_with('/'), options)? {
-            Some(arena) => Ok(ShmEngine { arena, url: format!("shm:{place}") }),
-            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", path.display()))
+        let at = Place::parse(place)?.shared_with(options.group.as_deref())?;
+        let options = Options { group: at.group.clone(), ..options.clone() };
+        match Arena::open(&at.path, at.own, &options)? {
+            Some(arena) => Ok(ShmEngine { arena, url: at.url(place) }),
+            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", at.path.display()))
                 .advice("the first acquire or create makes it")),
         }
     }
