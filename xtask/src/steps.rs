@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::need::{self, Need};
 use crate::proc::{Job, target};
+use crate::survive;
 use std::time::{Duration, Instant};
 
 /// One check.
@@ -21,8 +22,9 @@ const STEPS: &[Step] = &[
     Step { name: "doctest", what: "the examples of the API pages", needs: &[need::CC], run: doctest },
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
-    Step { name: "harness", what: "a kill and a pause at every instruction", needs: &[need::CC], run: harness },
+    Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
     Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
+    Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];
 
 /// Prints the steps.
@@ -129,10 +131,10 @@ fn loom() -> Result<(), Failure> {
     test(&[]).must("a model")
 }
 
-fn harness() -> Result<(), Failure> {
-    Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "harness", "--", "--all"]).must("the kill-and-pause harness")
-}
-
 fn torture() -> Result<(), Failure> {
     Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--", "--seconds", "20"]).must("the torture run")
+}
+
+fn fuzz() -> Result<(), Failure> {
+    crate::fuzz::run(&["--seconds".to_owned(), "15".to_owned()])
 }

@@ -17,7 +17,7 @@ mod run;
 mod stage;
 mod table;
 
-pub use run::{Engine, Outcome, Setting, engines, run};
+pub use run::{Engine, Outcome, Setting, between_users, engines, run};
 pub use stage::Stage;
 pub use table::{failures, table};
 

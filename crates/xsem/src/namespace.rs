@@ -3,6 +3,7 @@
 use crate::claim::{Report, Summary};
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
+use crate::health::{Checkup, Loss, Repaired};
 use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
@@ -126,6 +127,96 @@ impl Namespace {
         failed.map_or(Ok(removed), Err)
     }
 
+    /// Looks at everything that the namespace has stored, while others go on: nothing is changed. Findings are about bytes that
+    /// no operation leaves, each with what repair can do about it; what is in the middle of an operation is none.
+    ///
+    /// ```
+    /// let ns = xsem::Namespace::open("memory:")?;
+    /// for finding in ns.check()?.damage() {
+    ///     eprintln!("{finding}");
+    /// }
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 1 the engine has nothing that could be looked at.
+    pub fn check(&self) -> Result<Checkup> {
+        self.engine.check()
+    }
+
+    /// The same for the namespace of a URL without opening it: also one that cannot be opened because it is damaged. This process
+    /// does not become a member, and nothing is written.
+    ///
+    /// # Errors
+    /// 187 there is none, 5 no permission or not the user's own file, 1306 another version of the format; as
+    /// [`check`](Namespace::check).
+    pub fn check_at(url: &str) -> Result<Checkup> {
+        match url.strip_prefix("shm:") {
+            Some(place) => shm::check_at(place),
+            None => Namespace::builder().create(false).open(url)?.check(),
+        }
+    }
+
+    /// Mends what [`check`](Namespace::check) finds, as far as what is left says how it was: from the names in the cells, from
+    /// the claims, from the kernel's locks. Others may go on meanwhile, several may repair at once, and it may be killed and
+    /// begun again. No claim of a living process is taken away as long as its record can be read; where it cannot, the
+    /// semaphore becomes free with the mark: the next owner is told (105, [`Cause::Repaired`](crate::Cause::Repaired)).
+    ///
+    /// What is left, and why, is in [`Repaired::now`].
+    ///
+    /// ```
+    /// let ns = xsem::Namespace::open("memory:")?;
+    /// assert!(ns.repair()?.now.is_sound());
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 1 the engine has nothing that could be mended.
+    pub fn repair(&self) -> Result<Repaired> {
+        self.engine.repair()
+    }
+
+    /// The same for the namespace of a URL, also one that cannot be opened because it is damaged.
+    ///
+    /// # Errors
+    /// As [`check_at`](Namespace::check_at).
+    pub fn repair_at(url: &str) -> Result<Repaired> {
+        match url.strip_prefix("shm:") {
+            Some(place) => shm::repair_at(place),
+            None => Namespace::builder().create(false).open(url)?.repair(),
+        }
+    }
+
+    /// What [`reset_at`](Namespace::reset_at) would throw away: claims, waiters, who uses it. Where the namespace cannot be
+    /// opened, only the processes that have its file mapped, as far as they can be seen.
+    ///
+    /// # Errors
+    /// 187 there is none, 5 no permission or not the user's own file, 1 the engine has nothing to reset.
+    pub fn would_lose(url: &str) -> Result<Loss> {
+        shm::loss_at(resettable(url)?)
+    }
+
+    /// Throws all claims away and begins anew, with the limits of the old namespace as far as they can be read. Whoever uses the
+    /// old one gets no new claim from then on, and is told why (6); what it holds it may give back, where nobody meets it. Also
+    /// for a namespace that cannot be opened (1306, 1392). What it threw away is returned.
+    ///
+    /// The new file gets its name at one instant; a reset that is killed leaves the old namespace or the new one.
+    ///
+    /// **Whoever holds something goes on**: its semaphore can be taken by somebody else at once, and nothing tells the next owner.
+    /// End the users first, where that is possible.
+    ///
+    /// ```no_run
+    /// let lost = xsem::Namespace::reset_at("shm:builds")?;
+    /// println!("{} claims are gone", lost.claims.len());
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`would_lose`](Namespace::would_lose); 8 no room for the new one.
+    pub fn reset_at(url: &str) -> Result<Loss> {
+        shm::reset_at(resettable(url)?)
+    }
+
     /// All that is known of one semaphore now.
     ///
     /// # Errors
@@ -198,6 +289,19 @@ impl Namespace {
     }
 }
 
+/// What follows `shm:`; 1 for another engine.
+fn resettable(url: &str) -> Result<&str> {
+    url.strip_prefix("shm:").ok_or_else(|| match url.starts_with("memory:") {
+        true => crate::engine::not_here(url, "reset"),
+        false => not_a_url(url),
+    })
+}
+
+fn not_a_url(url: &str) -> Error {
+    Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
+        .advice("use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone")
+}
+
 /// Options for [`Namespace::builder`]. The limits count only where the namespace is created; an existing one keeps its own.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -224,6 +328,16 @@ impl NamespaceBuilder {
         self
     }
 
+    /// `false`: no handler for SIGBUS is installed by this open. By default the first open installs one, which stays: if somebody
+    /// truncates the file, the process then gets errors (1392) instead of being ended by that signal. It passes on to the
+    /// handler that was there before whatever is not about a namespace. Say `false` where a runtime wants that signal for
+    /// itself alone. What installs a handler later should call ours in the same way; threads that have SIGBUS blocked are not
+    /// saved by it.
+    pub fn survive_bus_errors(mut self, survive: bool) -> Self {
+        self.options.survive_bus_errors = survive;
+        self
+    }
+
     /// Shares it with a group of users, by name or number: the file has mode 0660 and this group. Both sides ask for it, who
     /// makes it and who opens it, since everybody in the group can then do anything to the namespace; a file of another
     /// group or mode is refused (5). Only for `shm:/path/to/file`; in a URL: `shm:/path/to/file?group=NAME`.
@@ -243,8 +357,7 @@ impl NamespaceBuilder {
             return Ok(Namespace { engine: Arc::new(MemoryEngine::open(place, &self.options)?) });
         }
         let Some(place) = url.strip_prefix("shm:") else {
-            return Err(Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
-                .advice("use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone"));
+            return Err(not_a_url(url));
         };
         Ok(Namespace { engine: Arc::new(shm::ShmEngine::open(place, &self.options)?) })
     }

@@ -56,10 +56,13 @@ pub fn enter(o: &Options) -> Result<(), NotHere> {
         step("/proc", mount_proc(o.proc))?;
     }
     if let Some(root) = &o.root {
-        step("another root", path(root).and_then(|p| {
-            // SAFETY: a NUL-terminated path.
-            call(unsafe { libc::chroot(p.as_ptr()) }).and_then(|_| std::env::set_current_dir("/"))
-        }))?;
+        step(
+            "another root",
+            path(root).and_then(|p| {
+                // SAFETY: a NUL-terminated path.
+                call(unsafe { libc::chroot(p.as_ptr()) }).and_then(|_| std::env::set_current_dir("/"))
+            }),
+        )?;
     }
     Ok(())
 }

@@ -3,6 +3,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod ends;
+mod pids;
+mod restart;
 mod scene;
 mod seccomp;
 mod seccomp_calls;

@@ -88,7 +88,9 @@ fn what_is_needed_is_named() {
 
 #[test]
 fn a_namespace_cannot_be_made_without_room_for_it() {
-    for (filter, text) in [("renameat2=ENOSYS", "cannot be used"), ("fallocate=EPERM", "room"), ("ftruncate=EPERM", "cannot be used")] {
+    for (filter, text) in
+        [("renameat2=ENOSYS", "cannot be used"), ("fallocate=EPERM", "room"), ("ftruncate=EPERM", "cannot be used")]
+    {
         let place = Place::new();
         let url = format!("{}-2", place.ns.url());
         let done = super::scene::output(&["--filter", filter], &[super::scene::WORKER, &url]);
@@ -116,10 +118,12 @@ fn a_sandbox_needs_these_calls_and_no_others() {
     let _dog = Watchdog::start("sandbox");
     let place = Place::new();
     let (mut a, mut b) = (place.worker(), worker(&place, &[]));
-    for w in [&mut a, &mut b] {
+    for (n, w) in [&mut a, &mut b].into_iter().enumerate() {
         w.handle(0, &either("x"));
         let (guard, ..) = w.granted(0, &Verb::Acquire(0));
         assert_eq!(w.ask(0, &Verb::Release(guard)), Answer::Done);
+        // One enters it at once, the other when its keeper has set itself up.
+        xsem_testkit::sys::nap(n as u64 * 1_300_000);
         assert_eq!(w.ask(0, &Verb::Confine(true, SANDBOX.to_owned())), Answer::Done);
     }
     for _ in 0..40 {
@@ -131,6 +135,8 @@ fn a_sandbox_needs_these_calls_and_no_others() {
         assert_eq!(a.ask(0, &Verb::Ask(0, 1, Till::Ms(2), false)), Answer::Refused(121));
         assert_eq!(b.ask(0, &Verb::Release(guard)), Answer::Done);
     }
+    // Their keepers look after the file.
+    xsem_testkit::sys::nap(1_300_000);
     // A death, and everything that its successor looks at.
     a.granted(0, &Verb::Acquire(0));
     a.kill();

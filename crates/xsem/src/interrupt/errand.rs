@@ -7,62 +7,54 @@
 //!
 //! To ask a filtered process about its filters is to make system calls that the filter may punish. So the file that tells is
 //! opened beforehand, and what is left for later is `fstat` and `read`, which no sandbox with files or sockets can do without.
+//! The keeper asks once: when the program has made many full checks, or when it has lived for a second.
 
 use crate::shm::{futex, sys};
 use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::time::Duration;
 
 /// 1: somebody wants to know.
 static WANTED: AtomicU32 = AtomicU32::new(0);
-/// Nobody ever changes it.
-static FOR_EVER: AtomicU32 = AtomicU32::new(0);
 /// The process whose first keeper is responsible, by its number among its forks: a child has none.
 static RESPONSIBLE: AtomicU32 = AtomicU32::new(0);
 
 /// Numbers below this are left to the program, see `shm/descriptor.rs`.
 const LEAST: RawFd = 10;
 
-/// Asks the keeper to run the self-test, if there is one; else the first one that comes does it.
+/// Asks the keeper to run the self-test now, if there is one; else the first one that comes does it.
 pub fn ask() {
     if WANTED.load(Relaxed) == 0 && WANTED.swap(1, AcqRel) == 0 {
         futex::wake_private_all(&WANTED);
     }
 }
 
-/// What a keeper notes before its process has claimed anything, if it is the one that is responsible.
-#[derive(Default)]
-pub struct Errand(Option<Filters>);
-
-/// Before the first claim is granted: from there on the program may enter a sandbox at any time.
-pub fn begin() -> Errand {
-    let me = crate::forklock::epoch();
-    Errand(if RESPONSIBLE.swap(me, AcqRel) == me { None } else { Filters::note() })
+/// What a keeper notes before its process has claimed anything.
+pub struct Errand {
+    filters: Option<Filters>,
+    is_responsible: bool,
 }
 
-/// What a keeper does for the rest of its life: the errand, once, and to be there. All of its signals are blocked.
-///
-/// It sleeps in a futex call, not in `pause`: a stop or a debugger makes the kernel begin the call anew, under whatever filter
-/// stands then, and every filter under which semaphores work has futexes.
-pub fn keep(errand: Errand) -> ! {
-    if let Some(filters) = errand.0 {
-        while WANTED.load(Acquire) == 0 {
-            rest(&WANTED);
+impl Errand {
+    /// Before the first claim is granted.
+    pub fn begin() -> Errand {
+        let me = crate::forklock::epoch();
+        Errand { filters: Filters::note(), is_responsible: RESPONSIBLE.swap(me, AcqRel) != me }
+    }
+
+    /// Waits until somebody asks, for so long at most; then runs the self-test, if it may. Whether it may: no filter has come.
+    pub fn run(self, longest: Duration) -> bool {
+        let until = crate::deadline::now() + longest.as_nanos() as u64;
+        while WANTED.load(Acquire) == 0 && crate::deadline::now() < until {
+            futex::sleep(&[futex::Watch::private(&WANTED, 0)], Some(until));
         }
-        if filters.are_the_same() {
-            super::look_for_cheaper();
-        } else {
+        let free = self.filters.is_some_and(Filters::are_the_same);
+        if !free {
             tracing::debug!("a seccomp filter came, or nobody can say: each request makes the full check");
+        } else if self.is_responsible {
+            super::look_for_cheaper();
         }
-    }
-    loop {
-        rest(&FOR_EVER);
-    }
-}
-
-fn rest(word: &AtomicU32) {
-    if !futex::wait_private(word, 0) {
-        // SAFETY: no arguments. No signal comes here.
-        unsafe { libc::pause() };
+        free
     }
 }
 
@@ -99,7 +91,7 @@ impl Filters {
             // SAFETY: a buffer that is valid for writes. The file's position stays at its beginning.
             unsafe { libc::pread(high.as_raw_fd(), to.as_mut_ptr().cast(), to.len(), 0) }
         })?;
-        // Never closed, but by the program: the keeper never ends.
+        // Closed when it has been asked, or not at all, if that might be punished.
         Some(Filters { status: high.into_raw_fd(), id, before })
     }
 
@@ -113,7 +105,12 @@ impl Filters {
             unsafe { libc::read(self.status, to.as_mut_ptr().cast(), to.len()) }
         });
         // A filter on top of another one is seen by their number only.
-        now == Some(self.before) && (self.before.mode == 0 || self.before.count.is_some())
+        let same = now == Some(self.before) && (self.before.mode == 0 || self.before.count.is_some());
+        if same {
+            // SAFETY: looked at above, and nobody else knows of it.
+            unsafe { libc::close(self.status) };
+        }
+        same
     }
 }
 

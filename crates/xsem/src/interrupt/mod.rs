@@ -28,7 +28,7 @@ mod selftest;
 mod stack;
 mod unwind;
 
-pub(crate) use errand::{begin, keep};
+pub(crate) use errand::Errand;
 pub use scope::{Scope, scope};
 
 use crate::code::Code;

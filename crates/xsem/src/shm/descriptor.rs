@@ -30,6 +30,14 @@ impl Descriptor {
         Ok(Descriptor { fd: AtomicI32::new(fd.into_raw_fd()), id, path, opening: ForkLock::new() })
     }
 
+    /// Closes it, if it is still that of the file. Only where this process has no lock in the file.
+    pub fn close(self) {
+        if let Some(fd) = self.current() {
+            // SAFETY: the descriptor that this value was made with, which nobody uses any more.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+
     /// Device and inode.
     pub fn id(&self) -> (u64, u64) {
         self.id
@@ -39,6 +47,15 @@ impl Descriptor {
     pub fn current(&self) -> Option<RawFd> {
         let fd = self.fd.load(Acquire);
         (sys::dev_ino(&fd) == Some(self.id)).then_some(fd)
+    }
+
+    /// Closes it. For a file in which the process has never had a lock, and that nobody uses any more.
+    pub fn give_up(&self) {
+        if let Some(fd) = self.current() {
+            // SAFETY: it is the file's, which belongs to this value.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        self.fd.store(-1, Release);
     }
 
     /// The descriptor, opened again where the program has closed it.

@@ -10,6 +10,7 @@
 //! to which the name leads, until it is removed; then it is kept out of use until the evicted process has ended.
 
 use super::arena::Arena;
+use super::chain::Circle;
 use super::count::{self, Doing, Op};
 use super::inspect;
 use super::layout::Cell;
@@ -46,7 +47,8 @@ pub fn successor(arena: &Arena, index: u32) -> Option<(u32, u32)> {
 /// Whether a moved semaphore has been removed where it had gone to.
 pub fn is_gone(arena: &Arena, index: u32) -> bool {
     let mut at = index;
-    for _ in 0..arena.map.geo.max_semaphores {
+    let mut circle = Circle::default();
+    while !circle.closes_at(at) {
         let Some((next, _)) = successor(arena, at) else { return true };
         let moved = arena.map.cell(next).is_some_and(|c| Word(c.word.load(Acquire)).state() == State::Moved);
         if !moved {

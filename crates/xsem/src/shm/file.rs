@@ -2,13 +2,13 @@
 //! be is written to.
 
 use super::descriptor::Descriptor;
-use super::layout::{Epoch, Geometry, Header, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
+use super::layout::{COPY_AT, Epoch, Geometry, Header, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
 use super::map::{Map, fallocate};
 use super::trust::{Trust, c, denied, system};
 use super::{filesystem, sys, walk};
 use crate::deadline::realtime;
 use crate::error::{Code, Error, Result};
-use crate::sync::Ordering::*;
+use crate::sync::{AtomicU64, Ordering::*};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -24,13 +24,15 @@ pub struct Options {
     pub max_members: u32,
     /// Make it where it does not exist.
     pub create: bool,
+    /// Install a handler for SIGBUS, which a file that is cut off under its users gives.
+    pub survive_bus_errors: bool,
     /// The group that shares it: its name or number. None: it is the user's own.
     pub group: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { max_semaphores: 1 << 20, max_members: MAX_MEMBERS, create: true, group: None }
+        Options { max_semaphores: 1 << 20, max_members: MAX_MEMBERS, create: true, survive_bus_errors: true, group: None }
     }
 }
 
@@ -98,16 +100,18 @@ fn check_own(s: &libc::stat, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Opens or makes the namespace. None: it does not exist and shall not be made. `known` finds what this process has open
-/// by device and inode.
-pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u64)) -> Option<T>) -> Result<Option<Found<T>>> {
-    if !(1..=MAX_SEMAPHORES).contains(&options.max_semaphores) || !(1..=MAX_MEMBERS).contains(&options.max_members) {
-        return Err(Error::new(Code::InvalidParameter, "a limit of the namespace is out of range")
-            .advice(format!("1 to {MAX_SEMAPHORES} semaphores and 1 to {MAX_MEMBERS} members are allowed")));
-    }
+/// Where a namespace's file is, or would be.
+pub struct Located {
+    pub dir: OwnedFd,
+    pub name: CString,
+    pub trust: Trust,
+}
+
+/// Finds the directory of the file. None: it does not exist and shall not be made.
+pub fn locate(path: &Path, own: bool, options: &Options) -> Result<Option<Located>> {
     let trust = Trust::new(options.group.as_deref())?;
-    let name = path.file_name().ok_or_else(|| denied(path, "it has no file name"))?;
-    let cname = c(name)?;
+    let unnamed = || denied(path, "it has no file name").advice("name a file: `shm:/path/to/file`");
+    let name = c(path.file_name().ok_or_else(unnamed)?)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     let dir = if own { own_directory(parent, &trust, options.create)? } else { walk::directory(parent, &trust)? };
     let dir = match dir {
@@ -118,6 +122,17 @@ pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u
         None => return Ok(None),
     };
     filesystem::check(&dir, path)?;
+    Ok(Some(Located { dir, name, trust }))
+}
+
+/// Opens or makes the namespace. None: it does not exist and shall not be made. `known` finds what this process has open
+/// by device and inode.
+pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u64)) -> Option<T>) -> Result<Option<Found<T>>> {
+    if !(1..=MAX_SEMAPHORES).contains(&options.max_semaphores) || !(1..=MAX_MEMBERS).contains(&options.max_members) {
+        return Err(Error::new(Code::InvalidParameter, "a limit of the namespace is out of range")
+            .advice(format!("1 to {MAX_SEMAPHORES} semaphores and 1 to {MAX_MEMBERS} members are allowed")));
+    }
+    let Some(Located { dir, name: cname, trust }) = locate(path, own, options)? else { return Ok(None) };
     for _ in 0..100 {
         match trust.open(&dir, &cname, path)? {
             Ok(file) => match check(path, &dir, &cname, file, &trust, &known)? {
@@ -136,12 +151,29 @@ pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u
     Err(denied(path, "it is replaced again and again while it is opened"))
 }
 
-fn gate_name(name: &CString, nonce: u64) -> Result<CString> {
+pub fn gate_name(name: &CString, nonce: u64) -> Result<CString> {
     c(format!(".{}.{nonce:016x}.gate", name.to_string_lossy()))
 }
 
 /// Makes the file under a name of its own, complete, and then gives it its name, unless somebody was faster.
 fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Options) -> Result<()> {
+    construct(path, dir, name, trust, options, |temp| match sys::rename_at(dir.as_raw_fd(), temp, name) {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(e) => Err(system(path, e)),
+    })
+    .map(|_| ())
+}
+
+/// Makes a complete file under a name of its own; `publish` gives it its name, or says that it shall not have it.
+pub fn construct(
+    path: &Path,
+    dir: &OwnedFd,
+    name: &CString,
+    trust: &Trust,
+    options: &Options,
+    publish: impl FnOnce(&CString) -> Result<bool>,
+) -> Result<bool> {
     let geo = Geometry::new(options.max_semaphores, options.max_members);
     if sys::file_size_limit() < geo.len {
         // Asking the kernel would end the process, by SIGXFSZ.
@@ -159,8 +191,10 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Opt
         drop(trust.make(dir, &gate, path)?);
         let file = trust.make(dir, &temp, path)?;
         // SAFETY: plain numbers.
-        if unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
-            return Err(system(path, io::Error::last_os_error()));
+        while unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
+            if sys::errno() != libc::EINTR {
+                return Err(system(path, io::Error::last_os_error()));
+            }
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
         fallocate(&file, 0, geo.slots_at)?;
@@ -173,27 +207,53 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Opt
         h.max_members.store(geo.max_members as u64, Relaxed);
         h.nonce.store(nonce, Relaxed);
         h.created.store(realtime(), Relaxed);
-        h.checksum.store(checksum(h), Relaxed);
+        h.checksum.store(checksum(&identity(h).map(|w| w.load(Relaxed))), Relaxed);
+        for (copy, word) in map.head_copy().words.iter().zip(identity(h)) {
+            copy.store(word.load(Relaxed), Relaxed);
+        }
         write_epoch(&h.epochs[0], 0, (stat.st_dev, stat.st_ino));
         map.ensure(0, geo.slots_at)?;
         map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at)?;
-        match sys::rename_at(dir.as_raw_fd(), &temp, name) {
-            Ok(()) => Ok(true),
-            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-            Err(e) => Err(system(path, e)),
-        }
+        publish(&temp)
     };
     let made = build();
     if !matches!(made, Ok(true)) {
         unlink(&temp);
         unlink(&gate);
     }
-    made.map(|_| ())
+    made
 }
 
-fn checksum(h: &Header) -> u64 {
-    let fields = [&h.magic, &h.version, &h.file_len, &h.max_semaphores, &h.max_members, &h.nonce, &h.created];
-    hash(fields.iter().flat_map(|f| f.load(Relaxed).to_le_bytes()))
+/// What identifies the file: its first eight words, the checksum among them.
+pub fn identity(h: &Header) -> [&AtomicU64; 8] {
+    [&h.magic, &h.version, &h.file_len, &h.max_semaphores, &h.max_members, &h.nonce, &h.created, &h.checksum]
+}
+
+/// 1306.
+pub fn other_version(path: &Path, version: u64) -> Error {
+    Error::new(
+        Code::RevisionMismatch,
+        format!("`{}` has version {version} of the format; this program knows version {VERSION}", path.display()),
+    )
+    .advice("use the same release of xsem everywhere; nothing was changed")
+}
+
+/// Whether these are the first words of a namespace file, of whatever version, as they were written.
+pub fn is_whole(words: &[u64; 8]) -> bool {
+    words[0] == MAGIC && checksum(words) == words[7]
+}
+
+/// What the header's checksum has to be.
+pub fn checksum(words: &[u64; 8]) -> u64 {
+    hash(words[..7].iter().flat_map(|w| w.to_le_bytes()))
+}
+
+/// The low bits of the epoch of members that live for certain: they say so, and have their lock. None: there are none.
+pub fn epoch_of_the_living(map: &Map, has_lock: impl Fn(u32) -> bool) -> Option<u8> {
+    (0..map.slots()).find_map(|i| {
+        let main = map.row(i)?[0].load(Acquire);
+        (super::members::is_alive(main) && has_lock(i)).then(|| super::members::epoch(main))
+    })
 }
 
 fn write_epoch(e: &Epoch, number: u64, dev_ino: (u64, u64)) {
@@ -221,24 +281,24 @@ fn check<T>(
     }
     let damaged = |why: String| {
         Error::new(Code::FileCorrupt, format!("`{}` is damaged: {why}", path.display()))
-            .advice("nothing was changed; move the file away when no process uses it any more, and it is made anew")
+            .advice("nothing was changed: `xsem check` says what is damaged, `xsem repair` mends what can be mended, `xsem reset` begins anew")
     };
     let len = s.st_size as u64;
     if len < UNIT {
         return Err(damaged(format!("it has {len} bytes, fewer than a header")));
     }
-    let head = read_head(&file).map_err(|e| system(path, e))?;
+    let head = read_words(&file, 0).map_err(|e| system(path, e))?;
     if head[0] != MAGIC {
         return Err(damaged("it does not begin as a namespace file".into()));
     }
     if head[1] != VERSION {
-        return Err(Error::new(
-            Code::RevisionMismatch,
-            format!("`{}` has version {} of the format; this program knows version {VERSION}", path.display(), head[1]),
-        )
-        .advice("use the same release of xsem everywhere; nothing was changed"));
+        let copy = read_words(&file, COPY_AT).map_err(|e| system(path, e))?;
+        // The second copy says whether it is another version, or damage.
+        if !(is_whole(&copy) && copy[1] == VERSION) {
+            return Err(other_version(path, head[1]));
+        }
     }
-    if hash(head[..7].iter().flat_map(|w| w.to_le_bytes())) != head[7] {
+    if !is_whole(&head) {
         return Err(damaged("the checksum of its header is wrong".into()));
     }
     let (semaphores, members) = (head[3], head[4]);
@@ -249,8 +309,16 @@ fn check<T>(
     if geo.len != head[2] || geo.len != len {
         return Err(damaged(format!("it has {len} bytes where {} belong", geo.len)));
     }
-    let map = Map::new(file, path, geo)?;
+    let mut map = Map::new(file, path, geo)?;
+    map.accept();
+    if !map.has_its_header() || !map.is_present(0) {
+        return Err(damaged("its header changes while it is opened, or the marks of the room that it has are gone".into()));
+    }
     let current = epoch_is_current(&map, dev_ino);
+    let marked = map.marked();
+    if current && !map.is_whole(marked, &sys::fstat(&map.descriptor()?).map_err(|e| system(path, e))?) {
+        return Err(damaged("parts of it were cut off, and it was made longer again".into()));
+    }
     let gate_name = gate_name(name, head[5])?;
     let gate_path = path.with_file_name(std::ffi::OsStr::from_bytes(gate_name.as_bytes()));
     let gate = match trust.open(dir, &gate_name, &gate_path)? {
@@ -263,14 +331,27 @@ fn check<T>(
         Err(e) => return Err(system(&gate_path, e)),
     };
     if !current {
-        renew_epoch(&map, dev_ino);
+        // After a restart nobody has a lock, and a copy has a gate of its own.
+        let has_lock = |slot: u32| sys::byte_is_locked(gate.as_raw_fd(), slot as u64).unwrap_or(false);
+        match epoch_of_the_living(&map, has_lock) {
+            // Containers may have boot ids of their own (systemd-nspawn makes one for each): who lives says that this is the
+            // boot that it was.
+            Some(living) if is_this_file(&map, dev_ino) && living == map.header().epoch.load(Acquire) as u8 => {}
+            Some(_) if !epoch_is_current(&map, dev_ino) => {
+                return Err(damaged("its epoch is over, and processes of it live".into()));
+            }
+            _ => {
+                map.take_marked_room()?;
+                renew_epoch(&map, dev_ino);
+            }
+        }
     }
     let gate = Descriptor::new(gate, &gate_path).map_err(|e| system(path, e))?;
     Ok(Some(Found::New(Box::new(Opened { map, gate, dev_ino }))))
 }
 
 /// Makes a gate under a name of its own, so that nobody sees it without its owner and mode.
-fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Result<OwnedFd> {
+pub fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Result<OwnedFd> {
     let temp = c(format!(".{:016x}.gate.new", sys::random()))?;
     let made = trust.make(dir, &temp, path)?;
     match sys::rename_at(dir.as_raw_fd(), &temp, name) {
@@ -286,10 +367,16 @@ fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Result<O
     trust.open(dir, name, path)?.map_err(|e| system(path, e))
 }
 
-fn read_head(file: &OwnedFd) -> io::Result<[u64; 8]> {
+/// Eight words of the file.
+pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
     let mut bytes = [0u8; 64];
-    // SAFETY: 64 writable bytes.
-    let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, 0) };
+    let n = loop {
+        // SAFETY: 64 writable bytes.
+        let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+        if n >= 0 || sys::errno() != libc::EINTR {
+            break n;
+        }
+    };
     if n != 64 {
         return Err(if n < 0 { io::Error::last_os_error() } else { io::ErrorKind::UnexpectedEof.into() });
     }
@@ -297,14 +384,16 @@ fn read_head(file: &OwnedFd) -> io::Result<[u64; 8]> {
 }
 
 /// Whether the file was made, or last renewed, by this boot of the machine and as this very inode.
-fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
-    let h = map.header();
-    let current = h.epoch.load(Acquire);
-    let e = &h.epochs[current as usize % 4];
-    e.number.load(Acquire) == current
-        && e.dev.load(Relaxed) == dev_ino.0
-        && e.ino.load(Relaxed) == dev_ino.1
-        && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+pub fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
+    let e = &map.header().epochs[map.header().epoch.load(Acquire) as usize % 4];
+    is_this_file(map, dev_ino) && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+}
+
+/// Whether it was made, or last renewed, as this very inode.
+fn is_this_file(map: &Map, dev_ino: (u64, u64)) -> bool {
+    let current = map.header().epoch.load(Acquire);
+    let e = &map.header().epochs[current as usize % 4];
+    e.number.load(Acquire) == current && e.dev.load(Relaxed) == dev_ino.0 && e.ino.load(Relaxed) == dev_ino.1
 }
 
 /// Where one side could not read it (a hidden /proc), nothing speaks for a restart; shared memory does not survive one.

@@ -125,11 +125,10 @@ pub fn wake_private_at(word: *const StdU32) {
     unsafe { libc::syscall(libc::SYS_futex, word, FUTEX_WAKE | PRIVATE, i32::MAX, 0usize, 0usize, 0) };
 }
 
-/// Sleeps on a word of this process while it has this value. False: the kernel takes no such call here (a seccomp filter).
-pub fn wait_private(word: &StdU32, expect: u32) -> bool {
+/// Sleeps on a word of this process while it has this value.
+pub fn wait_private(word: &StdU32, expect: u32) {
     // SAFETY: the word is a valid, aligned u32 for as long as the borrow; no timeout is given.
-    let r = unsafe { libc::syscall(libc::SYS_futex, word, FUTEX_WAIT_BITSET | PRIVATE, expect, 0usize, 0usize, u32::MAX) };
-    r == 0 || matches!(sys::errno(), libc::EAGAIN | libc::EINTR)
+    unsafe { libc::syscall(libc::SYS_futex, word, FUTEX_WAIT_BITSET | PRIVATE, expect, 0usize, 0usize, u32::MAX) };
 }
 
 /// Sets the low half of `word` and wakes all its sleepers, in one system call: a process that is stopped or killed has

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// The kinds as the file numbers them.
 pub const EXCLUSIVE: u32 = 1;
-const COUNTING: u32 = 2;
+pub const COUNTING: u32 = 2;
 const EVENT: u32 = 3;
 /// Flags beside the kind.
 const CREDIT: u32 = 1 << 8;
@@ -124,6 +124,23 @@ pub fn kind_of(cell: &Cell) -> Option<Kind> {
         EVENT => Some(Kind::Event),
         _ => None,
     }
+}
+
+/// A kind as the file numbers it, without flags that the kind cannot have. None: there is no such kind.
+pub fn without_unknown_flags(kind: u32) -> Option<u32> {
+    let flags = match kind & 0xff {
+        EXCLUSIVE => EPHEMERAL | SUCCESSOR,
+        COUNTING => EPHEMERAL | CREDIT,
+        EVENT => EPHEMERAL | AUTO,
+        _ => return None,
+    };
+    Some(kind & (0xff | flags))
+}
+
+/// Whether a cell is of a kind that there is, with flags that the kind can have.
+pub fn is_known_kind(cell: &Cell) -> bool {
+    let kind = cell.kind.load(Relaxed);
+    without_unknown_flags(kind) == Some(kind)
 }
 
 /// What the words around one claim said at one instant.
@@ -318,6 +335,20 @@ pub fn report(sem: &ShmExclusive) -> Option<Report> {
     })
 }
 
+/// Where the semaphore of a name's cell is now: cell and generation.
+pub fn where_it_is(arena: &'static Arena, index: u32) -> (u32, u32) {
+    let generation = arena.map.cell(index).map_or(0, super::ledger::generation_of);
+    let mut at = (index, generation);
+    // A damaged one that leads in a circle ends here.
+    for _ in 0..arena.map.cells() {
+        match super::evict::successor(arena, at.0) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    at
+}
+
 /// A line of a listing; None for a cell without a semaphore, or one that another has led to already.
 pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
     let cell = arena.map.cell(index)?;
@@ -443,8 +474,8 @@ pub fn audit(arena: &'static Arena) -> Vec<String> {
         }
     }
     for s in 0..map.slots() {
-        let n = waiters::of_slot(map, s).count() as u32;
-        if n >= map.geo.waiters {
+        let last = waiters::of_slot(map, s).last();
+        if last.is_some_and(|(_, w)| w.next.load(Acquire) != 0) {
             bad.push(format!("the wait records of slot {s} run in a circle"));
         }
         if map.slot(s).is_some_and(|x| x.stamp.load(Acquire) == 0) && map.row(s).is_some_and(|r| r[0].load(Acquire) as u32 == 0) {

@@ -1,7 +1,12 @@
 //! The mapped file: the only place that turns offsets into references. Every index is checked against its table.
 
 use super::descriptor::Descriptor;
-use super::layout::{Block, Cell, Cold, Dead, Entry, Geometry, Header, Joint, ROW_WORDS, Slot, UNIT, Waiter};
+use super::fault::Region;
+use super::file;
+use super::layout::{
+    Block, COPY_AT, Cell, Cold, Dead, Entry, Geometry, HeadCopy, Header, Joint, RETIRED_AT, ROW_WORDS, Retired, Slot, UNIT,
+    Waiter,
+};
 use super::sys;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
@@ -11,13 +16,18 @@ use std::path::Path;
 /// A member's main word and the words that others watch.
 pub type Row = [AtomicU64; ROW_WORDS];
 
-/// A namespace file mapped into this process. Never unmapped: the kernel walks the keeper's robust list, which points
-/// into it, when the process ends.
+/// A namespace file mapped into this process. Once it is in use it is never unmapped: the kernel walks the keeper's robust
+/// list, which points into it, when the process ends.
 #[derive(Debug)]
 pub struct Map {
     base: *mut u8,
     pub geo: Geometry,
     file: Descriptor,
+    region: &'static Region,
+    /// The header's checksum when it was opened.
+    checksum: u64,
+    /// Its file system counts exactly what was taken from it.
+    counts_blocks: bool,
 }
 
 // SAFETY: the mapping lives as long as the process, and everything in it is only accessed through atomics.
@@ -28,7 +38,25 @@ unsafe impl Sync for Map {}
 impl Map {
     /// Maps `file`, whose length the caller has compared with the geometry.
     pub fn new(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
+        Map::with(file, path, geo, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// The same for one that only looks: a store through it would be a fault.
+    pub fn to_look(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
+        super::fault::install();
+        Map::with(file, path, geo, libc::PROT_READ)
+    }
+
+    /// Ends a mapping that was only looked through.
+    ///
+    /// # Safety
+    /// Nobody has a reference into it any more, and no robust list points there.
+    pub unsafe fn end(self) {
+        drop(self);
+    }
+
+    fn with(file: OwnedFd, path: &Path, geo: Geometry, prot: libc::c_int) -> Result<Map> {
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), geo.len as usize, prot, flags, file.as_raw_fd(), 0) };
         if base == libc::MAP_FAILED {
@@ -36,9 +64,70 @@ impl Map {
                 .because(std::io::Error::last_os_error())
                 .advice("raise the address space limit (`ulimit -v`), or use a namespace with fewer semaphores"));
         }
-        let file = Descriptor::new(file, path)
-            .map_err(|e| Error::new(Code::NotEnoughMemory, "the namespace file cannot be looked at").because(e))?;
-        Ok(Map { base: base.cast(), geo, file })
+        let counts_blocks = sys::is_tmpfs(&file);
+        let file = match Descriptor::new(file, path) {
+            Ok(file) => file,
+            Err(e) => {
+                // SAFETY: mapped above, and nobody has seen it.
+                unsafe { libc::munmap(base, geo.len as usize) };
+                return Err(Error::new(Code::NotEnoughMemory, "the namespace file cannot be looked at")
+                    .because(e)
+                    .advice("try again; `namei -l` shows who may use each part of its path"));
+            }
+        };
+        let fd = file.current().unwrap_or(-1);
+        let region = Region::of(base.cast(), geo.len as usize, fd, file.id());
+        Ok(Map { base: base.cast(), geo, file, region, checksum: 0, counts_blocks })
+    }
+
+    /// What became of it, as far as this process has noticed.
+    #[inline]
+    pub fn region(&self) -> &'static Region {
+        self.region
+    }
+
+    /// The header is what it has to be; that is how it stays.
+    pub fn accept(&mut self) {
+        self.checksum = self.header().checksum.load(Relaxed);
+    }
+
+    /// Whether the header is still the one that was accepted.
+    pub fn has_its_header(&self) -> bool {
+        let words = file::identity(self.header()).map(|w| w.load(Relaxed));
+        words[7] == self.checksum && file::checksum(&words) == self.checksum
+    }
+
+    /// Whether the file has all the room that was ever taken from its file system, as far as that can be told. It has not
+    /// after parts of it were cut off, also when it was made longer again: there are zeros then.
+    ///
+    /// `stat` may be of an instant ago: it says too little then where the file has grown since. So the marks count that were
+    /// there before it.
+    pub fn is_whole(&self, marked: u64, stat: &libc::stat) -> bool {
+        self.is_present(0) && (!self.counts_blocks || stat.st_blocks as u64 * 512 >= marked)
+    }
+
+    /// Bytes that are marked as taken.
+    pub fn marked(&self) -> u64 {
+        self.marks().map(|w| w.load(Acquire).count_ones() as u64 * UNIT).sum()
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &AtomicU64> {
+        // SAFETY: the bitmap has a bit for every unit of the file and is taken before the file gets its name.
+        (0..self.geo.len.div_ceil(UNIT * 64)).map(|i| unsafe { self.at(self.geo.present_at + i * 8) })
+    }
+
+    /// Takes all the room again that is marked as taken: a copy of a file has holes where there were zeros.
+    pub fn take_marked_room(&self) -> Result<()> {
+        for (i, word) in self.marks().enumerate() {
+            let bits = word.load(Acquire);
+            for bit in (0..64).filter(|b| bits >> b & 1 != 0) {
+                let at = (i as u64 * 64 + bit) * UNIT;
+                if at < self.geo.len {
+                    fallocate(&self.descriptor()?, at, UNIT)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The type-checked reference at an offset.
@@ -58,6 +147,23 @@ impl Map {
     pub fn header(&self) -> &Header {
         // SAFETY: the first unit is taken before the file gets its name; the header is all atomics.
         unsafe { self.at(0) }
+    }
+
+    /// The file's descriptor, if it is still open.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.file.current()
+    }
+
+    /// The second copy of what identifies the file.
+    pub fn head_copy(&self) -> &HeadCopy {
+        // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
+        unsafe { self.at(COPY_AT) }
+    }
+
+    /// Whether and by whom the namespace was reset.
+    pub fn retired(&self) -> &Retired {
+        // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
+        unsafe { self.at(RETIRED_AT) }
     }
 
     /// Whether an address lies in the mapping.
@@ -196,6 +302,18 @@ impl Map {
         Ok(unsafe { self.at(at) })
     }
 
+    /// Any word of the file, if its unit has been taken: for the check, which does not believe the cursors.
+    pub fn peek(&self, offset: u64) -> Option<&AtomicU64> {
+        let fits = offset.is_multiple_of(8) && offset < self.geo.len && self.is_present(offset);
+        // SAFETY: inside the mapping, aligned, and taken.
+        fits.then(|| unsafe { self.at(offset) })
+    }
+
+    /// The word of the bitmap for the unit at this offset.
+    pub fn present_word(&self, offset: u64) -> &AtomicU64 {
+        self.present_bit(offset).0
+    }
+
     fn present_bit(&self, offset: u64) -> (&AtomicU64, u64) {
         let unit = offset / UNIT;
         // SAFETY: the bitmap has a bit for every unit of the file and is taken before the file gets its name.
@@ -225,7 +343,7 @@ impl Map {
     }
 
     /// Programs that close every descriptor (daemons do) close ours, too.
-    fn descriptor(&self) -> Result<RawFd> {
+    pub fn descriptor(&self) -> Result<RawFd> {
         self.file.get().map_err(|e| {
             Error::new(
                 Code::InvalidHandle,
@@ -257,6 +375,16 @@ impl Map {
     }
 }
 
+impl Drop for Map {
+    /// Of a file that is not used after all.
+    fn drop(&mut self) {
+        self.region.free();
+        // SAFETY: mapped by `new`, of this length; whoever drops the map has given out no reference into it that lives on.
+        unsafe { libc::munmap(self.base.cast(), self.geo.len as usize) };
+        self.file.give_up();
+    }
+}
+
 /// `fallocate`, with an error that says what to do.
 pub fn fallocate(file: &impl AsRawFd, at: u64, len: u64) -> Result<()> {
     let _whole = sys::whole();
@@ -266,9 +394,15 @@ pub fn fallocate(file: &impl AsRawFd, at: u64, len: u64) -> Result<()> {
             return Ok(());
         }
         if sys::errno() != libc::EINTR {
+            let advice = match sys::errno() {
+                libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM => {
+                    "use a file system that reserves room (tmpfs, ext4, xfs, btrfs), and allow `fallocate` (seccomp)"
+                }
+                _ => "free space there (`df -h /dev/shm`), or remove semaphores (`xsem rm`)",
+            };
             return Err(Error::new(Code::TooManySemaphores, "the file system that holds the namespace gives no more room")
                 .because(std::io::Error::last_os_error())
-                .advice("free space there (`df -h /dev/shm`), or remove semaphores (`xsem rm`)"));
+                .advice(advice));
         }
     }
 }

@@ -35,7 +35,8 @@ pub fn generation(main: u64) -> u32 {
     (main >> 32) as u32 & 0x00ff_ffff
 }
 
-fn epoch(main: u64) -> u8 {
+/// The low bits of the epoch in a main word.
+pub fn epoch(main: u64) -> u8 {
     (main >> 56) as u8
 }
 
@@ -84,13 +85,21 @@ pub struct Who {
 }
 
 impl Who {
+    /// What can be told of another process of this pid namespace.
+    pub fn of_process(pid: u32) -> Option<Who> {
+        let start = sys::stat_of(pid).ok().flatten()?.start;
+        let command = shorten(&sys::command_of(pid), COMMAND - 1);
+        Some(Who { pid, uid: sys::user_of(pid), start, pid_ns: sys::pid_namespace(), command })
+    }
+
     /// Reads this process's own identity.
     pub fn this_process(command: Option<&str>) -> Who {
         let pid = std::process::id();
         Who {
             pid,
             uid: sys::uid(),
-            start: sys::stat_of(pid).ok().flatten().map_or(0, |s| s.start),
+            // By this name it is this process in whatever /proc.
+            start: sys::stat("/proc/self/stat").ok().flatten().map_or(0, |s| s.start),
             pid_ns: sys::pid_namespace(),
             command: shorten(&command.map_or_else(sys::command_line, str::to_owned), COMMAND - 1),
         }
@@ -169,7 +178,18 @@ impl Members {
         sys::lock_byte(self.gate.get()?, slot as u64)
     }
 
-    fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
+    /// Who holds the gate's lock of a slot: a process id, 0 where it cannot be seen from this pid namespace. None: nobody.
+    pub fn lock_holder(&self, slot: u32) -> std::io::Result<Option<u32>> {
+        sys::lock_holder(self.gate.get()?, slot as u64)
+    }
+
+    /// The gate's descriptor, for who only looked.
+    pub fn into_gate(self) -> Descriptor {
+        self.gate
+    }
+
+    /// Whether another process holds that lock.
+    pub fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
         sys::byte_is_locked(self.gate.get()?, slot as u64)
     }
 
@@ -200,7 +220,7 @@ impl Members {
         }
         let identity = self.identity_in_slot(map, slot).filter(|(g, _)| *g == generation(main));
         // Died while it registered: it has no identity, and had nothing to write to.
-        let visible = identity.map(|(_, w)| w).filter(|w| w.pid_ns != 0 && w.pid_ns == sys::pid_namespace());
+        let visible = identity.map(|(_, w)| w).filter(|w| sys::sees(w.pid_ns));
         let stopped = match (&visible, self.gate_is_locked(slot)) {
             (Some(w), _) if sys::has_let_go(w.pid) => true,
             // Another process of this number, or another program in this process.
@@ -229,7 +249,7 @@ impl Members {
     fn cover_lives(&self, s: &Slot) -> bool {
         let (pid, start) = (s.cover_pid.load(Acquire) as u32, s.cover_start.load(Relaxed));
         pid != 0
-            && s.identity.pid_ns.load(Relaxed) == sys::pid_namespace()
+            && sys::sees(s.identity.pid_ns.load(Relaxed))
             && match sys::stat_of(pid) {
                 Ok(Some(p)) => p.start == start && !matches!(p.state, b'Z' | b'X'),
                 // Not shown (hidepid), or not readable now: only the kernel's own word that it is gone counts.
@@ -314,6 +334,32 @@ impl Members {
         s.stamp.store(generation as u64 | 1 << 32, Release);
     }
 
+    /// Writes the identity of a living member again, and nothing else of its slot.
+    pub fn introduce_again(&self, map: &Map, slot: u32, generation: u32, who: &Who) {
+        let Some(s) = map.slot(slot) else { return };
+        s.stamp.store(0, Release);
+        fence(SeqCst);
+        store(&s.identity, who, now());
+        s.stamp.store(generation as u64 | 1 << 32, Release);
+    }
+
+    /// Does what the kernel does when a keeper ends: the main word says dead, and whoever watches it is woken. False: it is not
+    /// what was seen any more.
+    pub fn bury(&self, map: &Map, slot: u32, main: u64) -> bool {
+        let Some(row) = map.row(slot) else { return false };
+        let dead = main & !(u32::MAX as u64) | OWNER_DIED as u64;
+        if row[0].compare_exchange(main, dead, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        for word in row[1..].iter().map(row_word) {
+            let seen = word.load(Acquire);
+            if seen & TID_MASK != 0 && word.compare_exchange(seen, seen & FUTEX_WAITERS | OWNER_DIED, AcqRel, Relaxed).is_ok() {
+                futex::wake_all(word);
+            }
+        }
+        true
+    }
+
     /// Changes the command in an identity.
     pub fn describe(&self, map: &Map, me: Owner, command: &str) {
         if let Some(s) = map.slot(me.slot()) {
@@ -325,7 +371,7 @@ impl Members {
     }
 
     /// The identity in a slot and its full generation, when it is there and whole.
-    fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
+    pub fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
         let s = map.slot(slot)?;
         let stamp = s.stamp.load(Acquire);
         let who = load(&s.identity);
@@ -388,7 +434,7 @@ impl Members {
             Life::Gone => ProcessState::Dead,
             Life::Dead if self.gate_is_open(map, owner.slot()) => ProcessState::Dead,
             Life::Dead => ProcessState::Dying,
-            Life::Alive if w.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
+            Life::Alive if !sys::sees(w.pid_ns) => ProcessState::Unseen,
             Life::Alive => match sys::stat_of(w.pid) {
                 Ok(Some(s)) if matches!(s.state, b'T' | b't') => ProcessState::Stopped,
                 Ok(Some(_)) => ProcessState::Alive,
@@ -406,7 +452,7 @@ impl Members {
             return None;
         }
         let state = match sys::stat_of(pid) {
-            _ if who.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
+            _ if !sys::sees(who.pid_ns) => ProcessState::Unseen,
             Ok(Some(p)) if p.start != start => ProcessState::Dead,
             Ok(Some(p)) if matches!(p.state, b'T' | b't') => ProcessState::Stopped,
             Ok(Some(p)) if matches!(p.state, b'Z' | b'X') => ProcessState::Dead,
@@ -448,6 +494,12 @@ impl Members {
             _ => false,
         }
     }
+}
+
+/// Whether an entry of the morgue is whole; one that was never written is.
+pub fn is_whole(d: &super::layout::Dead) -> bool {
+    let key = d.key.load(Acquire);
+    key == 0 || d.check.load(Acquire) == check(key, &d.identity)
 }
 
 fn check(key: u64, id: &Identity) -> u64 {

@@ -174,6 +174,22 @@ pub fn pid_namespace() -> u64 {
     text.trim_start_matches("pid:[").trim_end_matches(']').parse().unwrap_or(0)
 }
 
+/// Whether the processes of a pid namespace can be looked at by their numbers in it: it is that of this process, and `/proc`
+/// shows it. (A container may have been given the /proc of the machine, where these are numbers of other processes; kernel
+/// threads among them, which have no memory, as those have not that have let go of it.)
+pub fn sees(pid_ns: u64) -> bool {
+    pid_ns != 0 && pid_ns == pid_namespace() && proc_is_own()
+}
+
+/// Whether `/proc` is that of this process's pid namespace: then this process has no other number in it than its own.
+fn proc_is_own() -> bool {
+    let _whole = whole();
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    // Not told before Linux 4.1.
+    let numbers = status.lines().find_map(|l| l.strip_prefix("NSpid:"));
+    numbers.is_none_or(|n| n.split_ascii_whitespace().count() == 1)
+}
+
 /// This boot of the machine; 0 where /proc does not say.
 pub fn boot_id() -> [u64; 2] {
     let _whole = whole();
@@ -186,7 +202,10 @@ pub fn boot_id() -> [u64; 2] {
 /// This process's command line, in one line.
 pub fn command_line() -> String {
     let _whole = whole();
-    let raw = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    line_of(std::fs::read("/proc/self/cmdline").unwrap_or_default())
+}
+
+fn line_of(raw: Vec<u8>) -> String {
     let words: Vec<String> =
         raw.split(|&b| b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
     match words.split_first() {
@@ -206,6 +225,52 @@ pub fn byte_is_locked(fd: RawFd, at: u64) -> io::Result<bool> {
         0 => Ok(f.l_type != libc::F_UNLCK as i16),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The process that holds the POSIX lock on byte `at`, if another one does; 0 where it is of another pid namespace.
+pub fn lock_holder(fd: RawFd, at: u64) -> io::Result<Option<u32>> {
+    let mut f = byte(libc::F_WRLCK as i16, at);
+    // SAFETY: F_GETLK reads and writes one flock structure.
+    match unsafe { libc::fcntl(fd, libc::F_GETLK, &mut f) } {
+        0 => Ok((f.l_type != libc::F_UNLCK as i16).then_some(f.l_pid.max(0) as u32)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The threads of a process that have this name. None where they cannot be read.
+pub fn threads_named(pid: u32, name: &str) -> Option<Vec<u32>> {
+    let _whole = whole();
+    let mut found = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let task = task.ok()?;
+        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        if comm.trim_end() == name {
+            found.push(task.file_name().to_str()?.parse().ok()?);
+        }
+    }
+    Some(found)
+}
+
+/// The processes, without this one, that are seen to have a file mapped.
+pub fn users_of(id: (u64, u64)) -> Vec<u32> {
+    let _whole = whole();
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    all.flatten()
+        .filter_map(|p| p.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != std::process::id() && maps_file(*pid, id))
+        .collect()
+}
+
+/// Another process's command line, in one line.
+pub fn command_of(pid: u32) -> String {
+    let _whole = whole();
+    line_of(std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
+}
+
+/// The user of a process.
+pub fn user_of(pid: u32) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{pid}")).map_or(0, |m| m.uid())
 }
 
 /// Takes the POSIX lock on byte `at`, waiting up to some seconds for a previous holder that is being taken apart.
@@ -241,8 +306,14 @@ fn byte(kind: i16, at: u64) -> libc::flock {
 /// `openat` with a mode, close-on-exec, never following a link in the last part.
 pub fn open_at(dir: RawFd, name: &std::ffi::CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
     let _whole = whole();
-    // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
-    let fd = unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) };
+    let open = || {
+        // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
+        unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) }
+    };
+    let mut fd = open();
+    while fd < 0 && errno() == libc::EINTR {
+        fd = open();
+    }
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -283,6 +354,13 @@ pub fn unlink_at(dir: RawFd, name: &std::ffi::CStr) {
 pub fn rename_at(dir: RawFd, from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::Result<()> {
     // SAFETY: two NUL-terminated names in one directory.
     let r = unsafe { libc::syscall(libc::SYS_renameat2, dir, from.as_ptr(), dir, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Exchanges two files' names in one directory, at one instant.
+pub fn exchange_at(dir: RawFd, one: &std::ffi::CStr, other: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: two NUL-terminated names in one directory.
+    let r = unsafe { libc::syscall(libc::SYS_renameat2, dir, one.as_ptr(), dir, other.as_ptr(), libc::RENAME_EXCHANGE) };
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -334,6 +412,25 @@ pub fn fstat(fd: &impl AsRawFd) -> io::Result<libc::stat> {
         0 => Ok(s),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// `lstat`. Async-signal-safe, and without memory.
+pub fn lstat(path: &std::ffi::CStr) -> io::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be overwritten.
+    let mut s: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated path; `s` is valid for writes.
+    match unsafe { libc::lstat(path.as_ptr(), &mut s) } {
+        0 => Ok(s),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether a file is on tmpfs, where a hole that is touched on a full file system is a fault.
+pub fn is_tmpfs(fd: &impl AsRawFd) -> bool {
+    // SAFETY: an all-zero statfs is a valid value to be overwritten.
+    let mut s: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `s` is valid for writes.
+    unsafe { libc::fstatfs(fd.as_raw_fd(), &mut s) == 0 && s.f_type == libc::TMPFS_MAGIC }
 }
 
 /// Device and inode.
