@@ -19,6 +19,7 @@ usage: cargo xtask COMMAND
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
   inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
+  survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
   torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
   fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
   docs                                     the API pages, into target/doc

@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
+    Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs },
     Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
     Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];

@@ -251,7 +251,13 @@ pub fn is_asleep(pid: Pid, tid: Pid) -> bool {
     let blocked = || {
         let call = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).unwrap_or_default();
         let number = call.split(' ').next().and_then(|n| n.parse::<i64>().ok());
-        let waits = [libc::SYS_futex, libc::SYS_futex_waitv, libc::SYS_ppoll];
+        let waits = [
+            libc::SYS_futex,
+            libc::SYS_futex_waitv,
+            libc::SYS_ppoll,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_poll,
+        ];
         (state(pid, tid) == Some('S') && number.is_some_and(|n| waits.contains(&n))).then_some(call)
     };
     let first = blocked();

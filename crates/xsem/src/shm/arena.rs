@@ -225,7 +225,9 @@ impl Arena {
     /// request came before or after that.
     pub fn is_current(&self) -> bool {
         let (now, seen) = (now_coarse(), self.seen_current.load(Relaxed));
-        if seen == 0 || now.wrapping_sub(seen) >= 10_000_000 {
+        // A reset says so in the old file, too.
+        let retired = self.map.retired().state.load(Acquire) != 0;
+        if seen == 0 || retired || now.wrapping_sub(seen) >= 10_000_000 {
             self.look();
             self.seen_current.store(now, Relaxed);
         }

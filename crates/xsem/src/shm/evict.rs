@@ -24,6 +24,7 @@ use crate::claim::Cause;
 use crate::deadline::now_coarse;
 use crate::engine::Spec;
 use crate::error::{Code, Error, Result};
+use crate::seeded::{Bug, seeded};
 use crate::sync::Ordering::*;
 
 /// How a successor names the cell that it continues.
@@ -87,7 +88,7 @@ pub fn least_token(sem: &ShmExclusive) -> u64 {
     let before = cold.filter(|_| inspect::is_successor(sem.cell())).map_or(0, |c| c.bounds.load(Acquire));
     let cell = (before as u32).checked_sub(1).and_then(|i| sem.arena.map.cell(i));
     // It may just be writing down a claim that is over.
-    cell.map_or(0, |c| c.token.load(Acquire) + 1)
+    cell.map_or(0, |c| c.token.load(Acquire).wrapping_add(1))
 }
 
 /// Ends the claim with this token.
@@ -121,7 +122,7 @@ fn evict_holder(sem: &ShmExclusive, token: u64) -> bool {
     obituary::publish(sem.arena, (sem.index, sem.generation), owner, facts, Cause::Evicted, || e.op.load(Acquire) == op.0);
     let giving = op.next(Doing::Giving, op.permits(), 0);
     if e.op.compare_exchange(op.0, giving.0, AcqRel, Relaxed).is_err() {
-        return false;
+        return seeded(Bug::EvictUnchecked);
     }
     let words = book.words();
     count::give(&words.count, &book, i, giving, || words.is_reserved());

@@ -26,6 +26,7 @@ use crate::deadline::now_coarse;
 use crate::engine::Spec;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// In a link: the cell is being unlinked.
@@ -144,7 +145,7 @@ fn walk<T>(
                     let _ = cell.word.compare_exchange(word.0, evict::removed(word).0, AcqRel, Relaxed);
                     break true;
                 }
-                State::Free if removal::is_closed(cell) => {
+                State::Free if removal::is_closed(cell) && !seeded(Bug::RemovalUnfinished) => {
                     // Whoever removes it was stopped or killed before it said so here, too.
                     let _ = cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed);
                     break true;
@@ -279,7 +280,11 @@ fn find_in(arena: &'static Arena, bucket: &AtomicU64, h: u32, name: &Name) -> Re
 pub fn name_of(arena: &Arena, i: u32, generation: u32) -> Option<String> {
     let cell = arena.map.cell(i)?;
     let bytes = blob::get(&arena.map, i, cell.name.load(Acquire))?;
-    let text = String::from_utf8(bytes).ok()?;
+    let mut text = String::from_utf8(bytes).ok()?;
+    // No name has any, so somebody wrote them into the file; they must not get to a terminal.
+    if text.contains(char::is_control) {
+        text = text.replace(char::is_control, "\u{fffd}");
+    }
     (ledger::generation_of(cell) == generation).then_some(text)
 }
 
