@@ -3,6 +3,7 @@
 mod need;
 mod proc;
 mod steps;
+mod survive;
 
 use proc::Job;
 use std::env;
@@ -14,7 +15,7 @@ usage: cargo xtask COMMAND
   test [--list] [--keep-going] [STEP...]   every check, or only the steps named; sets up what it needs
   check                                    fmt, clippy, unit: the fast ones, before a commit
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
-  harness [ARGS]                           the kill-and-pause harness (all operations by default)
+  survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
   torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
   docs                                     the API pages, into target/doc
 ";
@@ -26,7 +27,7 @@ fn main() -> ExitCode {
         Some("test") => test(rest),
         Some("check") => no_arguments("check", rest).and_then(|()| steps::run(&["fmt", "clippy", "unit"], false)),
         Some("bench") => bench(rest),
-        Some("harness") => harness(rest),
+        Some("survive") => survive::command(rest),
         Some("torture") => torture(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {
@@ -96,12 +97,6 @@ fn bench(rest: &[String]) -> Result<(), Failure> {
         job = job.arg("uncontended");
     }
     job.args(rest).unlimited().must("the benchmark")
-}
-
-fn harness(rest: &[String]) -> Result<(), Failure> {
-    let job = Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "harness", "--"]).unlimited();
-    let job = if rest.is_empty() { job.arg("--all") } else { job.args(rest) };
-    job.must("the harness")
 }
 
 fn torture(rest: &[String]) -> Result<(), Failure> {

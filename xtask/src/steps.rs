@@ -3,6 +3,7 @@
 use crate::Failure;
 use crate::need::{self, Need};
 use crate::proc::{Job, target};
+use crate::survive;
 use std::time::{Duration, Instant};
 
 /// One check.
@@ -21,7 +22,7 @@ const STEPS: &[Step] = &[
     Step { name: "doctest", what: "the examples of the API pages", needs: &[need::CC], run: doctest },
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
-    Step { name: "harness", what: "a kill and a pause at every instruction", needs: &[need::CC], run: harness },
+    Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
     Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
 ];
 
@@ -127,10 +128,6 @@ fn loom() -> Result<(), Failure> {
         return Err(Failure::check("no model was found (tests with `loom` in their path, under `cfg(loom)`)".to_owned()));
     }
     test(&[]).must("a model")
-}
-
-fn harness() -> Result<(), Failure> {
-    Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "harness", "--", "--all"]).must("the kill-and-pause harness")
 }
 
 fn torture() -> Result<(), Failure> {

@@ -4,10 +4,12 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
+mod care;
 mod event;
 mod hold;
 mod run;
 
+pub use care::CheckArgs;
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
@@ -81,6 +83,9 @@ pub enum Command {
     Gc(GcArgs),
     /// Say that what a dead owner left is in order again
     Ok(NameArg),
+    /// Look whether everything that is stored is as it should be
+    #[command(long_about = care::CHECK_ABOUT)]
+    Check(CheckArgs),
     /// Explain an error code: 101, 0x65, ERROR_EXCL_SEM_ALREADY_OWNED
     Explain(ExplainArgs),
     /// Print what makes a shell complete the options with TAB

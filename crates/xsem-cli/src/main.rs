@@ -3,6 +3,7 @@
 //! Each command is one file and gives an exit code or a [`Failure`]; the exit codes are all in `exit_codes`.
 
 mod background;
+mod check;
 mod cli;
 mod completions;
 mod create;
@@ -12,6 +13,7 @@ mod evict;
 mod exit_codes;
 mod explain;
 mod failure;
+mod findings;
 mod gc;
 mod hold;
 mod json;
@@ -68,6 +70,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Rm(args) => rm::rm(args, url),
         Command::Gc(args) => gc::gc(args, url),
         Command::Ok(args) => ok::ok(args, url),
+        Command::Check(args) => check::check(args, url),
         Command::Explain(args) => explain::explain(args),
         Command::Completions(args) => completions::completions(args),
     }

@@ -25,3 +25,9 @@ pub fn with(name: &str, url: &str) -> Result<Namespace> {
             .advice("`xsem create NAME` or `xsem run NAME -- CMD` creates both")
     })
 }
+
+/// 187: there is nothing to look at.
+pub fn none(url: &str) -> Error {
+    Error::new(Code::SemNotFound, format!("the namespace `{url}` does not exist"))
+        .advice("there is nothing to look at; the first `xsem run` or `xsem create` makes it")
+}

@@ -7,8 +7,12 @@
 //! every player that it forks is fresh.
 
 mod case;
+mod code;
 mod counting;
+mod driver;
 mod events;
+mod lanes;
+mod operations;
 mod options;
 pub(crate) mod permits;
 mod player;
@@ -18,6 +22,7 @@ mod run;
 mod scenarios;
 mod stage;
 mod step;
+mod table;
 
 pub use options::{Options, USAGE};
 pub use run::run;

@@ -3,9 +3,9 @@
 //! `docs/testing.md` says what each method finds and what it cannot find.
 
 pub mod conformance;
+mod hang;
 pub mod harness;
 pub mod history;
-pub mod interrupt;
 pub mod lease;
 pub mod model;
 pub mod protocol;

@@ -2,10 +2,12 @@
 //!
 //! `nix` would bring most of them; the tools need ptrace, fork and shared mappings only, which is less than a dependency.
 
+pub use crate::hang::describe;
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// A process, or a thread by its kernel id.
@@ -73,8 +75,10 @@ impl<T: Shared> Drop for SharedBox<T> {
 /// # Panics
 /// When the calling process has more than one thread: only then may the child use everything that the parent may.
 pub fn fork(f: impl FnOnce()) -> io::Result<Pid> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    assert_eq!(threads, 1, "only a process with one thread forks players");
+    // Refused where there are several threads; changes nothing where there is one. Counting in /proc takes as long as the fork.
+    // SAFETY: unshare of this flag alone has no effect on a process with one thread.
+    let alone = unsafe { libc::unshare(libc::CLONE_THREAD) } == 0;
+    assert!(alone, "only a process with one thread forks players");
     let parent = own_pid();
     // SAFETY: the process has one thread, so the child's memory is whole: no lock of it is held by another thread.
     match unsafe { libc::fork() } {
@@ -221,6 +225,19 @@ fn register(pid: Pid, at: usize) -> Option<u64> {
     }
 }
 
+/// Sleeps until the word is changed and [`futex_wake`] tells of it, at most for about so many microseconds.
+pub fn futex_wait(word: &AtomicU32, seen: u32, us: i64) {
+    let time = libc::timespec { tv_sec: us / 1_000_000, tv_nsec: us % 1_000_000 * 1000 };
+    // SAFETY: `word` and `time` are valid; the kernel only reads them.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, seen, &time) };
+}
+
+/// Wakes everybody who sleeps in [`futex_wait`].
+pub fn futex_wake(word: &AtomicU32) {
+    // SAFETY: the kernel only uses the address.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, i32::MAX) };
+}
+
 /// Sleeps for about so many microseconds.
 pub fn nap(us: u64) {
     std::thread::sleep(Duration::from_micros(us));
@@ -254,14 +271,30 @@ pub fn is_asleep(pid: Pid, tid: Pid) -> bool {
     }
 }
 
-/// What every thread of a process does, for the message about a case that hangs.
-pub fn describe(pid: Pid) -> String {
-    let one = |tid: Pid| {
-        let read = |f: &str| std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/{f}")).unwrap_or_default();
-        let state = state(pid, tid).unwrap_or('?');
-        format!("{tid} {state} wchan={} syscall={}", read("wchan"), read("syscall").trim())
-    };
-    threads(pid).into_iter().map(one).collect::<Vec<_>>().join("; ")
+/// The program counter and the stack pointer of a thread that runs, which is stopped for that for a moment. `None` where
+/// somebody traces it already, or this is not x86-64.
+pub fn registers_of_running(tid: Pid) -> Option<(u64, u64)> {
+    // SAFETY: PTRACE_SEIZE acts on that thread only and writes nothing here.
+    if unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) } != 0 {
+        return None;
+    }
+    // SAFETY: as above.
+    unsafe { libc::ptrace(libc::PTRACE_INTERRUPT, tid, 0, 0) };
+    let mut st = 0;
+    // SAFETY: `st` is a valid place for the status.
+    let stopped = unsafe { libc::waitpid(tid, &mut st, libc::__WALL) } == tid && libc::WIFSTOPPED(st);
+    let found = stopped.then(|| Some((program_counter(tid)?, stack_pointer(tid)?))).flatten();
+    detach(tid);
+    found
+}
+
+/// Waits until something comes on one of several descriptors, so many milliseconds; below 0: without an end.
+pub fn poll(waits: &mut [libc::pollfd], ms: i32) -> io::Result<()> {
+    // SAFETY: the array is valid, with its own length.
+    match unsafe { libc::poll(waits.as_mut_ptr(), waits.len() as libc::nfds_t, ms) } {
+        -1 if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
 }
 
 /// A pipe: what is read from, what is written to.
@@ -360,14 +393,14 @@ fn mask_child_signals(how: i32) {
     }
 }
 
-/// As `wait` without blocking, but gives the child a moment for a change. After `hold_child_signals` it takes no longer
-/// than the child does.
-pub fn wait_briefly(pid: Pid) -> Status {
+/// As `wait` without blocking, but gives the child a moment for a change (so many microseconds at most). After
+/// `hold_child_signals` it takes no longer than the child does.
+pub fn wait_briefly(pid: Pid, us: i64) -> Status {
     match wait(pid, false) {
         Status::Running => {
             // SAFETY: as in `mask_child_signals`.
             let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
-            let time = libc::timespec { tv_sec: 0, tv_nsec: 300_000 };
+            let time = libc::timespec { tv_sec: 0, tv_nsec: us * 1000 };
             // SAFETY: `set` and `time` are valid; no information about the signal is asked for.
             unsafe {
                 libc::sigemptyset(&mut set);

@@ -370,6 +370,9 @@ pub enum Cause {
     MachineRestarted,
     /// Somebody ended the claim by decision.
     Evicted,
+    /// Who owned it could not be told any more: the namespace was damaged, and was repaired. What the semaphore protects may be
+    /// half done.
+    Repaired,
 }
 
 impl fmt::Display for Cause {
@@ -381,6 +384,7 @@ impl fmt::Display for Cause {
             Cause::CommandKilled(s) => write!(f, "its command was ended by signal {s}"),
             Cause::MachineRestarted => f.write_str("the machine restarted"),
             Cause::Evicted => f.write_str("it was evicted"),
+            Cause::Repaired => f.write_str("repaired: what it protected may be half done"),
         }
     }
 }

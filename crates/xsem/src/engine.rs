@@ -35,6 +35,7 @@ use crate::cancel::CancelToken;
 use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Reset, Signal, Summary};
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Fixed, Result};
+use crate::health::{Checkup, Repaired};
 use crate::name::Name;
 use std::any::Any;
 use std::fmt::Debug;
@@ -245,6 +246,15 @@ pub trait Engine: Send + Sync + Debug + 'static {
     fn sweep(&self) -> Result<Vec<String>> {
         Ok(Vec::new())
     }
+    /// Looks at everything that is stored: nothing is changed, and others go on. 1 where that cannot be looked at.
+    fn check(&self) -> Result<Checkup> {
+        Err(not_here(self.url(), "check"))
+    }
+    /// Mends what [`check`](Engine::check) finds, as far as it can: no claim of a living process is taken away. May be called
+    /// while others work, by several at once, and may end in the middle. 1 where nothing can be mended.
+    fn repair(&self) -> Result<Repaired> {
+        Err(not_here(self.url(), "repair"))
+    }
     /// What others shall see as this process's command. 8 when there is no room.
     fn describe(&self, command: &str) -> Result<()>;
     /// Says that this process runs inside of the command that the claim with this token covers, so that claim does not end
@@ -367,6 +377,12 @@ pub(crate) static NOT_AT_INTERRUPT_TIME: Fixed = Fixed {
     message: "this engine cannot do that at interrupt time (in a signal handler or a declared scope): it needs a lock",
     advice: "note there what happened and do it in normal code, or use a namespace in shared memory (`shm:`)",
 };
+
+/// 1: the engine does not have the operation.
+pub(crate) fn not_here(url: &str, what: &str) -> Error {
+    Error::new(Code::InvalidFunction, format!("`{url}` has nothing to {what}"))
+        .advice("this is for namespaces in shared memory (`shm:`)")
+}
 
 /// 1: the operation is one of counting semaphores.
 pub(crate) fn not_counting(name: &Name, kind: Kind) -> Error {

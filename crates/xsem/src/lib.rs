@@ -91,6 +91,8 @@ pub(crate) mod graph;
 #[cfg(not(loom))]
 mod guard;
 #[cfg(not(loom))]
+mod health;
+#[cfg(not(loom))]
 pub mod interrupt;
 #[cfg(not(loom))]
 mod many;
@@ -134,6 +136,7 @@ mod exports {
         OwnedAnyError, OwnedGuard, OwnedHeld, OwnedRecovery, OwnedTaken, PollFd, WaitAny, WaitEvent,
     };
     pub use crate::guard::{AcquireError, Guard, Recovery};
+    pub use crate::health::{Checkup, Claimed, Finding, Loss, Remedy, Repaired, Severity};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};
     pub use crate::namespace::{Namespace, NamespaceBuilder};

@@ -3,6 +3,7 @@
 use crate::claim::{Report, Summary};
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
+use crate::health::Checkup;
 use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
@@ -18,6 +19,7 @@ use std::time::Duration;
 /// | `shm:` | the default of this user: `/dev/shm/xsem-UID/default`, whatever the environment says |
 /// | `shm:NAME` | another one of this user: `/dev/shm/xsem-UID/NAME` |
 /// | `shm:/path/to/file` | a file of one's own choice |
+/// | `shm:/path/to/file?group=NAME` | a file that is shared with the members of a group (see [`group`](NamespaceBuilder::group)) |
 /// | `memory:` | only in this process, and a fresh one at each open: for tests |
 /// | `memory:NAME` | only in this process, shared by all who open it there; it stays until the process ends |
 ///
@@ -125,6 +127,36 @@ impl Namespace {
         failed.map_or(Ok(removed), Err)
     }
 
+    /// Looks at everything that the namespace has stored, while others go on: nothing is changed. Findings are about bytes that
+    /// no operation leaves, each with what repair can do about it; what is in the middle of an operation is none.
+    ///
+    /// ```
+    /// let ns = xsem::Namespace::open("memory:")?;
+    /// for finding in ns.check()?.damage() {
+    ///     eprintln!("{finding}");
+    /// }
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 1 the engine has nothing that could be looked at.
+    pub fn check(&self) -> Result<Checkup> {
+        self.engine.check()
+    }
+
+    /// The same for the namespace of a URL without opening it: also one that cannot be opened because it is damaged. This process
+    /// does not become a member, and nothing is written.
+    ///
+    /// # Errors
+    /// 187 there is none, 5 no permission or not the user's own file, 1306 another version of the format; as
+    /// [`check`](Namespace::check).
+    pub fn check_at(url: &str) -> Result<Checkup> {
+        match url.strip_prefix("shm:") {
+            Some(place) => shm::check_at(place),
+            None => Namespace::builder().create(false).open(url)?.check(),
+        }
+    }
+
     /// All that is known of one semaphore now.
     ///
     /// # Errors
@@ -220,6 +252,14 @@ impl NamespaceBuilder {
     /// `false`: an error (187) where the namespace does not exist, instead of a new one.
     pub fn create(mut self, create: bool) -> Self {
         self.options.create = create;
+        self
+    }
+
+    /// Shares it with a group of users, by name or number: the file has mode 0660 and this group. Both sides ask for it, who
+    /// makes it and who opens it, since everybody in the group can then do anything to the namespace; a file of another
+    /// group or mode is refused (5). Only for `shm:/path/to/file`; in a URL: `shm:/path/to/file?group=NAME`.
+    pub fn group(mut self, name: impl Into<String>) -> Self {
+        self.options.group = Some(name.into());
         self
     }
 

@@ -5,18 +5,19 @@ use super::points::Density;
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
-usage: harness --all | --only NAME [OPTIONS]
+usage: cargo xtask survive [OPTIONS]      (the program itself: harness --all | --only NAME [OPTIONS])
 
 Kills and pauses a process at every instruction of an operation; exits with 1 when anything was violated or got stuck.
 
   --all             every scenario
-  --only NAME       the scenarios whose name contains NAME (may be repeated)
+  --only NAME       the scenario NAME, else those whose names contain NAME (may be repeated)
   --mode kill|pause only one of the two
   --deep            several times as many points of operations that are sampled, which are those of over 400 instructions
   --full            every instruction, however many there are
   --at K            only the point K (to look at one case again)
   --seed N          which instructions a sample takes (default 1)
-  --jobs N          cases at one time (default 2)
+  --jobs N          cases at one time (default: three for each processor, since most of a case is sleep)
+  --first           end at the first finding
   --list            the scenarios
 ";
 
@@ -33,8 +34,10 @@ pub struct Options {
     pub at: Option<u64>,
     /// For the sample.
     pub seed: u64,
-    /// Drivers at one time.
-    pub jobs: usize,
+    /// Drivers at one time; None: as many as suit the machine.
+    pub jobs: Option<usize>,
+    /// The first finding ends it.
+    pub first: bool,
     /// Only list the scenarios.
     pub list: bool,
 }
@@ -42,7 +45,16 @@ pub struct Options {
 impl Options {
     /// Reads the arguments; the error is for the person who typed them.
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
-        let mut o = Options { only: Vec::new(), mode: None, density: Density::Usual, at: None, seed: 1, jobs: 2, list: false };
+        let mut o = Options {
+            only: Vec::new(),
+            mode: None,
+            density: Density::Usual,
+            at: None,
+            seed: 1,
+            jobs: None,
+            first: false,
+            list: false,
+        };
         let mut all = false;
         let mut args = args;
         while let Some(a) = args.next() {
@@ -61,7 +73,8 @@ impl Options {
                 "--full" => o.density = Density::Full,
                 "--at" => o.at = Some(number(&a, &value()?)?),
                 "--seed" => o.seed = number(&a, &value()?)?,
-                "--jobs" => o.jobs = number(&a, &value()?)?.clamp(1, 64) as usize,
+                "--jobs" => o.jobs = Some(number(&a, &value()?)?.clamp(1, 64) as usize),
+                "--first" => o.first = true,
                 "--list" => o.list = true,
                 other => return Err(format!("`{other}` is not an option")),
             }
@@ -70,6 +83,19 @@ impl Options {
             true => Ok(o),
             false => Err("say `--all` or `--only NAME`".to_owned()),
         }
+    }
+
+    /// Which instructions are tested, in a sentence.
+    pub(crate) fn sampling(&self) -> String {
+        match self.at {
+            Some(k) => format!("Only the point {k}."),
+            None => format!("{} Seed {}.", self.density.in_words(), self.seed),
+        }
+    }
+
+    /// The rest of a command line that leads to the same points.
+    pub(crate) fn again(&self) -> String {
+        if self.seed == 1 { String::new() } else { format!(" --seed {}", self.seed) }
     }
 }
 

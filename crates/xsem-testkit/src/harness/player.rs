@@ -81,6 +81,12 @@ impl<'a> Player<'a> {
         self.must("open", Exclusive::open(self.ns(), name))
     }
 
+    /// Its waits look again by themselves once a second, where that is the mechanism. The table says so.
+    pub(crate) fn looks_again(&self) {
+        xsem::shm::testing::set_recheck(true);
+        line(self.report, "second-look", self.name);
+    }
+
     /// Becomes a member.
     pub(crate) fn register(&self) {
         self.must("register", xsem::shm::testing::register(self.ns()));
@@ -99,7 +105,7 @@ impl<'a> Player<'a> {
     /// Waits for a flag for ever: the driver watches the time.
     pub(crate) fn until(&self, f: Flag) {
         while !self.stage.is_set(f) {
-            sys::nap(30);
+            self.stage.await_briefly(f);
         }
     }
 

@@ -5,8 +5,9 @@
 //! notes every instruction after which the namespace file differs, and every system call; these and their neighbours are
 //! always tested, the rest at a stated stride.
 
+use super::code::Kind;
 use super::step::{Place, Stepper};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -31,6 +32,27 @@ pub(crate) enum Density {
     Full,
 }
 
+impl Density {
+    fn numbers(self) -> (u64, u64) {
+        match self {
+            Density::Usual => (ALL, SAMPLE),
+            Density::Deep => (ALL_DEEP, SAMPLE_DEEP),
+            Density::Full => (u64::MAX, 1),
+        }
+    }
+
+    /// What the table says of it.
+    pub(crate) fn in_words(self) -> String {
+        match (self, self.numbers()) {
+            (Density::Full, _) => "Every instruction.".to_owned(),
+            (_, (all, sample)) => format!(
+                "Every instruction up to {all}; of longer operations every instruction that changes what others see and every \
+                 system call, with two neighbours on each side, and about {sample} of the rest, at the stride shown."
+            ),
+        }
+    }
+}
+
 /// Collects what matters while the victim is stepped through its whole operation.
 pub(crate) struct Measure {
     path: String,
@@ -40,7 +62,7 @@ pub(crate) struct Measure {
     blocks: u64,
     seen: Vec<u8>,
     now: Vec<u8>,
-    system_call: bool,
+    next: Kind,
     trace: Vec<u64>,
     matter: BTreeSet<u64>,
 }
@@ -55,7 +77,7 @@ impl Measure {
             blocks: u64::MAX,
             seen: Vec::new(),
             now: Vec::new(),
-            system_call: false,
+            next: Kind::ANY,
             trace: Vec::new(),
             matter: BTreeSet::from([0]),
         };
@@ -85,14 +107,17 @@ impl Measure {
 
     /// Before an instruction.
     pub(crate) fn before(&mut self, s: &mut Stepper<'_>) {
-        self.system_call = s.at_system_call();
-        self.trace.extend(crate::sys::program_counter(s.pid));
+        self.next = s.next_kind();
+        self.trace.extend(s.place());
     }
 
     /// After it.
     pub(crate) fn after(&mut self, s: &Stepper<'_>) {
+        if !self.next.writes {
+            return;
+        }
         self.read();
-        if self.system_call || self.now != self.seen {
+        if self.next.system_call || self.now != self.seen {
             std::mem::swap(&mut self.seen, &mut self.now);
             self.asleep(s);
         }
@@ -140,6 +165,8 @@ pub(crate) struct Measured {
     matter: BTreeSet<u64>,
     /// Where the n-th instruction is. Every driver is forked from the same process, so addresses are the same in all.
     trace: Vec<u64>,
+    /// How many times it has come to that place by then.
+    nth: Vec<u32>,
 }
 
 impl Measured {
@@ -156,21 +183,43 @@ impl Measured {
         }
     }
 
-    /// Where the victim is after `k - 1` instructions, so that one step leads to the point `k`.
-    pub(crate) fn place_before(&self, k: u64) -> Option<Place> {
-        let at = usize::try_from(k).ok()?.checked_sub(1)?;
-        // At 0 it is there already.
-        let pc = *self.trace.get(at).filter(|_| at > 0)?;
-        Some(Place { pc, nth: self.trace[1..=at].iter().filter(|&&p| p == pc).count() as u32 })
+    /// All of the report is read.
+    pub(crate) fn complete(&mut self) {
+        let mut times = HashMap::new();
+        // At 0 it is there already, without coming.
+        self.nth = self.trace.iter().skip(1).map(|pc| *times.entry(pc).and_modify(|n| *n += 1).or_insert(1u32)).collect();
+        self.nth.insert(0, 0);
+    }
+
+    /// The way to where the victim is after `k - 1` instructions, so that one step leads to the point `k`. In a loop that
+    /// place is passed many times, and each time takes a stop of the victim; so it goes by a place that is rarer, if
+    /// there is one on the way.
+    pub(crate) fn way_to(&self, k: u64) -> Vec<Place> {
+        let Some(to) = usize::try_from(k).ok().and_then(|k| k.checked_sub(1)) else { return Vec::new() };
+        if to == 0 || to >= self.trace.len() {
+            return Vec::new();
+        }
+        let place = |i: usize, nth: u32| Place { pc: self.trace[i], nth };
+        let (mut best, mut by) = (self.nth[to], None);
+        let mut passed = 1;
+        for i in (1..to).rev() {
+            if passed + 1 >= best {
+                break;
+            }
+            if self.nth[i] + passed < best {
+                (best, by) = (self.nth[i] + passed, Some((i, passed)));
+            }
+            passed += u32::from(self.trace[i] == self.trace[to]);
+        }
+        match by {
+            None => vec![place(to, self.nth[to])],
+            Some((i, passed)) => vec![place(i, self.nth[i]), place(to, passed)],
+        }
     }
 
     /// The points to test, ascending, and the stride between those that do not matter to others.
     pub(crate) fn points(&self, density: Density, seed: u64) -> (u64, Vec<u64>) {
-        let (all, sample) = match density {
-            Density::Usual => (ALL, SAMPLE),
-            Density::Deep => (ALL_DEEP, SAMPLE_DEEP),
-            Density::Full => (u64::MAX, 1),
-        };
+        let (all, sample) = density.numbers();
         let stride = if self.instructions <= all { 1 } else { self.instructions.div_ceil(sample) };
         // One beyond the last: the operation is over, and its result is not used yet.
         let sample = (0..=self.instructions + 1).filter(|k| (k + seed).is_multiple_of(stride));
@@ -188,6 +237,7 @@ mod tests {
     fn measured(lines: &[&str]) -> Measured {
         let mut m = Measured::default();
         lines.iter().for_each(|l| m.read(l));
+        m.complete();
         m
     }
 
@@ -206,10 +256,19 @@ mod tests {
     #[test]
     fn a_place_counts_how_often_the_victim_was_there() {
         let m = measured(&["instructions 6", "trace 10 11 12", "trace 11 12 13"]);
-        assert_eq!((m.place_before(0), m.place_before(1)), (None, None));
-        assert_eq!(m.place_before(2), Some(Place { pc: 11, nth: 1 }));
-        assert_eq!(m.place_before(4), Some(Place { pc: 11, nth: 2 }));
-        assert_eq!(m.place_before(5), Some(Place { pc: 12, nth: 2 }));
-        assert_eq!(m.place_before(7), None);
+        assert_eq!((m.way_to(0), m.way_to(1)), (vec![], vec![]));
+        assert_eq!(m.way_to(2), [Place { pc: 11, nth: 1 }]);
+        assert_eq!(m.way_to(4), [Place { pc: 11, nth: 2 }]);
+        assert_eq!(m.way_to(5), [Place { pc: 12, nth: 2 }]);
+        assert_eq!(m.way_to(7), []);
+    }
+
+    #[test]
+    fn the_way_into_a_second_loop_begins_behind_the_first_one() {
+        // The same code is run five times, then something else, then twice again.
+        let m = measured(&["instructions 16", "trace 9 1 2 1 2 1 2 1 2 1 2 7 1 2 1 2"]);
+        assert_eq!(m.way_to(13), [Place { pc: 7, nth: 1 }, Place { pc: 1, nth: 1 }]);
+        assert_eq!(m.way_to(16), [Place { pc: 7, nth: 1 }, Place { pc: 2, nth: 2 }]);
+        assert_eq!(m.way_to(11), [Place { pc: 2, nth: 5 }]);
     }
 }

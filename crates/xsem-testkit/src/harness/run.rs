@@ -1,239 +1,256 @@
-//! The whole run: measure, choose points, run cases in parallel lanes, print the table.
+//! The whole run: measure, choose points, run the cases in lanes, print the table.
 
 use super::Mode;
-use super::case::Case;
+use super::driver::{self, in_driver};
+use super::lanes::{self, Lanes};
+use super::operations;
 use super::options::Options;
 use super::player::line;
 use super::points::Measured;
 use super::scenarios::{self, Scenario};
-use crate::sys::{self, Status};
-use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter, Read};
-use std::time::{Duration, Instant};
+use super::table::{Table, Tally};
+use std::collections::VecDeque;
+use std::io::{self, PipeWriter};
+use std::time::Instant;
 
-/// A driver that takes longer hangs itself; its own watchdog is much shorter.
-const DRIVER: Duration = Duration::from_secs(60);
-
-/// The line of the table for one scenario in one mode.
-#[derive(Clone, Debug, Default)]
-struct Tally {
-    points: u64,
-    violations: u64,
-    stuck: u64,
-    clean: u64,
-    died: u64,
-    slowest_us: u64,
-}
-
-impl Tally {
-    fn add(&mut self, other: &Tally) {
-        self.points += other.points;
-        self.violations += other.violations;
-        self.stuck += other.stuck;
-        self.clean += other.clean;
-        self.died += other.died;
-        self.slowest_us = self.slowest_us.max(other.slowest_us);
-    }
-
-    fn to_line(&self) -> String {
-        let Tally { points, violations, stuck, clean, died, slowest_us } = self;
-        format!("{points} {violations} {stuck} {clean} {died} {slowest_us}")
-    }
-
-    fn from_line(text: &str) -> Option<Tally> {
-        let n: Vec<u64> = text.split(' ').map(|w| w.parse().ok()).collect::<Option<_>>()?;
-        let &[points, violations, stuck, clean, died, slowest_us] = &n[..] else { return None };
-        Some(Tally { points, violations, stuck, clean, died, slowest_us })
-    }
-}
-
-/// Runs what the options ask for. True: nothing was violated, nothing got stuck.
-pub fn run(options: &Options) -> io::Result<bool> {
-    let wanted = |s: &&&dyn Scenario| options.only.is_empty() || options.only.iter().any(|o| s.name().contains(o));
-    let chosen: Vec<&dyn Scenario> = scenarios::ALL.iter().filter(wanted).copied().collect();
-    if options.list || chosen.is_empty() {
-        scenarios::ALL.iter().for_each(|s| println!("{:<24} {}", s.name(), s.about()));
-        return Ok(options.list);
-    }
-    let begin = Instant::now();
-    println!(
-        "{:<24} {:<5} {:>12} {:>7} {:>6} {:>10} {:>5} {:>6} {:>10} {:>12} {:>7}",
-        "scenario",
-        "mode",
-        "instructions",
-        "points",
-        "stride",
-        "violations",
-        "stuck",
-        "clean",
-        "owner-died",
-        "slowest wake",
-        "seconds"
-    );
-    let mut total = Tally::default();
-    for scenario in chosen {
-        let measured = measure(scenario)?;
-        for mode in [Mode::Kill, Mode::Pause].into_iter().filter(|m| options.mode.is_none_or(|o| o == *m)) {
-            let start = Instant::now();
-            let (stride, tally) = one(scenario, mode, &measured, options)?;
-            println!(
-                "{:<24} {:<5} {:>12} {:>7} {:>6} {:>10} {:>5} {:>6} {:>10} {:>9.1} ms {:>7.1}",
-                scenario.name(),
-                mode.as_str(),
-                measured.instructions,
-                tally.points,
-                stride,
-                tally.violations,
-                tally.stuck,
-                tally.clean,
-                tally.died,
-                tally.slowest_us as f64 / 1000.0,
-                start.elapsed().as_secs_f64()
-            );
-            total.add(&tally);
-        }
-    }
-    println!(
-        "{} points, {} violations, {} stuck, {:.0} s",
-        total.points,
-        total.violations,
-        total.stuck,
-        begin.elapsed().as_secs_f64()
-    );
-    Ok(total.violations == 0 && total.stuck == 0 && total.points > 0)
-}
-
-/// The undisturbed run: how many instructions there are, and which of them matter to others.
-fn measure(scenario: &dyn Scenario) -> io::Result<Measured> {
-    let mut measured = Measured::default();
-    in_driver(
-        |case| {
-            sys::stay_on(Some(0));
-            case.measure(scenario);
-        },
-        |kind, text| match kind {
-            "measure" => measured.read(text),
-            "outcome" | "wake" => {}
-            _ => println!("  {}, undisturbed: {kind} {text}", scenario.name()),
-        },
-    )?;
-    Ok(measured)
-}
-
-fn one(scenario: &dyn Scenario, mode: Mode, measured: &Measured, options: &Options) -> io::Result<(u64, Tally)> {
-    let mut tally = Tally::default();
-    if measured.instructions == 0 {
-        println!("  {}: the undisturbed run did not get through", scenario.name());
-        tally.stuck += 1;
-        return Ok((1, tally));
-    }
-    let (stride, mut points) = measured.points(options.density, options.seed);
-    if let Some(k) = options.at {
-        points = vec![k];
-    }
-    let mut lanes = Vec::new();
-    let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    for lane in 0..options.jobs {
-        let (reader, writer) = sys::pipe()?;
-        let points: Vec<u64> = points.iter().copied().skip(lane).step_by(options.jobs).collect();
-        let pid = sys::fork(|| {
-            sys::stay_on(Some(lane % processors));
-            let t = run_lane(scenario, mode, measured, &points).expect("processes and pipes");
-            line(&writer, "tally", t.to_line());
-        })?;
-        lanes.push((pid, reader));
-    }
-    for (pid, reader) in lanes {
-        let mut text = String::new();
-        BufReader::new(reader).read_to_string(&mut text)?;
-        match text.trim().strip_prefix("tally ").and_then(Tally::from_line) {
-            Some(t) => tally.add(&t),
-            None => tally.stuck += 1,
-        }
-        while sys::wait(pid, true) == Status::Running {}
-    }
-    Ok((stride, tally))
-}
+/// Points that one process goes through.
+const PIECE: usize = 32;
 
 /// So many findings say enough; more of the same only take time, above all when each waits for a watchdog.
 const ENOUGH: u64 = 5;
 
-fn run_lane(scenario: &dyn Scenario, mode: Mode, measured: &Measured, points: &[u64]) -> io::Result<Tally> {
+/// Lanes for each processor.
+const LANES: usize = 3;
+
+/// A part of the work.
+#[derive(Clone, Debug)]
+enum Work {
+    /// Measures a scenario.
+    Measure(usize),
+    /// Runs the cases of some points of it.
+    Points(usize, Mode, Vec<u64>),
+}
+
+/// How far a scenario is.
+#[derive(Debug, Default)]
+struct Progress {
+    measured: Option<Measured>,
+    stride: u64,
+    /// Pieces that are not over.
+    open: usize,
+    tally: Tally,
+}
+
+/// The run.
+struct Run<'a> {
+    options: &'a Options,
+    chosen: Vec<&'static dyn Scenario>,
+    progress: Vec<Progress>,
+    queue: VecDeque<Work>,
+    /// What lanes are at, by its number.
+    at_work: Vec<Work>,
+    /// Scenarios of which the line is printed.
+    printed: usize,
+    table: Table,
+}
+
+/// Runs what the options ask for. True: nothing was violated, nothing got stuck.
+pub fn run(options: &Options) -> io::Result<bool> {
+    let chosen = scenarios::named(&options.only);
+    if options.list || chosen.is_empty() {
+        scenarios::ALL.iter().for_each(|s| println!("{:<24} {:<28} {}", operations::group_of(s.name()), s.name(), s.about()));
+        if !options.list {
+            println!("\nno scenario has that in its name");
+        }
+        return Ok(options.list);
+    }
+    let begin = Instant::now();
+    driver::begin();
+    let mut run = Run {
+        options,
+        progress: chosen.iter().map(|_| Progress::default()).collect(),
+        queue: (0..chosen.len()).map(Work::Measure).collect(),
+        chosen,
+        at_work: Vec::new(),
+        printed: 0,
+        table: Table::default(),
+    };
+    run.table.head();
+    let done = run.through();
+    driver::tidy();
+    done?;
+    Ok(run.table.foot(begin.elapsed().as_secs_f64(), options))
+}
+
+impl Run<'_> {
+    fn through(&mut self) -> io::Result<()> {
+        let mut lanes = Lanes::new(self.options.jobs.unwrap_or(LANES * lanes::processors()));
+        loop {
+            while lanes.have_room()
+                && let Some(work) = self.queue.pop_front()
+            {
+                lanes.start(self.at_work.len(), |report| self.perform(&work, report))?;
+                self.at_work.push(work);
+            }
+            if lanes.are_idle() {
+                return Ok(());
+            }
+            let (n, report) = lanes.next()?;
+            self.take_in(&self.at_work[n].clone(), &report);
+            if self.options.first && self.progress.iter().any(|p| p.tally.bad() > 0) {
+                self.queue.clear();
+                self.print(true);
+                return Ok(());
+            }
+            self.print(false);
+        }
+    }
+
+    /// In a process of its own.
+    fn perform(&self, work: &Work, report: &PipeWriter) {
+        match work {
+            Work::Measure(i) => measure(self.chosen[*i], report),
+            Work::Points(i, mode, points) => {
+                let measured = self.progress[*i].measured.as_ref().expect("it was measured");
+                let t = piece(self.chosen[*i], *mode, measured, points, self.options).expect("processes and pipes");
+                line(report, "tally", t.to_line());
+            }
+        }
+    }
+
+    fn take_in(&mut self, work: &Work, report: &str) {
+        let lines = report.lines().filter_map(|l| l.split_once(' '));
+        match work {
+            Work::Measure(i) => {
+                let mut measured = Measured::default();
+                lines.filter(|(kind, _)| *kind == "measure").for_each(|(_, text)| measured.read(text));
+                measured.complete();
+                self.plan(*i, measured);
+            }
+            Work::Points(i, mode, _) => {
+                let p = &mut self.progress[*i];
+                p.open -= 1;
+                match lines.filter(|(kind, _)| *kind == "tally").find_map(|(_, text)| Tally::from_line(text)) {
+                    Some(t) => p.tally.add(&t),
+                    None => {
+                        println!("  {} {}: a lane crashed", self.chosen[*i].name(), mode.as_str());
+                        p.tally.stuck += 1;
+                    }
+                }
+                if p.tally.bad() >= ENOUGH {
+                    self.give_up(*i);
+                }
+            }
+        }
+    }
+
+    fn give_up(&mut self, scenario: usize) {
+        let before = self.queue.len();
+        self.queue.retain(|w| !matches!(w, Work::Points(i, ..) if *i == scenario));
+        let dropped = before - self.queue.len();
+        self.progress[scenario].open -= dropped;
+        if dropped > 0 {
+            println!("  {}: enough; {dropped} pieces of its points are left out", self.chosen[scenario].name());
+        }
+    }
+
+    /// Chooses the points of a measured scenario.
+    fn plan(&mut self, i: usize, measured: Measured) {
+        let p = &mut self.progress[i];
+        if measured.instructions == 0 {
+            println!("  {}: the undisturbed run did not get through", self.chosen[i].name());
+            p.tally.stuck += 1;
+            p.measured = Some(measured);
+            return;
+        }
+        let (stride, mut points) = measured.points(self.options.density, self.options.seed);
+        if let Some(k) = self.options.at {
+            points = vec![k];
+        }
+        (p.stride, p.measured) = (stride, Some(measured));
+        let modes = [Mode::Pause, Mode::Kill].into_iter().filter(|m| self.options.mode.is_none_or(|o| o == *m));
+        for mode in modes {
+            // Far apart from each other in a piece, so that all take about as long.
+            let pieces = points.len().div_ceil(PIECE);
+            for n in 0..pieces {
+                let piece = points.iter().copied().skip(n).step_by(pieces).collect();
+                self.queue.push_front(Work::Points(i, mode, piece));
+            }
+            p.open += pieces;
+        }
+    }
+
+    /// Prints the lines of scenarios that are done, in the order of the list; with `all` those that were begun.
+    fn print(&mut self, all: bool) {
+        while let Some(p) = self.progress.get(self.printed) {
+            let instructions = p.measured.as_ref().map(|m| m.instructions);
+            if instructions.is_none() || p.open > 0 {
+                if !all {
+                    return;
+                }
+                if p.tally.points() == 0 {
+                    self.printed += 1;
+                    continue;
+                }
+            }
+            let scenario = self.chosen[self.printed];
+            let group = operations::group_of(scenario.name());
+            self.table.row(group, scenario, instructions.unwrap_or(0), p.stride, &p.tally);
+            // It is not needed any more, and large.
+            self.progress[self.printed].measured = None;
+            self.printed += 1;
+        }
+    }
+}
+
+/// The undisturbed run: how many instructions there are, and which of them matter to others.
+fn measure(scenario: &dyn Scenario, report: &PipeWriter) {
+    let finished = in_driver(
+        |case| case.measure(scenario),
+        |kind, text| match kind {
+            "measure" => line(report, kind, text),
+            "outcome" | "wake" | "second-look" => {}
+            _ => println!("  {}, undisturbed: {kind}: {text}", scenario.name()),
+        },
+    );
+    if !finished.expect("processes and pipes") {
+        println!("  {}, undisturbed: the driver crashed or hung", scenario.name());
+    }
+}
+
+/// Some points of a scenario in one mode.
+fn piece(scenario: &dyn Scenario, mode: Mode, measured: &Measured, points: &[u64], options: &Options) -> io::Result<Tally> {
     let mut tally = Tally::default();
     for &k in points {
+        let way = measured.way_to(k);
         let mut bad = Vec::new();
         let finished = in_driver(
-            |case| case.run(scenario, mode, k, measured.place_before(k)),
+            |case| case.run(scenario, mode, k, &way),
             |kind, text| match kind {
                 "violation" | "stuck" | "note" => bad.push((kind.to_owned(), text.to_owned())),
                 "outcome" if text == "died" => tally.died += 1,
                 "outcome" => tally.clean += 1,
                 "wake" => tally.slowest_us = tally.slowest_us.max(text.parse().unwrap_or(0)),
+                "second-look" => tally.second_looks += 1,
                 _ => {}
             },
         )?;
         if !finished {
             bad.push(("stuck".to_owned(), "the driver crashed or hung".to_owned()));
         }
-        tally.points += 1;
+        tally.count(mode);
+        let (name, mode) = (scenario.name(), mode.as_str());
         for (kind, text) in &bad {
-            println!("  {} {} at {k}: {kind}: {text}", scenario.name(), mode.as_str());
+            println!("  {name} {mode} at {k}: {kind}: {text}");
+        }
+        if !bad.is_empty() {
+            println!("    again: cargo xtask survive --only {name} --mode {mode} --at {k}{}", options.again());
         }
         tally.stuck += u64::from(bad.iter().any(|(kind, _)| kind == "stuck"));
         tally.violations += u64::from(bad.iter().any(|(kind, _)| kind == "violation"));
-        if tally.stuck + tally.violations >= ENOUGH {
-            println!("  {} {}: giving up at {k} after {ENOUGH} bad points", scenario.name(), mode.as_str());
+        if tally.bad() >= if options.first { 1 } else { ENOUGH } {
             break;
         }
     }
     Ok(tally)
-}
-
-/// Runs `f` in a driver on a fresh namespace and hands each line of its report to `each`. False: it crashed or hung.
-fn in_driver(f: impl FnOnce(&Case<'_>), mut each: impl FnMut(&str, &str)) -> io::Result<bool> {
-    let (reader, writer) = sys::pipe()?;
-    let pid = sys::fork(|| drive(f, &writer))?;
-    drop(writer);
-    let fine = collect(&reader, pid, &mut each)?;
-    sys::kill(pid, libc::SIGKILL);
-    let status = sys::wait(pid, true);
-    // A driver that crashed could not tidy up.
-    let _ = std::fs::remove_dir_all(directory(pid));
-    Ok(fine && matches!(status, Status::Exited(0) | Status::Killed(libc::SIGKILL)))
-}
-
-fn directory(driver: sys::Pid) -> String {
-    format!("/dev/shm/xsem-harness-{driver}")
-}
-
-fn drive(f: impl FnOnce(&Case<'_>), report: &PipeWriter) {
-    let dir = directory(sys::own_pid());
-    // What a run that was interrupted left under the number that is ours now.
-    let _ = std::fs::remove_dir_all(&dir);
-    std::fs::create_dir(&dir).expect("a directory in shared memory");
-    sys::hold_child_signals();
-    f(&Case::new(&format!("shm:{dir}/ns"), report));
-}
-
-/// Reads lines until the driver says `end`. False: it ended otherwise, or not in time.
-fn collect(reader: &PipeReader, driver: sys::Pid, each: &mut impl FnMut(&str, &str)) -> io::Result<bool> {
-    let mut lines = BufReader::new(reader);
-    let begin = Instant::now();
-    let mut text = String::new();
-    loop {
-        if lines.buffer().is_empty() && !sys::readable(reader, 1000)? {
-            if begin.elapsed() > DRIVER {
-                println!("  the driver hangs: {}", sys::describe(driver));
-                return Ok(false);
-            }
-            continue;
-        }
-        text.clear();
-        if lines.read_line(&mut text)? == 0 {
-            return Ok(false);
-        }
-        match text.trim_end().split_once(' ').unwrap_or((text.trim_end(), "")) {
-            ("end", _) => return Ok(true),
-            (kind, rest) => each(kind, rest),
-        }
-    }
 }

@@ -150,6 +150,15 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &drain::REOPEN_EVENT,
 ];
 
+/// Those that are meant by these words: each the name of one, or a part of several names; all, without a word.
+pub(crate) fn named(words: &[String]) -> Vec<&'static dyn Scenario> {
+    let meant = |s: &&&'static dyn Scenario, w: &String| match ALL.iter().any(|a| a.name() == w) {
+        true => s.name() == w,
+        false => s.name().contains(w.as_str()),
+    };
+    ALL.iter().filter(|s| words.is_empty() || words.iter().any(|w| meant(s, w))).copied().collect()
+}
+
 /// Makes the namespace and the semaphore.
 fn make(case: &Case<'_>) {
     case.run_player("maker", |p| drop(p.must("create", Exclusive::create(p.ns(), SEM))));

@@ -86,6 +86,9 @@ pub(crate) enum Value {
     _Count,
 }
 
+/// How long a sleep on a flag takes at most.
+const MOMENT_US: i64 = 1000;
+
 /// The stage of one case.
 #[derive(Debug)]
 pub(crate) struct Stage {
@@ -105,6 +108,12 @@ unsafe impl Shared for Stage {}
 impl Stage {
     pub(crate) fn set(&self, f: Flag) {
         self.flags[f as usize].store(1, SeqCst);
+        sys::futex_wake(&self.flags[f as usize]);
+    }
+
+    /// Sleeps until it is set, for a moment at most: who waits for it watches other things, too.
+    pub(crate) fn await_briefly(&self, f: Flag) {
+        sys::futex_wait(&self.flags[f as usize], 0, MOMENT_US);
     }
 
     pub(crate) fn is_set(&self, f: Flag) -> bool {

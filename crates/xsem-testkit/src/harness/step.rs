@@ -1,11 +1,17 @@
 //! Steps the victim, instruction by instruction.
 
+use super::case::PATIENCE;
+use super::code::{self, Kind};
 use super::stage::{Flag, Stage};
 use crate::sys::{self, Pid, Status};
 use std::collections::HashMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
+
+/// After so long it is told once more that the victim sleeps. Far longer than a wake-up takes.
+const TELL_AGAIN: Duration = Duration::from_millis(200);
 
 /// Where stepping ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +24,8 @@ pub(crate) enum Reached {
     Done,
     /// The victim ended by itself, which it never should.
     Gone,
+    /// It sleeps before that, and what should wake it does not.
+    Hangs,
 }
 
 /// A place in the victim's way: the n-th time that it comes to an instruction.
@@ -34,8 +42,10 @@ pub(crate) struct Stepper<'a> {
     pub(crate) taken: u64,
     stage: &'a Stage,
     memory: Option<File>,
-    /// Whether there is a system call at an address, for those that were passed.
-    calls: HashMap<u64, bool>,
+    /// What the instruction at an address may do, for those that were passed.
+    kinds: HashMap<u64, Kind>,
+    /// Where the victim is, if it was asked since it stopped.
+    at: Option<u64>,
     /// The kernel's code in every process (reading the clock). It loops until no tick comes between, which a stepped
     /// victim may never see; and it changes nothing. So it is passed at full speed, as one instruction.
     vdso: Range<u64>,
@@ -47,36 +57,51 @@ impl<'a> Stepper<'a> {
         match sys::wait(pid, true) {
             Status::Stopped(_) => {
                 let memory = File::open(format!("/proc/{pid}/mem")).ok();
-                Some(Stepper { pid, taken: 0, stage, memory, calls: HashMap::new(), vdso: vdso(pid) })
+                Some(Stepper { pid, taken: 0, stage, memory, kinds: HashMap::new(), at: None, vdso: vdso(pid) })
             }
             _ => None,
         }
     }
 
-    /// Whether the next instruction is a system call. True also where that is not known.
-    pub(crate) fn at_system_call(&mut self) -> bool {
-        let (Some(pc), Some(memory)) = (sys::program_counter(self.pid), &self.memory) else { return true };
-        *self.calls.entry(pc).or_insert_with(|| {
-            let mut code = [0u8; 2];
-            memory.read_exact_at(&mut code, pc).is_err() || code == [0x0f, 0x05]
+    /// Where the victim stands.
+    pub(crate) fn place(&mut self) -> Option<u64> {
+        if self.at.is_none() {
+            self.at = sys::program_counter(self.pid);
+        }
+        self.at
+    }
+
+    /// What the next instruction may do; anything, where that is not known.
+    pub(crate) fn next_kind(&mut self) -> Kind {
+        let (Some(pc), Some(memory)) = (self.place(), &self.memory) else { return Kind::ANY };
+        *self.kinds.entry(pc).or_insert_with(|| {
+            let mut bytes = [0u8; code::BYTES];
+            // Less than that may be there, at the end of a mapping.
+            match memory.read_at(&mut bytes, pc) {
+                Ok(n) if n > 1 => code::kind(&bytes),
+                _ => Kind::ANY,
+            }
         })
     }
 
-    /// Goes on until `k` instructions are taken: at full speed to the place just before (a breakpoint), if that is known,
-    /// then step by step. Calls `asleep` when the victim falls asleep before that; it must see to it that it is woken.
-    pub(crate) fn go_to(&mut self, k: u64, before: Option<Place>, mut asleep: impl FnMut()) -> Reached {
-        if let Some(place) = before
-            && sys::breakpoint(self.pid, None)
-        {
-            match self.run_to(place, &mut asleep) {
-                Reached::Point => self.taken = k - 1,
-                other => return other,
+    /// Goes on until `k` instructions are taken: at full speed from place to place (breakpoints), if they are known, the last
+    /// of them just before; then step by step. Calls `asleep` when the victim falls asleep before that; it must see to it
+    /// that it is woken.
+    pub(crate) fn go_to(&mut self, k: u64, way: &[Place], mut asleep: impl FnMut()) -> Reached {
+        if !way.is_empty() && sys::breakpoint(self.pid, None) {
+            for &place in way {
+                match self.run_to(place, &mut asleep) {
+                    Reached::Point => {}
+                    other => return other,
+                }
             }
+            self.taken = k - 1;
         }
         self.step_to(k, asleep)
     }
 
-    fn run_to(&self, place: Place, asleep: &mut impl FnMut()) -> Reached {
+    fn run_to(&mut self, place: Place, asleep: &mut impl FnMut()) -> Reached {
+        self.at = None;
         sys::breakpoint(self.pid, Some(place.pc));
         let mut reached = Reached::Point;
         for _ in 0..place.nth {
@@ -114,8 +139,8 @@ impl<'a> Stepper<'a> {
     }
 
     /// Where the victim returns to, if it has just called into the vDSO.
-    fn way_out_of_vdso(&self) -> Option<Place> {
-        let pc = sys::program_counter(self.pid).filter(|pc| self.vdso.contains(pc))?;
+    fn way_out_of_vdso(&mut self) -> Option<Place> {
+        let pc = self.place().filter(|pc| self.vdso.contains(pc))?;
         let mut back = [0u8; 8];
         self.memory.as_ref()?.read_exact_at(&mut back, sys::stack_pointer(self.pid)?).ok()?;
         let back = u64::from_le_bytes(back);
@@ -136,7 +161,8 @@ impl<'a> Stepper<'a> {
                 }
                 continue;
             }
-            let may_sleep = self.at_system_call();
+            let may_sleep = self.next_kind().system_call;
+            self.at = None;
             if !sys::step(self.pid) {
                 return Reached::Gone;
             }
@@ -156,11 +182,13 @@ impl<'a> Stepper<'a> {
         Reached::Point
     }
 
-    /// Waits for the end of what was started. `here`: ends with `Asleep` when it sleeps; otherwise that is told.
+    /// Waits for the end of what was started. `here`: ends with `Asleep` when it sleeps; otherwise that is told, and told
+    /// again if it still sleeps, or sleeps again, a good while later: what shall wake it may have served somebody else.
     fn wait_until_stopped(&self, here: bool, asleep: &mut impl FnMut()) -> Reached {
-        let mut told = false;
+        let begin = Instant::now();
+        let mut told: Option<Instant> = None;
         loop {
-            match sys::wait_briefly(self.pid) {
+            match sys::wait_briefly(self.pid, 300) {
                 // Our own signal, from below.
                 Status::Stopped(libc::SIGSTOP) => return Reached::Done,
                 Status::Stopped(_) => return Reached::Point,
@@ -169,12 +197,15 @@ impl<'a> Stepper<'a> {
                 Status::Running if self.stage.is_set(Flag::Done) => {
                     sys::kill_thread(self.pid, self.pid, libc::SIGSTOP);
                 }
-                Status::Running if !told && sys::is_asleep(self.pid, self.pid) => {
+                Status::Running if told.is_none_or(|t| t.elapsed() > TELL_AGAIN) && sys::is_asleep(self.pid, self.pid) => {
                     if here {
                         return Reached::Asleep;
                     }
-                    told = true;
+                    if begin.elapsed() > PATIENCE {
+                        return Reached::Hangs;
+                    }
                     asleep();
+                    told = Some(Instant::now());
                 }
                 Status::Running => {}
             }

@@ -53,6 +53,13 @@ pub struct Inner {
     pub outbox: Arc<Outbox>,
 }
 
+impl Inner {
+    /// Every invariant of the stored records that is violated, a line each.
+    pub fn audit(&self) -> Vec<String> {
+        super::audit(&self.store)
+    }
+}
+
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client").field("pid", &lock(&self.who).pid).finish_non_exhaustive()

@@ -13,7 +13,7 @@ use super::world::{Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use xsem::engine::{Engine, Grant, Object, Request, Spec, Want, check_list};
-use xsem::{Code, Error, Kind, Name, Report, Result, Summary};
+use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
 
 /// A namespace in a lease store, as one process has it open.
 #[derive(Debug)]
@@ -292,6 +292,19 @@ impl Engine for LeaseEngine {
             }
         }
         Ok(gone)
+    }
+
+    fn check(&self) -> Result<Checkup> {
+        let w = self.client.look(|give_up| self.client.load_all(give_up))?;
+        let there = w.slots.values().filter(|s| s.after.is_some()).count() as u64;
+        let broken = self.client.audit();
+        let findings = broken.into_iter().map(|text| Finding::new(Severity::Damage, "store", text, "")).collect();
+        Ok(Checkup::new(findings, there, 1))
+    }
+
+    /// Every change is one transaction of the store, so there is never half of one.
+    fn repair(&self) -> Result<Repaired> {
+        Ok(Repaired::new(Vec::new(), self.check()?))
     }
 
     fn describe(&self, command: &str) -> Result<()> {

@@ -164,26 +164,31 @@ impl Cluster {
 
     /// Every invariant of the stored records that is violated, a line each.
     pub fn audit(&self) -> Vec<String> {
-        let ops = vec![Op::Prefix(RECORDS.to_owned()), Op::Prefix(SESSIONS.to_owned())];
-        let Ok(all) = self.store.txn(&Txn { then: ops, ..Txn::default() }) else { return vec!["the store is closed".to_owned()] };
-        let mut found = Vec::new();
-        let mut slots = std::collections::BTreeMap::new();
-        for kv in &all.reads[0] {
-            match (commit::slot(Some(kv)), Record::decode(&kv.value)) {
-                (Ok(slot), Ok(rec)) => {
-                    found.extend(violations(&kv.key, &rec));
-                    slots.insert(kv.key[RECORDS.len()..].to_owned(), slot);
-                }
-                _ => found.push(format!("{}: cannot be read", kv.key)),
-            }
-        }
-        // What is stored is settled: nobody waits who could be served.
-        let mut world = World { slots, alive: None, revision: all.revision, now: 0, served: BTreeSet::new() };
-        if world.settle().is_err() || !world.served.is_empty() {
-            found.push(format!("sessions {:?} wait for what is free", world.served));
-        }
-        found
+        audit(&self.store)
     }
+}
+
+/// Every invariant of the stored records that is violated, a line each.
+fn audit(store: &Store) -> Vec<String> {
+    let ops = vec![Op::Prefix(RECORDS.to_owned()), Op::Prefix(SESSIONS.to_owned())];
+    let Ok(all) = store.txn(&Txn { then: ops, ..Txn::default() }) else { return vec!["the store is closed".to_owned()] };
+    let mut found = Vec::new();
+    let mut slots = std::collections::BTreeMap::new();
+    for kv in &all.reads[0] {
+        match (commit::slot(Some(kv)), Record::decode(&kv.value)) {
+            (Ok(slot), Ok(rec)) => {
+                found.extend(violations(&kv.key, &rec));
+                slots.insert(kv.key[RECORDS.len()..].to_owned(), slot);
+            }
+            _ => found.push(format!("{}: cannot be read", kv.key)),
+        }
+    }
+    // What is stored is settled: nobody waits who could be served.
+    let mut world = World { slots, alive: None, revision: all.revision, now: 0, served: BTreeSet::new() };
+    if world.settle().is_err() || !world.served.is_empty() {
+        found.push(format!("sessions {:?} wait for what is free", world.served));
+    }
+    found
 }
 
 fn violations(key: &str, rec: &Record) -> Vec<String> {

@@ -8,6 +8,7 @@ use crate::engine::{
     Claim, Ending, Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish, check_list, not_counting,
 };
 use crate::error::{Code, Error, Result};
+use crate::health::{Checkup, Repaired};
 use crate::name::Name;
 use std::any::Any;
 use std::ops::ControlFlow;
@@ -61,6 +62,10 @@ impl MemoryEngine {
         if !fits || place.len() > 100 || place.starts_with('.') {
             return Err(Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
                 .advice("use letters, digits, `-`, `_` and `.` (not first), or `memory:` alone for a namespace of its own"));
+        }
+        if options.group.is_some() {
+            return Err(Error::new(Code::InvalidParameter, format!("`{url}` is of this process alone, and not for a group"))
+                .advice("share a file: `shm:/path/to/file?group=NAME`"));
         }
         if !(1..=MAX_SEMAPHORES).contains(&options.max_semaphores) {
             return Err(Error::new(Code::InvalidParameter, "a limit of the namespace is out of range")
@@ -186,6 +191,20 @@ impl Engine for MemoryEngine {
             last = Some(name);
         }
         Ok(())
+    }
+
+    /// One lock guards all of it, and it dies with the process: there is nothing that could be half done.
+    fn check(&self) -> Result<Checkup> {
+        let mut semaphores = 0;
+        self.list(&mut |_| {
+            semaphores += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(Checkup::new(Vec::new(), semaphores, 1))
+    }
+
+    fn repair(&self) -> Result<Repaired> {
+        Ok(Repaired::new(Vec::new(), self.check()?))
     }
 
     fn describe(&self, command: &str) -> Result<()> {

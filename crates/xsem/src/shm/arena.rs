@@ -58,6 +58,11 @@ static OPEN: AtomicPtr<Arena> = AtomicPtr::new(std::ptr::null_mut());
 /// is a descriptor or two that nobody uses; they are close-on-exec.
 static OPENING: ForkLock<()> = ForkLock::new();
 
+/// While it lives, this process opens no namespace.
+pub fn opening() -> ForkGuard<'static, ()> {
+    OPENING.lock()
+}
+
 /// Every namespace that this process has open.
 pub fn all() -> impl Iterator<Item = &'static Arena> {
     // SAFETY: null, or a leaked box that was complete when it was published.
@@ -88,6 +93,11 @@ impl Arena {
         }));
         OPEN.store(std::ptr::from_ref(arena).cast_mut(), Release);
         Ok(Some(arena))
+    }
+
+    /// Device and inode of the file.
+    pub fn id(&self) -> (u64, u64) {
+        self.dev_ino
     }
 
     /// The page that says who this process is.

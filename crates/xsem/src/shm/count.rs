@@ -133,6 +133,12 @@ impl Count {
         self.with_flags(flags).with_seq(self.seq().wrapping_add(1))
     }
 
+    /// The word with another number of free permits, for who counts them again.
+    pub fn recounted(self, free: i32) -> Count {
+        let cleared = self.0 & !(0x1_ffff << FREE_SHIFT);
+        Count(cleared | (free as u32 as u64 & 0x1_ffff) << FREE_SHIFT).with_seq(self.seq().wrapping_add(1))
+    }
+
     /// The word of an event after a change that is no entry's.
     pub fn set(self, free: i32, flags: u64) -> Count {
         Count((free as u32 as u64 & 0x1_ffff) << FREE_SHIFT | flags).with_seq(self.seq().wrapping_add(1))
@@ -365,6 +371,24 @@ pub fn settle<L: Ledger>(words: &CountWords<'_>, ledger: &L) -> Count {
             Doing::Idle | Doing::Held | Doing::User => false,
         };
     }
+}
+
+/// What an entry has when the word is `w`, for who only looks and settles nothing. It is the same from one change of the word
+/// to the next, whatever is written down in between.
+pub fn held(w: Count, e: u32, op: Op) -> u32 {
+    match (op.doing(), w.names(e, op)) {
+        (Doing::Held, _) | (Doing::Taking | Doing::Joint, true) | (Doing::Using, false) => op.permits(),
+        (Doing::Giving, false) => op.permits() + op.rest(),
+        (Doing::Giving, true) => op.rest(),
+        _ => 0,
+    }
+}
+
+/// The bounds when the word is `w` and `bounds` is written, and the entry that the word names says `op` with `arg`.
+pub fn bounds_with(w: Count, bounds: u64, e: u32, op: Op, arg: u64) -> Bounds {
+    let (there, next) = (Bounds::read(bounds), Bounds::read(arg));
+    let carried_out = matches!(op.doing(), Doing::Bounds | Doing::Using) && w.names(e, op);
+    if carried_out && there.precedes(next) { next } else { there }
 }
 
 /// One try to carry out what `op` of entry `e` says and the caller has just written there: the word must still be `w`,

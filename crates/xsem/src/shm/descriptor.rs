@@ -30,6 +30,14 @@ impl Descriptor {
         Ok(Descriptor { fd: AtomicI32::new(fd.into_raw_fd()), id, path, opening: ForkLock::new() })
     }
 
+    /// Closes it, if it is still that of the file. Only where this process has no lock in the file.
+    pub fn close(self) {
+        if let Some(fd) = self.current() {
+            // SAFETY: the descriptor that this value was made with, which nobody uses any more.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+
     /// Device and inode.
     pub fn id(&self) -> (u64, u64) {
         self.id

@@ -34,6 +34,11 @@ pub fn carried(state: u64) -> u64 {
     if state & !(u32::MAX as u64) == OPENING { 0 } else { state }
 }
 
+/// Whether a value can be one of this word.
+pub fn is_state(state: u64) -> bool {
+    state == 0 || matches!(state & !(u32::MAX as u64), DRAINING | DONE | OPENING) && (owner(state).is_some() || state == DONE)
+}
+
 fn owner(state: u64) -> Option<Owner> {
     Owner::from_bits(state as u32)
 }

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 /// The kinds as the file numbers them.
 pub const EXCLUSIVE: u32 = 1;
-const COUNTING: u32 = 2;
+pub const COUNTING: u32 = 2;
 const EVENT: u32 = 3;
 /// Flags beside the kind.
 const CREDIT: u32 = 1 << 8;
@@ -124,6 +124,23 @@ pub fn kind_of(cell: &Cell) -> Option<Kind> {
         EVENT => Some(Kind::Event),
         _ => None,
     }
+}
+
+/// A kind as the file numbers it, without flags that the kind cannot have. None: there is no such kind.
+pub fn without_unknown_flags(kind: u32) -> Option<u32> {
+    let flags = match kind & 0xff {
+        EXCLUSIVE => EPHEMERAL | SUCCESSOR,
+        COUNTING => EPHEMERAL | CREDIT,
+        EVENT => EPHEMERAL | AUTO,
+        _ => return None,
+    };
+    Some(kind & (0xff | flags))
+}
+
+/// Whether a cell is of a kind that there is, with flags that the kind can have.
+pub fn is_known_kind(cell: &Cell) -> bool {
+    let kind = cell.kind.load(Relaxed);
+    without_unknown_flags(kind) == Some(kind)
 }
 
 /// What the words around one claim said at one instant.

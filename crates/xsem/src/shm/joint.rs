@@ -29,6 +29,16 @@ fn state(number: u32, s: u64) -> u64 {
     (number as u64) << 32 | s
 }
 
+/// Whether a value can be the state of a request; 0 before the first.
+pub fn is_state(joint: u64) -> bool {
+    joint == 0 || matches!(joint as u32 as u64, OPEN | TRUE | FAILED)
+}
+
+/// The same request, failed.
+pub fn failed(joint: u64) -> u64 {
+    state((joint >> 32) as u32, FAILED)
+}
+
 /// Begins the next request of a member; its number. All that the one before has named is settled.
 pub fn begin(joint: &AtomicU64) -> u32 {
     let number = ((joint.load(Acquire) >> 32) as u32).wrapping_add(1);

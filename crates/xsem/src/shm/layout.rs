@@ -45,6 +45,30 @@ pub struct Header {
     pub cursors: Cursors,
 }
 
+/// Where the second copy of the header's first eight words is.
+pub const COPY_AT: u64 = UNIT / 2;
+/// Where it says that the namespace was reset.
+pub const RETIRED_AT: u64 = UNIT / 4;
+
+/// What identifies the file, again: one stray write or one bad sector rarely meets both.
+#[repr(C)]
+pub struct HeadCopy {
+    /// As the first eight words of the file. All 0 in a file that was made before there was a copy.
+    pub words: [AtomicU64; 8],
+}
+
+/// Written once, when the namespace is reset: this file is not the namespace any more.
+#[repr(C)]
+pub struct Retired {
+    /// 0: it is in use. 1: it is retired. Written after the rest.
+    pub state: AtomicU64,
+    /// `uid << 32 | pid` of who did it, and when.
+    pub by: AtomicU64,
+    pub at: AtomicU64,
+    /// Length in the first byte.
+    pub command: [AtomicU64; 17],
+}
+
 /// For which boot and which inode an epoch holds.
 #[repr(C)]
 pub struct Epoch {
@@ -245,7 +269,8 @@ const _: () = {
     assert!(offset_of!(Header, epochs) == 576);
     assert!(offset_of!(Header, cursors) == 832);
     assert!(size_of::<Header>() == 832 + 64 + 3 * 4 * HINTS);
-    assert!(size_of::<Header>() as u64 <= UNIT);
+    assert!(size_of::<Header>() as u64 <= RETIRED_AT);
+    assert!(RETIRED_AT + size_of::<Retired>() as u64 <= COPY_AT && COPY_AT + size_of::<HeadCopy>() as u64 <= UNIT);
     assert!(size_of::<Cell>() == 64 && offset_of!(Cell, word) == 0 && offset_of!(Cell, next) == 40);
     assert!(size_of::<Cold>() == 64);
     assert!(size_of::<Block>() == 48);

@@ -1,7 +1,10 @@
 //! The mapped file: the only place that turns offsets into references. Every index is checked against its table.
 
 use super::descriptor::Descriptor;
-use super::layout::{Block, Cell, Cold, Dead, Entry, Geometry, Header, Joint, ROW_WORDS, Slot, UNIT, Waiter};
+use super::layout::{
+    Block, COPY_AT, Cell, Cold, Dead, Entry, Geometry, HeadCopy, Header, Joint, RETIRED_AT, ROW_WORDS, Retired, Slot, UNIT,
+    Waiter,
+};
 use super::sys;
 use crate::error::{Code, Error, Result};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
@@ -28,7 +31,26 @@ unsafe impl Sync for Map {}
 impl Map {
     /// Maps `file`, whose length the caller has compared with the geometry.
     pub fn new(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
-        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_NORESERVE);
+        Map::with(file, path, geo, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// The same for one that only looks: a store through it would be a fault.
+    pub fn to_look(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
+        Map::with(file, path, geo, libc::PROT_READ)
+    }
+
+    /// Ends a mapping that was only looked through.
+    ///
+    /// # Safety
+    /// Nobody has a reference into it any more, and no robust list points there.
+    pub unsafe fn end(self) {
+        // SAFETY: a mapping of this length, which nobody uses any more.
+        unsafe { libc::munmap(self.base.cast(), self.geo.len as usize) };
+        self.file.close();
+    }
+
+    fn with(file: OwnedFd, path: &Path, geo: Geometry, prot: libc::c_int) -> Result<Map> {
+        let flags = libc::MAP_SHARED | libc::MAP_NORESERVE;
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let base = unsafe { libc::mmap(std::ptr::null_mut(), geo.len as usize, prot, flags, file.as_raw_fd(), 0) };
         if base == libc::MAP_FAILED {
@@ -58,6 +80,23 @@ impl Map {
     pub fn header(&self) -> &Header {
         // SAFETY: the first unit is taken before the file gets its name; the header is all atomics.
         unsafe { self.at(0) }
+    }
+
+    /// The file's descriptor, if it is still open.
+    pub fn fd(&self) -> Option<RawFd> {
+        self.file.current()
+    }
+
+    /// The second copy of what identifies the file.
+    pub fn head_copy(&self) -> &HeadCopy {
+        // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
+        unsafe { self.at(COPY_AT) }
+    }
+
+    /// Whether and by whom the namespace was reset.
+    pub fn retired(&self) -> &Retired {
+        // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
+        unsafe { self.at(RETIRED_AT) }
     }
 
     /// Whether an address lies in the mapping.
@@ -194,6 +233,18 @@ impl Map {
         self.ensure(at, 64)?;
         // SAFETY: inside the table, and taken just now.
         Ok(unsafe { self.at(at) })
+    }
+
+    /// Any word of the file, if its unit has been taken: for the check, which does not believe the cursors.
+    pub fn peek(&self, offset: u64) -> Option<&AtomicU64> {
+        let fits = offset.is_multiple_of(8) && offset < self.geo.len && self.is_present(offset);
+        // SAFETY: inside the mapping, aligned, and taken.
+        fits.then(|| unsafe { self.at(offset) })
+    }
+
+    /// The word of the bitmap for the unit at this offset.
+    pub fn present_word(&self, offset: u64) -> &AtomicU64 {
+        self.present_bit(offset).0
     }
 
     fn present_bit(&self, offset: u64) -> (&AtomicU64, u64) {

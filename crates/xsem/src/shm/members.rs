@@ -35,7 +35,8 @@ pub fn generation(main: u64) -> u32 {
     (main >> 32) as u32 & 0x00ff_ffff
 }
 
-fn epoch(main: u64) -> u8 {
+/// The low bits of the epoch in a main word.
+pub fn epoch(main: u64) -> u8 {
     (main >> 56) as u8
 }
 
@@ -167,6 +168,16 @@ impl Members {
     /// Takes the gate's lock for a slot, waiting for a previous holder that is being taken apart.
     pub fn lock_gate(&self, slot: u32) -> std::io::Result<()> {
         sys::lock_byte(self.gate.get()?, slot as u64)
+    }
+
+    /// Who holds the gate's lock of a slot: a process id, 0 where it cannot be seen from this pid namespace. None: nobody.
+    pub fn lock_holder(&self, slot: u32) -> std::io::Result<Option<u32>> {
+        sys::lock_holder(self.gate.get()?, slot as u64)
+    }
+
+    /// The gate's descriptor, for who only looked.
+    pub fn into_gate(self) -> Descriptor {
+        self.gate
     }
 
     fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
@@ -325,7 +336,7 @@ impl Members {
     }
 
     /// The identity in a slot and its full generation, when it is there and whole.
-    fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
+    pub fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
         let s = map.slot(slot)?;
         let stamp = s.stamp.load(Acquire);
         let who = load(&s.identity);
@@ -448,6 +459,12 @@ impl Members {
             _ => false,
         }
     }
+}
+
+/// Whether an entry of the morgue is whole; one that was never written is.
+pub fn is_whole(d: &super::layout::Dead) -> bool {
+    let key = d.key.load(Acquire);
+    key == 0 || d.check.load(Acquire) == check(key, &d.identity)
 }
 
 fn check(key: u64, id: &Identity) -> u64 {

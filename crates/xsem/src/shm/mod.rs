@@ -3,7 +3,9 @@
 //! | file | what |
 //! |---|---|
 //! | `layout` | the bytes and their sizes |
+//! | `place` | what a URL says |
 //! | `file` | finding, making, checking the namespace file |
+//! | `trust`, `walk`, `filesystem`, `accounts` | whom it is shared with; owners, modes, links, groups |
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
 //! | `descriptor` | files that a program may close under us |
@@ -30,10 +32,13 @@
 //! | `object` | an open semaphore |
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
+//! | `check` | looking at everything, mending it, beginning anew |
 //! | `futex`, `sys` | the only system calls |
 
+mod accounts;
 mod arena;
 mod blob;
+mod check;
 mod count;
 mod counting;
 mod deadlock;
@@ -42,6 +47,7 @@ mod drain;
 mod event;
 mod evict;
 mod file;
+mod filesystem;
 pub(crate) mod futex;
 mod inspect;
 mod joint;
@@ -56,6 +62,7 @@ mod obituary;
 mod object;
 mod pending;
 mod permits;
+mod place;
 mod prepared;
 mod protocol;
 pub(crate) mod reactor;
@@ -68,8 +75,10 @@ mod sleep;
 mod slots;
 mod sys;
 mod thread;
+mod trust;
 mod users;
 mod waiters;
+mod walk;
 mod watchers;
 mod word;
 mod world;
@@ -83,6 +92,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
+use crate::health::Checkup;
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -90,6 +100,7 @@ use counting::ShmCounting;
 use event::ShmEvent;
 use object::ShmExclusive;
 use pending::{How, ShmPending};
+use place::Place;
 use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -102,13 +113,19 @@ pub struct ShmEngine {
     url: String,
 }
 
+/// Checks what follows `shm:` in a URL, without opening it for use.
+pub fn check_at(place: &str) -> Result<Checkup> {
+    check::check_file(&Place::parse(place)?)
+}
+
 impl ShmEngine {
     /// Opens what follows `shm:` in a URL.
     pub fn open(place: &str, options: &Options) -> Result<ShmEngine> {
-        let path = file::path_of(place)?;
-        match Arena::open(&path, !place.starts_with('/'), options)? {
-            Some(arena) => Ok(ShmEngine { arena, url: format!("shm:{place}") }),
-            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", path.display()))
+        let at = Place::parse(place)?.shared_with(options.group.as_deref())?;
+        let options = Options { group: at.group.clone(), ..options.clone() };
+        match Arena::open(&at.path, at.own, &options)? {
+            Some(arena) => Ok(ShmEngine { arena, url: at.url(place) }),
+            None => Err(Error::new(Code::SemNotFound, format!("there is no namespace at `{}`", at.path.display()))
                 .advice("the first acquire or create makes it")),
         }
     }
@@ -397,6 +414,10 @@ impl Engine for ShmEngine {
             }
         }
         Ok(())
+    }
+
+    fn check(&self) -> Result<Checkup> {
+        Ok(check::check(self.arena))
     }
 
     fn describe(&self, command: &str) -> Result<()> {

@@ -28,11 +28,14 @@ use crate::error::{Code, Error, Result};
 use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 
-const MARK: u64 = 1 << 32;
+/// In a link: the cell is being unlinked.
+pub const LINK_MARK: u64 = 1 << 32;
+const MARK: u64 = LINK_MARK;
 /// How often one looks whether a joint request has come to its end before one makes it fail.
 const PATIENCE: u32 = 200;
 
-fn link(generation: u32, next: u32) -> u64 {
+/// The link of a cell in the life with this generation.
+pub fn link(generation: u32, next: u32) -> u64 {
     (generation as u64 & 0x7fff_ffff) << 33 | next as u64
 }
 

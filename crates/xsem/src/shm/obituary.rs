@@ -96,6 +96,7 @@ fn encode(c: Cause) -> (u8, u8) {
         Cause::CommandKilled(s) => (3, s),
         Cause::MachineRestarted => (4, 0),
         Cause::Evicted => (5, 0),
+        Cause::Repaired => (6, 0),
     }
 }
 
@@ -106,6 +107,7 @@ fn decode(c: (u8, u8)) -> Cause {
         (3, s) => Cause::CommandKilled(s),
         (4, _) => Cause::MachineRestarted,
         (5, _) => Cause::Evicted,
+        (6, _) => Cause::Repaired,
         _ => Cause::ProcessEnded,
     }
 }
@@ -250,6 +252,11 @@ pub fn carry(arena: &Arena, from: u32, to: u32) -> Result<()> {
     };
     cold.obituary.store(reference & !(u32::MAX as u64) | first as u64, Release);
     Ok(())
+}
+
+/// Whether there is a record at this block.
+pub fn is_readable(map: &super::map::Map, cell: u32, first: u32) -> bool {
+    blob::get(map, cell, first).is_some_and(|b| Record::read(&b).is_some())
 }
 
 /// The unacknowledged deaths, and how many there were in all.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStringExt;
 
 unsafe extern "C" {
     fn pthread_setcancelstate(state: libc::c_int, old: *mut libc::c_int) -> libc::c_int;
@@ -185,7 +186,10 @@ pub fn boot_id() -> [u64; 2] {
 /// This process's command line, in one line.
 pub fn command_line() -> String {
     let _whole = whole();
-    let raw = std::fs::read("/proc/self/cmdline").unwrap_or_default();
+    line_of(std::fs::read("/proc/self/cmdline").unwrap_or_default())
+}
+
+fn line_of(raw: Vec<u8>) -> String {
     let words: Vec<String> =
         raw.split(|&b| b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
     match words.split_first() {
@@ -205,6 +209,52 @@ pub fn byte_is_locked(fd: RawFd, at: u64) -> io::Result<bool> {
         0 => Ok(f.l_type != libc::F_UNLCK as i16),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// The process that holds the POSIX lock on byte `at`, if another one does; 0 where it is of another pid namespace.
+pub fn lock_holder(fd: RawFd, at: u64) -> io::Result<Option<u32>> {
+    let mut f = byte(libc::F_WRLCK as i16, at);
+    // SAFETY: F_GETLK reads and writes one flock structure.
+    match unsafe { libc::fcntl(fd, libc::F_GETLK, &mut f) } {
+        0 => Ok((f.l_type != libc::F_UNLCK as i16).then_some(f.l_pid.max(0) as u32)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The threads of a process that have this name. None where they cannot be read.
+pub fn threads_named(pid: u32, name: &str) -> Option<Vec<u32>> {
+    let _whole = whole();
+    let mut found = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
+        let task = task.ok()?;
+        let comm = std::fs::read_to_string(task.path().join("comm")).ok()?;
+        if comm.trim_end() == name {
+            found.push(task.file_name().to_str()?.parse().ok()?);
+        }
+    }
+    Some(found)
+}
+
+/// The processes, without this one, that are seen to have a file mapped.
+pub fn users_of(id: (u64, u64)) -> Vec<u32> {
+    let _whole = whole();
+    let Ok(all) = std::fs::read_dir("/proc") else { return Vec::new() };
+    all.flatten()
+        .filter_map(|p| p.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != std::process::id() && maps_file(*pid, id))
+        .collect()
+}
+
+/// Another process's command line, in one line.
+pub fn command_of(pid: u32) -> String {
+    let _whole = whole();
+    line_of(std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
+}
+
+/// The user of a process.
+pub fn user_of(pid: u32) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata(format!("/proc/{pid}")).map_or(0, |m| m.uid())
 }
 
 /// Takes the POSIX lock on byte `at`, waiting up to some seconds for a previous holder that is being taken apart.
@@ -249,6 +299,81 @@ pub fn open_at(dir: RawFd, name: &std::ffi::CStr, flags: i32, mode: u32) -> io::
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// `openat` that follows a link.
+pub fn open_following(dir: RawFd, name: &std::ffi::CStr, flags: i32) -> io::Result<OwnedFd> {
+    let _whole = whole();
+    // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
+    let fd = unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: `fd` was just opened and belongs to nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// What a name in a directory is, without following a link or opening anything.
+pub fn stat_at(dir: RawFd, name: &std::ffi::CStr) -> io::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be overwritten.
+    let mut s: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: `name` is NUL-terminated, `s` is valid for writes.
+    match unsafe { libc::fstatat(dir, name.as_ptr(), &mut s, libc::AT_SYMLINK_NOFOLLOW) } {
+        0 => Ok(s),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Takes a name away; where that fails, it stays.
+pub fn unlink_at(dir: RawFd, name: &std::ffi::CStr) {
+    // SAFETY: `name` is NUL-terminated.
+    unsafe { libc::unlinkat(dir, name.as_ptr(), 0) };
+}
+
+/// Gives a file another name, if nobody has that.
+pub fn rename_at(dir: RawFd, from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: two NUL-terminated names in one directory.
+    let r = unsafe { libc::syscall(libc::SYS_renameat2, dir, from.as_ptr(), dir, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Where the link leads that an `O_PATH` descriptor is.
+pub fn read_link(link: &OwnedFd) -> io::Result<std::path::PathBuf> {
+    let mut to = vec![0u8; libc::PATH_MAX as usize];
+    // SAFETY: an empty name, and room for as many bytes as the size says.
+    let n = unsafe { libc::readlinkat(link.as_raw_fd(), c"".as_ptr(), to.as_mut_ptr().cast(), to.len()) };
+    if n < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    to.truncate(n as usize);
+    Ok(std::ffi::OsString::from_vec(to).into())
+}
+
+/// The magic number of the file system that a file is on.
+pub fn file_system(fd: &impl AsRawFd) -> Option<u32> {
+    // SAFETY: an all-zero statfs is a valid value to be overwritten.
+    let mut s: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `s` is valid for writes.
+    (unsafe { libc::fstatfs(fd.as_raw_fd(), &mut s) } == 0).then_some(s.f_type as u32)
+}
+
+/// Whether a directory is in a /proc.
+pub fn is_proc(fd: &impl AsRawFd) -> bool {
+    file_system(fd) == Some(0x9fa0)
+}
+
+const ACL: &std::ffi::CStr = c"system.posix_acl_access";
+
+/// Whether an access control list lets others use a file, beyond its mode.
+pub fn has_acl(fd: &impl AsRawFd) -> bool {
+    // SAFETY: a NUL-terminated name; a size of 0 only asks for the length.
+    unsafe { libc::fgetxattr(fd.as_raw_fd(), ACL.as_ptr(), std::ptr::null_mut(), 0) > 0 }
+}
+
+/// Takes an access control list away, that a new file has inherited.
+pub fn remove_acl(fd: &impl AsRawFd) {
+    // SAFETY: a NUL-terminated name.
+    unsafe { libc::fremovexattr(fd.as_raw_fd(), ACL.as_ptr()) };
+}
+
 /// `fstat`.
 pub fn fstat(fd: &impl AsRawFd) -> io::Result<libc::stat> {
     // SAFETY: an all-zero stat is a valid value to be overwritten.
@@ -258,6 +383,14 @@ pub fn fstat(fd: &impl AsRawFd) -> io::Result<libc::stat> {
         0 => Ok(s),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Whether a file is on tmpfs, where a hole that is touched on a full file system is a fault.
+pub fn is_tmpfs(fd: &impl AsRawFd) -> bool {
+    // SAFETY: an all-zero statfs is a valid value to be overwritten.
+    let mut s: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `s` is valid for writes.
+    unsafe { libc::fstatfs(fd.as_raw_fd(), &mut s) == 0 && s.f_type == libc::TMPFS_MAGIC }
 }
 
 /// Device and inode.

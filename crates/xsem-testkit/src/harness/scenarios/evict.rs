@@ -53,7 +53,7 @@ fn hanging_owner(case: &Case<'_>) {
 /// Sleeps behind that owner.
 fn successor(case: &Case<'_>) {
     let pid = case.play("successor", |p| {
-        xsem::shm::testing::set_recheck(true);
+        p.looks_again();
         let s = p.open(SEM);
         p.register();
         p.stage.set(Flag::Waiting);
@@ -179,7 +179,7 @@ pub(crate) const EVICT_PERMITS: Play = Play {
         case.stage.put(Value::Dead, pid as u64);
         case.stage.put(Value::Evicted, pid as u64);
         let pid = case.play("successor", |p| {
-            xsem::shm::testing::set_recheck(true);
+            p.looks_again();
             let s = p.pool();
             p.register();
             p.stage.set(Flag::Waiting);

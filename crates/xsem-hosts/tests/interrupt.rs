@@ -85,7 +85,7 @@ fn seeded_faults_are_found() {
 fn optimized_over_all_crates_with_panic_abort() {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("abort-lto");
     let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "--profile", "abort-lto", "-p", "xsem-testkit", "--bin", "interrupt", "--target-dir"]);
+    cargo.args(["build", "--quiet", "--profile", "abort-lto", "-p", "xsem-hosts", "--bin", "interrupt", "--target-dir"]);
     let done = cargo.arg(&target).env_remove("RUSTFLAGS").status().expect("cargo");
     assert!(done.success(), "the build");
     let program: PathBuf = target.join("abort-lto/interrupt");

@@ -1,9 +1,9 @@
 //! A library with xsem in it is loaded, used, and unloaded again, while the kernel still looks at what it has left in the
 //! thread's rseq area at every signal.
 
+mod common;
+
 use std::ffi::{CStr, CString, c_void};
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering::*};
 
 static IS_NOW: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -21,17 +21,6 @@ extern "C" fn handler(_: i32) {
     HANDLED.fetch_add(1, SeqCst);
 }
 
-/// The library, built for this test.
-fn library() -> PathBuf {
-    // That of this build, so that what the library is made of is there already: target/debug/deps/interrupt_dlopen-HASH.
-    let me = std::env::current_exe().expect("a test is a program");
-    let target = me.ancestors().nth(3).expect("it lies in a target directory").to_owned();
-    let mut cargo = Command::new(env!("CARGO"));
-    cargo.args(["build", "--quiet", "-p", "xsem-testkit", "--example", "interrupt_plugin", "--target-dir"]).arg(&target);
-    assert!(cargo.status().expect("cargo").success(), "the build of the library");
-    target.join("debug/examples/libinterrupt_plugin.so")
-}
-
 /// An address of the library, by name.
 fn symbol(library: *mut c_void, name: &CStr) -> *mut c_void {
     // SAFETY: a handle that dlopen gave, and a NUL-terminated name.
@@ -46,7 +35,7 @@ fn is_mapped() -> bool {
 
 #[test]
 fn a_library_is_unloaded_while_the_thread_is_armed() {
-    let path = library();
+    let path = common::library("interrupt_plugin");
     let path = CString::new(path.into_os_string().into_encoded_bytes()).expect("no NUL");
     // SAFETY: an all-zero sigaction is a valid value; the handler is async-signal-safe.
     unsafe {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 use xsem::interrupt::testing::Fault;
-use xsem_testkit::interrupt::{CountingAllocator, Options, Others, Way, run};
+use xsem_hosts::{CountingAllocator, Options, Others, Way, run};
 
 #[global_allocator]
 static ALLOCATOR: CountingAllocator = CountingAllocator;

@@ -1,28 +1,13 @@
 //! A library with xsem inside that is unloaded with `dlclose` while its keeper runs, its threads' last words are still to be
 //! said, and claims are held.
 
+mod common;
+
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::Command;
 use xsem::{AcquireError, Cause, Exclusive, Namespace};
 
 type Claim = unsafe extern "C" fn(*const c_char, *const c_char, c_int) -> c_int;
-
-/// Builds the library, with the profile that this test was built with, and says where it is.
-fn plugin() -> PathBuf {
-    // target/PROFILE/deps/unload-HASH
-    let me = std::env::current_exe().unwrap();
-    let profile = me.parent().and_then(|p| p.parent()).unwrap();
-    let target = profile.parent().unwrap();
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", "xsem-testkit", "--example", "plugin", "--target-dir"]).arg(target);
-    if profile.ends_with("release") {
-        cargo.arg("--release");
-    }
-    assert!(cargo.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success());
-    profile.join("examples/libplugin.so")
-}
 
 /// Runs `f` in a child of its own, which ends with it; the text that it returns.
 fn in_child(f: impl FnOnce() -> String) -> String {
@@ -59,7 +44,7 @@ fn told(ns: &Namespace, name: &str) -> Option<Cause> {
 
 #[test]
 fn a_library_that_is_unloaded_leaves_no_thread_without_its_code() {
-    let library = plugin();
+    let library = common::library("plugin");
     let dir = tempfile::tempdir().unwrap();
     let url = format!("shm:{}/ns", dir.path().display());
     let ns = Namespace::open(&url).unwrap();

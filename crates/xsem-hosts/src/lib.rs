@@ -1,7 +1,7 @@
 //! Interrupt time, as programs meet it: handlers of all sorts on threads of all sorts, each of which asks for semaphores and
 //! must be refused with 104, while normal code must never be.
 //!
-//! A program of its own (bin `interrupt`), because it needs its main thread, its signal handlers, its allocator and its
+//! A program of its own (bin `interrupt`) in a crate of its own, because it needs its main thread, its signal handlers, its allocator and its
 //! build for itself.
 
 mod cases;

@@ -1,0 +1,27 @@
+//! Options of `xsem check`, `xsem repair` and `xsem reset`.
+
+use clap::Args;
+
+/// Options of `xsem check`.
+#[derive(Debug, Args)]
+#[command(after_help = CHECK_AFTER)]
+pub struct CheckArgs {
+    /// A JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub const CHECK_ABOUT: &str = "\
+Looks at everything that the namespace has stored: the header, the index of names, each semaphore, its claims, its waiters, \
+the room that is taken. It writes nothing, and others go on meanwhile; what is just in the middle of an operation is not \
+reported. Each finding says where it is, what is there, what belongs there, and what can be done about it.";
+
+const CHECK_AFTER: &str = "\
+Findings:
+  damage   no operation leaves it so; some operations fail with 1392
+  leak     room that nobody uses, because a process died at the wrong instant:
+           it does no harm
+  note     worth knowing
+
+Exit code: 0 nothing is damaged (leaks and notes are none), 1 damaged (1392), or
+it cannot be looked at (5, 187, 1306); stderr says which";

@@ -1,0 +1,81 @@
+//! The process of one case, and the pipe through which it reports.
+
+use super::case::Case;
+use crate::hang;
+use crate::sys::{self, Pid, Status};
+use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A driver that takes longer hangs itself; its own watchdog is much shorter.
+const DRIVER: Duration = Duration::from_secs(120);
+
+/// The process that runs everything: in the names of directories, so that it can tidy up after all.
+static RUN: OnceLock<Pid> = OnceLock::new();
+
+/// Runs `f` in a driver on a fresh namespace and hands each line of its report to `each`. False: it crashed or hung.
+pub(super) fn in_driver(f: impl FnOnce(&Case<'_>), mut each: impl FnMut(&str, &str)) -> io::Result<bool> {
+    let (reader, writer) = sys::pipe()?;
+    let pid = sys::fork(|| drive(f, &writer))?;
+    drop(writer);
+    let fine = collect(&reader, pid, &mut each)?;
+    sys::kill(pid, libc::SIGKILL);
+    let status = sys::wait(pid, true);
+    // A driver that crashed could not tidy up.
+    let _ = std::fs::remove_dir_all(directory(pid));
+    Ok(fine && matches!(status, Status::Exited(0) | Status::Killed(libc::SIGKILL)))
+}
+
+fn prefix() -> String {
+    format!("xsem-harness-{}-", RUN.get_or_init(sys::own_pid))
+}
+
+fn directory(driver: Pid) -> String {
+    format!("/dev/shm/{}{driver}", prefix())
+}
+
+/// Before the first driver: this process runs everything.
+pub(super) fn begin() {
+    let _ = prefix();
+}
+
+/// After the last driver: takes away what those that were ended have left.
+pub(super) fn tidy() {
+    let Ok(entries) = std::fs::read_dir("/dev/shm") else { return };
+    for e in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(&prefix())) {
+        let _ = std::fs::remove_dir_all(e.path());
+    }
+}
+
+fn drive(f: impl FnOnce(&Case<'_>), report: &PipeWriter) {
+    let dir = directory(sys::own_pid());
+    // What a run that was interrupted left under the number that is ours now.
+    let _ = std::fs::remove_dir_all(&dir);
+    std::fs::create_dir(&dir).expect("a directory in shared memory");
+    sys::hold_child_signals();
+    f(&Case::new(&format!("shm:{dir}/ns"), report));
+}
+
+/// Reads lines until the driver says `end`. False: it ended otherwise, or not in time.
+fn collect(reader: &PipeReader, driver: Pid, each: &mut impl FnMut(&str, &str)) -> io::Result<bool> {
+    let mut lines = BufReader::new(reader);
+    let begin = Instant::now();
+    let mut text = String::new();
+    loop {
+        if lines.buffer().is_empty() && !sys::readable(reader, 1000)? {
+            if begin.elapsed() > DRIVER {
+                each("note", &format!("the driver hangs: {}", hang::describe_tree(driver)));
+                return Ok(false);
+            }
+            continue;
+        }
+        text.clear();
+        if lines.read_line(&mut text)? == 0 {
+            return Ok(false);
+        }
+        match text.trim_end().split_once(' ').unwrap_or((text.trim_end(), "")) {
+            ("end", _) => return Ok(true),
+            (kind, rest) => each(kind, rest),
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The operations of the contract, and which scenarios are about each: what the table's groups are, and what a test holds
+//! complete.
+
+const NAMES: &str = "names and members";
+const EXCLUSIVE: &str = "exclusive semaphores";
+const COUNTING: &str = "permits";
+const EVENTS: &str = "events";
+const LISTS: &str = "lists";
+const INTERRUPT: &str = "interrupt time";
+const PEOPLE: &str = "people's decisions";
+
+/// One operation of `docs/semantics.md`.
+pub(super) struct Operation {
+    /// A group of the table.
+    pub(super) group: &'static str,
+    /// What it is called there, for who reads a failed test.
+    #[cfg_attr(not(test), expect(dead_code))]
+    pub(super) name: &'static str,
+    /// The scenarios in which the victim carries it out.
+    pub(super) scenarios: &'static [&'static str],
+}
+
+const fn op(group: &'static str, name: &'static str, scenarios: &'static [&'static str]) -> Operation {
+    Operation { group, name, scenarios }
+}
+
+/// In the order of the table's groups.
+const OPERATIONS: &[Operation] = &[
+    op(NAMES, "register", &["register"]),
+    op(NAMES, "create", &["create", "create-removed"]),
+    op(NAMES, "open", &["open", "ephemeral-open", "ephemeral-pool-open"]),
+    op(NAMES, "close", &["ephemeral-close", "ephemeral-pool-close"]),
+    op(
+        NAMES,
+        "remove",
+        &[
+            "remove",
+            "remove-used",
+            "pool-remove",
+            "pool-remove-used",
+            "event-remove",
+            "event-remove-used",
+            "event-remove-sleeper",
+        ],
+    ),
+    op(
+        EXCLUSIVE,
+        "acquire",
+        &[
+            "acquire-free",
+            "acquire-contended",
+            "acquire-queued",
+            "acquire-timeout",
+            "acquire-owner-dies",
+            "takeover",
+            "nest",
+            "async-acquire",
+            "async-drop",
+        ],
+    ),
+    op(EXCLUSIVE, "release", &["release", "release-waiter", "release-stopped-waiter"]),
+    op(EXCLUSIVE, "abandon", &["abandon-waiter"]),
+    op(EXCLUSIVE, "mark_consistent", &["mark-consistent"]),
+    op(EXCLUSIVE, "join", &["share-join", "share-leave", "share-pass"]),
+    op(
+        COUNTING,
+        "acquire permits",
+        &[
+            "pool-acquire",
+            "pool-acquire-many",
+            "pool-acquire-queued",
+            "pool-acquire-timeout",
+            "pool-holder-dies",
+            "pool-takeover",
+            "pool-slots",
+            "async-permits",
+        ],
+    ),
+    op(COUNTING, "release permits", &["pool-release", "pool-release-waiter", "pool-release-stopped-waiter", "pool-release-part"]),
+    op(COUNTING, "add_permits", &["credit-add-waiter"]),
+    op(COUNTING, "forget", &["credit-forget"]),
+    op(COUNTING, "resize", &["pool-resize-up", "pool-resize-down"]),
+    op(
+        EVENTS,
+        "signal",
+        &[
+            "event-signal",
+            "event-signal-manual",
+            "event-signal-waiter",
+            "event-signal-passer-by",
+            "event-signal-stopped-waiter",
+            "event-signal-waiters-manual",
+            "event-signal-joint",
+            "event-signal-joint-manual",
+        ],
+    ),
+    op(EVENTS, "reset", &["event-reset", "event-reset-manual", "event-reset-joint", "event-reset-joint-manual"]),
+    op(
+        EVENTS,
+        "wait",
+        &[
+            "event-wait",
+            "event-wait-queued",
+            "event-wait-manual",
+            "event-wait-timeout",
+            "event-wait-joint",
+            "async-event",
+            "async-drop-event",
+        ],
+    ),
+    op(LISTS, "wait_any", &["any-free", "any-contended", "any-event"]),
+    op(
+        LISTS,
+        "acquire_all",
+        &[
+            "all-free",
+            "all-contended",
+            "all-permits",
+            "all-takeover",
+            "all-event",
+            "all-event-contended",
+            "all-event-manual",
+            "async-drop-all",
+        ],
+    ),
+    op(
+        INTERRUPT,
+        "into_signal_release, spend",
+        &["prepared-release", "prepared-release-waiter", "spend-waiter", "prepared-permits-waiter", "spend-permits-waiter"],
+    ),
+    op(INTERRUPT, "add_permits, signal at interrupt time", &["credit-add-interrupt", "event-signal-interrupt"]),
+    op(PEOPLE, "drain", &["drain", "drain-pool", "drain-event"]),
+    op(PEOPLE, "reopen", &["reopen", "reopen-pool", "reopen-event"]),
+    op(PEOPLE, "evict", &["evict", "evict-permits"]),
+];
+
+/// The group of a scenario.
+pub(super) fn group_of(scenario: &str) -> &'static str {
+    OPERATIONS.iter().find(|o| o.scenarios.contains(&scenario)).map_or("pairs of operations", |o| o.group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::scenarios::ALL;
+
+    #[test]
+    fn every_operation_has_a_scenario_and_every_scenario_is_there() {
+        for o in OPERATIONS {
+            assert!(!o.scenarios.is_empty(), "nobody is killed or stopped in `{}`", o.name);
+            for s in o.scenarios {
+                assert!(ALL.iter().any(|a| a.name() == *s), "`{}` names the scenario `{s}`, which does not exist", o.name);
+            }
+        }
+        let mut names: Vec<_> = ALL.iter().map(|s| s.name()).collect();
+        names.sort_unstable();
+        assert!(names.windows(2).all(|w| w[0] != w[1]), "two scenarios have one name: {names:?}");
+    }
+}
