@@ -4,6 +4,7 @@ mod need;
 mod proc;
 mod steps;
 mod survive;
+mod torture;
 
 use proc::Job;
 use std::env;
@@ -16,7 +17,7 @@ usage: cargo xtask COMMAND
   check                                    fmt, clippy, unit: the fast ones, before a commit
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
-  torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
+  torture [--minutes N] [OPTIONS]          random operations, kills and stops for a while (1 minute by default; --help)
   docs                                     the API pages, into target/doc
 ";
 
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Some("check") => no_arguments("check", rest).and_then(|()| steps::run(&["fmt", "clippy", "unit"], false)),
         Some("bench") => bench(rest),
         Some("survive") => survive::command(rest),
-        Some("torture") => torture(rest),
+        Some("torture") => torture::command(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
@@ -97,17 +98,4 @@ fn bench(rest: &[String]) -> Result<(), Failure> {
         job = job.arg("uncontended");
     }
     job.args(rest).unlimited().must("the benchmark")
-}
-
-fn torture(rest: &[String]) -> Result<(), Failure> {
-    let job = Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--"]).unlimited();
-    let job = match rest {
-        [] => job.args(["--seconds", "60"]),
-        [flag, n] if flag == "--minutes" => match n.parse::<u64>() {
-            Ok(m) if m > 0 => job.args(["--seconds", &(m * 60).to_string()]),
-            _ => return Err(Failure::usage(format!("`--minutes` takes a whole number above 0, not `{n}`"))),
-        },
-        other => job.args(other),
-    };
-    job.must("the torture run")
 }

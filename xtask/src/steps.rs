@@ -23,7 +23,12 @@ const STEPS: &[Step] = &[
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
-    Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
+    Step {
+        name: "torture",
+        what: "random operations, kills and stops for 25 seconds",
+        needs: &[need::CC],
+        run: crate::torture::step,
+    },
 ];
 
 /// Prints the steps.
@@ -128,8 +133,4 @@ fn loom() -> Result<(), Failure> {
         return Err(Failure::check("no model was found (tests with `loom` in their path, under `cfg(loom)`)".to_owned()));
     }
     test(&[]).must("a model")
-}
-
-fn torture() -> Result<(), Failure> {
-    Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--", "--seconds", "20"]).must("the torture run")
 }

@@ -3,6 +3,7 @@
 mod chaos;
 mod figures;
 mod newcomer;
+mod patience;
 mod people;
 mod rest;
 
@@ -19,9 +20,6 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
-
-/// Whoever does not come to rest in this time hangs.
-const PATIENCE: Duration = Duration::from_secs(15);
 
 /// So many violations say enough.
 const ENOUGH: u64 = 20;

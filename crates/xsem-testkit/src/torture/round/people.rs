@@ -9,7 +9,10 @@ use crate::random::seed_of;
 use crate::sys::{self, Pid, Status};
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Whoever is not born by then will end by himself.
+const LAST_LOOK: Duration = Duration::from_secs(15);
 
 /// A process that may be killed.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +145,7 @@ impl Supervisor<'_> {
             (0..self.processes.len()).for_each(|slot| self.kill(slot));
             self.look_around();
             let anybody = self.is_expecting() || self.processes.iter().any(Option::is_some);
-            if !anybody || begin.elapsed() > super::PATIENCE {
+            if !anybody || begin.elapsed() > LAST_LOOK {
                 return;
             }
         }

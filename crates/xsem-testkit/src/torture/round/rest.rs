@@ -3,11 +3,11 @@
 use super::super::ledger::{PLACES, THREADS};
 use super::super::os;
 use super::super::worker::Mix;
-use super::{PATIENCE, Supervisor, newcomer};
+use super::patience::Patience;
+use super::{Supervisor, newcomer};
 use crate::sys::{self, Pid, Status};
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Instant;
 use xsem::Namespace;
 
 impl Supervisor<'_> {
@@ -43,10 +43,10 @@ impl Supervisor<'_> {
     /// A process of the supervisor's own must come to its end.
     pub(super) fn helper_ends(&mut self, pid: Pid, what: &str) {
         self.helper = Some(pid);
-        let begin = Instant::now();
+        let mut patience = Patience::new();
         loop {
             match sys::wait(pid, false) {
-                Status::Running if begin.elapsed() > PATIENCE => {
+                Status::Running if patience.is_over(|| vec![(pid, pid)]) => {
                     self.ledger.violation(&format!("at rest, {what} hangs: {}", sys::describe(pid)));
                     sys::end(pid);
                     break;
@@ -63,14 +63,14 @@ impl Supervisor<'_> {
     }
 
     fn all_rest(&mut self) -> bool {
-        let begin = Instant::now();
+        let mut patience = Patience::new();
         loop {
             self.look_around();
             let busy = self.busy();
             if busy.is_empty() && !self.is_expecting() {
                 return true;
             }
-            if begin.elapsed() > PATIENCE {
+            if patience.is_over(|| self.threads_of(&busy)) {
                 self.print_hang(&busy);
                 return false;
             }
@@ -94,9 +94,26 @@ impl Supervisor<'_> {
         busy
     }
 
+    /// The threads that these are. A task is polled by one of those threads that do not rest.
+    fn threads_of(&self, busy: &[(usize, usize)]) -> Vec<(Pid, Pid)> {
+        let tid = |slot: usize, c: usize| self.ledger.processes[slot].claimants[c].tid.load(SeqCst) as Pid;
+        let of = |&(slot, c): &(usize, usize)| {
+            let pid = self.processes[slot]?.pid;
+            // Before a thread has said its number, the whole process counts.
+            let known = c < THREADS && tid(slot, c) != 0;
+            Some(if known { vec![(pid, tid(slot, c))] } else { sys::threads(pid).into_iter().map(|t| (pid, t)).collect() })
+        };
+        let mut all: Vec<(Pid, Pid)> = busy.iter().filter_map(of).flatten().collect();
+        if busy.iter().all(|(_, c)| *c < THREADS) {
+            // Whoever looks after signals and permits works for them.
+            all.extend(self.helper.map(|pid| (pid, pid)).filter(|&(p, t)| sys::state(p, t) == Some('R')));
+        }
+        all
+    }
+
     fn print_hang(&self, busy: &[(usize, usize)]) {
         let mix = Mix::of(&self.ledger);
-        println!("  stuck: after {} s of rest these are not done (a round of {mix:?}):", PATIENCE.as_secs());
+        println!("  stuck: these are not done, and sleep (a round of {mix:?}):");
         for &(slot, c) in busy {
             let (pid, claimant) = (self.processes[slot].map_or(0, |p| p.pid), &self.ledger.processes[slot].claimants[c]);
             println!("    process {pid} claimant {c}: {:?}", claimant.state.get());

@@ -87,6 +87,8 @@ impl Here {
     fn start(&'static self, thread: usize) -> Option<Thread> {
         match Thread::start(move || Claimant::new(self, thread).run()) {
             Ok(t) => Some(t),
+            // The machine has no more of them at this moment.
+            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => None,
             Err(e) => {
                 self.ledger.violation(&format!("start a thread: {e}"));
                 None
