@@ -9,7 +9,7 @@ mod event;
 mod hold;
 mod run;
 
-pub use care::CheckArgs;
+pub use care::{CheckArgs, RepairArgs};
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
@@ -86,6 +86,9 @@ pub enum Command {
     /// Look whether everything that is stored is as it should be
     #[command(long_about = care::CHECK_ABOUT)]
     Check(CheckArgs),
+    /// Mend what is damaged, from what the living hold
+    #[command(long_about = care::REPAIR_ABOUT)]
+    Repair(RepairArgs),
     /// Explain an error code: 101, 0x65, ERROR_EXCL_SEM_ALREADY_OWNED
     Explain(ExplainArgs),
     /// Print what makes a shell complete the options with TAB
@@ -314,7 +317,12 @@ mod tests {
     #[test]
     fn help_says_more_than_the_list_of_commands() {
         let wants = [("run", run::ABOUT), ("hold", hold::ABOUT), ("event", event::ABOUT), ("wait", WAIT_ABOUT)];
-        for (name, about) in wants.into_iter().chain([("drain", DRAIN_ABOUT), ("evict", EVICT_ABOUT)]) {
+        for (name, about) in wants.into_iter().chain([
+            ("drain", DRAIN_ABOUT),
+            ("evict", EVICT_ABOUT),
+            ("check", care::CHECK_ABOUT),
+            ("repair", care::REPAIR_ABOUT),
+        ]) {
             let mut command = Cli::command();
             let help = command.find_subcommand_mut(name).expect("a command").render_long_help().to_string();
             let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");

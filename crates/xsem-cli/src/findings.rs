@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use std::io::{self, Write};
-use xsem::{Checkup, Finding, Severity};
+use xsem::{Checkup, Code, Error, Finding, Repaired, Severity};
 
 /// A finding as JSON: field names are part of the command's interface.
 #[derive(Serialize)]
@@ -52,6 +52,32 @@ impl From<&Checkup> for CheckupJson {
             findings: c.findings.iter().map(FindingJson::from).collect(),
         }
     }
+}
+
+/// All of `repair --json`.
+#[derive(Serialize)]
+pub struct RepairedJson {
+    mended: Vec<FindingJson>,
+    now: CheckupJson,
+}
+
+impl From<&Repaired> for RepairedJson {
+    fn from(r: &Repaired) -> Self {
+        RepairedJson { mended: r.mended.iter().map(FindingJson::from).collect(), now: CheckupJson::from(&r.now) }
+    }
+}
+
+/// 1392 with how it stands, unless nothing is damaged.
+pub fn verdict(c: &Checkup, url: &str) -> Result<(), Error> {
+    let all = c.damage().count();
+    if all == 0 {
+        return Ok(());
+    }
+    Err(Error::new(Code::FileCorrupt, sum(c, url)).advice(match c.damage().filter(|f| f.remedy.is_repair()).count() {
+        0 => "repair cannot mend it; what is to be done stands beside it",
+        n if n == all => "`xsem repair` mends it",
+        _ => "`xsem repair` mends a part of it",
+    }))
 }
 
 /// So many findings of one severity are written out for people; `--json` has them all.

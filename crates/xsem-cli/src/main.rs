@@ -22,6 +22,7 @@ mod ok;
 mod permits;
 mod places;
 mod release;
+mod repair;
 mod rm;
 mod run;
 mod show;
@@ -71,6 +72,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Gc(args) => gc::gc(args, url),
         Command::Ok(args) => ok::ok(args, url),
         Command::Check(args) => check::check(args, url),
+        Command::Repair(args) => repair::repair(args, url),
         Command::Explain(args) => explain::explain(args),
         Command::Completions(args) => completions::completions(args),
     }

@@ -3,7 +3,7 @@
 use crate::claim::{Report, Summary};
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
-use crate::health::Checkup;
+use crate::health::{Checkup, Repaired};
 use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
@@ -157,6 +157,36 @@ impl Namespace {
         }
     }
 
+    /// Mends what [`check`](Namespace::check) finds, as far as what is left says how it was: from the names in the cells, from
+    /// the claims, from the kernel's locks. Others may go on meanwhile, several may repair at once, and it may be killed and
+    /// begun again. No claim of a living process is taken away as long as its record can be read; where it cannot, the
+    /// semaphore becomes free with the mark: the next owner is told (105, [`Cause::Repaired`](crate::Cause::Repaired)).
+    ///
+    /// What is left, and why, is in [`Repaired::now`].
+    ///
+    /// ```
+    /// let ns = xsem::Namespace::open("memory:")?;
+    /// assert!(ns.repair()?.now.is_sound());
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// 1 the engine has nothing that could be mended.
+    pub fn repair(&self) -> Result<Repaired> {
+        self.engine.repair()
+    }
+
+    /// The same for the namespace of a URL, also one that cannot be opened because it is damaged.
+    ///
+    /// # Errors
+    /// As [`check_at`](Namespace::check_at).
+    pub fn repair_at(url: &str) -> Result<Repaired> {
+        match url.strip_prefix("shm:") {
+            Some(place) => shm::repair_at(place),
+            None => Namespace::builder().create(false).open(url)?.repair(),
+        }
+    }
+
     /// All that is known of one semaphore now.
     ///
     /// # Errors
@@ -252,6 +282,16 @@ impl NamespaceBuilder {
     /// `false`: an error (187) where the namespace does not exist, instead of a new one.
     pub fn create(mut self, create: bool) -> Self {
         self.options.create = create;
+        self
+    }
+
+    /// `false`: no handler for SIGBUS is installed by this open. By default the first open installs one, which stays: if somebody
+    /// truncates the file, the process then gets errors (1392) instead of being ended by that signal. It passes on to the
+    /// handler that was there before whatever is not about a namespace. Say `false` where a runtime wants that signal for
+    /// itself alone. What installs a handler later should call ours in the same way; threads that have SIGBUS blocked are not
+    /// saved by it.
+    pub fn survive_bus_errors(mut self, survive: bool) -> Self {
+        self.options.survive_bus_errors = survive;
         self
     }
 

@@ -104,7 +104,7 @@ fn signal(child: &Child, signal: i32) {
 fn whatever_processes_do_and_wherever_they_are_killed_is_no_damage() {
     let (_dir, ns) = namespace();
     let seed = std::env::var("XSEM_SEED").map_or(0x5eed, |s| s.parse().expect("a number"));
-    let looks: u32 = std::env::var("XSEM_CHECKS").map_or(60, |s| s.parse().expect("a number"));
+    let looks: u32 = std::env::var("XSEM_CHECKS").map_or(20, |s| s.parse().expect("a number"));
     println!("XSEM_SEED={seed} XSEM_CHECKS={looks}");
     let mut dice = Dice(seed);
     let mut crew: Vec<Child> = (0..4).map(|_| worker(&ns, dice.roll(u64::MAX))).collect();

@@ -25,3 +25,23 @@ Findings:
 
 Exit code: 0 nothing is damaged (leaks and notes are none), 1 damaged (1392), or
 it cannot be looked at (5, 187, 1306); stderr says which";
+
+/// Options of `xsem repair`.
+#[derive(Debug, Args)]
+#[command(after_help = REPAIR_AFTER)]
+pub struct RepairArgs {
+    /// A JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+pub const REPAIR_ABOUT: &str = "\
+Mends what `xsem check` finds, as far as what is left says how it was: names, claims, waiters and free permits are put \
+together again from each other and from what the kernel knows of the living. Others may go on meanwhile; it may be ended at \
+any time and run again. No claim of a living process is taken away as long as its record can be read. Where nobody can tell \
+any more who owned a semaphore, it becomes free, and its next owner is told (105) that what it protects may be half done. \
+Room that nobody uses is freed, some of it only when no other process has the namespace open.";
+
+const REPAIR_AFTER: &str = "\
+Exit code: 0 nothing is damaged any more, 1 something is left (1392) or it cannot
+be repaired at all (5, 187, 1306); stderr says which";

@@ -1,23 +1,30 @@
 //! A namespace as one process has it open: the map, and what belongs to this process alone.
 
+use super::fault::{self, Loss};
 use super::file::{self, Found, Options};
 use super::keeper;
 use super::layout::Joint;
 use super::map::Map;
 use super::members::{Members, Who, shorten};
+use super::standing::{self, Standing};
+use super::vigil;
 use super::word::Owner;
 use crate::deadline::now_coarse;
 use crate::error::{Code, Error, Result};
 use crate::forklock::{ForkGuard, ForkLock, wiped_on_fork};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicPtr;
 
 /// Who this process is. In a page that a fork wipes: a child is nobody until it registers itself.
 #[repr(C)]
 pub struct Me {
-    /// The owner's bits; 0: not a member.
+    /// The owner's bits; 0: not a member. What a claim is given back under.
     pub owner: AtomicU32,
+    /// The same as long as the file takes new claims, else 0. What a new claim is made under.
+    pub entitled: AtomicU32,
     /// 0 not registered, 1 a thread is at it, 2 registered.
     state: AtomicU32,
 }
@@ -29,6 +36,8 @@ pub struct Arena {
     pub members: Members,
     dev_ino: (u64, u64),
     path: PathBuf,
+    /// The same for the system.
+    place: CString,
     /// When the file was last seen to have its name, by the coarse clock.
     seen_current: AtomicU64,
     me: *const Me,
@@ -74,14 +83,22 @@ impl Arena {
     pub fn open(path: &Path, own: bool, options: &Options) -> Result<Option<&'static Arena>> {
         let _whole = super::sys::whole();
         let _one_at_a_time = OPENING.lock();
+        if options.survive_bus_errors {
+            fault::install();
+        }
         let known = |id| all().find(|a| a.dev_ino == id);
         let o = match file::open(path, own, options, known)? {
             None => return Ok(None),
-            Some(Found::Known(a)) => return Ok(Some(a)),
+            Some(Found::Known(a)) => {
+                a.look();
+                return a.sound().map(|()| Some(a));
+            }
             Some(Found::New(o)) => *o,
         };
+        let place = std::ffi::CString::new(path.as_os_str().as_bytes());
         let arena: &'static Arena = Box::leak(Box::new(Arena {
             me: wiped_on_fork(4096)?.cast(),
+            place: place.map_err(|_| Error::new(Code::InvalidParameter, "a path has a NUL byte"))?,
             map: o.map,
             members: Members::new(o.gate, o.dev_ino),
             dev_ino: o.dev_ino,
@@ -91,6 +108,7 @@ impl Arena {
             joint: ForkLock::new(),
             earlier: all().next(),
         }));
+        arena.map.region().belongs_to(arena.me_page());
         OPEN.store(std::ptr::from_ref(arena).cast_mut(), Release);
         Ok(Some(arena))
     }
@@ -113,19 +131,22 @@ impl Arena {
         Owner::from_bits(self.me_page().owner.load(Acquire))
     }
 
-    /// Who this process is; registers it first where necessary.
+    /// Who this process is; registers it first where necessary. 1392 where the file is damaged, and 6 for a newcomer where
+    /// it is not the namespace any more.
     pub fn register(&'static self) -> Result<Owner> {
         let page = self.me_page();
         loop {
             if let Some(me) = self.me() {
-                return Ok(me);
+                return self.sound().map(|()| me);
             }
+            self.look();
+            self.stands()?;
             match page.state.compare_exchange(0, 1, AcqRel, Acquire) {
                 Ok(_) => {
                     let done = self.start_keeper();
                     page.state.store(if done.is_ok() { 2 } else { 0 }, Release);
                     super::futex::wake_private_all(&page.state);
-                    return done;
+                    return done.map_err(|e| self.explained(e));
                 }
                 Err(1) => super::futex::wait_private(&page.state, 1),
                 Err(_) => {}
@@ -133,10 +154,23 @@ impl Arena {
         }
     }
 
+    /// [`register`](Arena::register) for what would be a new claim or a new name: refused as soon as the file is known not to
+    /// be the namespace any more.
+    pub fn enroll(&'static self) -> Result<Owner> {
+        let me = self.register()?;
+        self.stands().map(|()| me)
+    }
+
+    /// This process is a member from here on.
+    fn joined(&self, me: Owner) {
+        self.me_page().owner.store(me.bits(), SeqCst);
+        self.map.region().entitle();
+    }
+
     fn start_keeper(&'static self) -> Result<Owner> {
         let start = Start { arena: self, who: self.identity(), result: ForkLock::new(), done: AtomicU32::new(0) };
         crate::pin::library();
-        // The keeper must never run the program's signal handlers: it inherits a full mask.
+        // The keeper must never run the program's signal handlers: it inherits a mask of (nearly) all.
         let old = block_all_signals();
         let started = spawn(&start);
         restore_signals(&old);
@@ -159,7 +193,7 @@ impl Arena {
     /// Registers with the calling thread as the keeper. For tracers.
     pub fn register_inline(&'static self) -> Result<Owner> {
         let me = keeper::register(self, &self.identity())?;
-        self.me_page().owner.store(me.bits(), Release);
+        self.joined(me);
         self.me_page().state.store(2, Release);
         Ok(me)
     }
@@ -186,27 +220,64 @@ impl Arena {
         Ok(JointLock { joint, _lock: lock })
     }
 
-    /// Whether the file still has its name: one that was unlinked or replaced under its users takes no new claims. Looked up
-    /// at most every 10 ms: that costs a microsecond, which is a third of a hand-over, and who replaces the file cannot tell
-    /// whether a request came before or after that.
+    /// Whether the file is still the namespace. Besides what the keeper has noticed, it is looked up here, at most every
+    /// 10 ms: that costs a microsecond, which is a third of a hand-over, and who replaces the file cannot tell whether a
+    /// request came before or after that.
     pub fn is_current(&self) -> bool {
         let (now, seen) = (now_coarse(), self.seen_current.load(Relaxed));
-        if seen != 0 && now.wrapping_sub(seen) < 10_000_000 {
-            return true;
+        if seen == 0 || now.wrapping_sub(seen) >= 10_000_000 {
+            self.look();
+            self.seen_current.store(now, Relaxed);
         }
-        let is = self.has_its_name();
-        self.seen_current.store(if is { now } else { 0 }, Relaxed);
-        is
+        self.loss().is_none()
     }
 
-    fn has_its_name(&self) -> bool {
-        use std::os::unix::fs::MetadataExt;
-        match std::fs::symlink_metadata(&self.path) {
-            Ok(m) => (m.dev(), m.ino()) == self.dev_ino,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => false,
-            // It cannot be looked at any more (a changed root, a changed user): only its link count can say.
-            Err(_) => self.map.is_linked(),
+    /// Looks what became of the file, and writes it down.
+    pub fn look(&self) {
+        match standing::of(&self.place, self.dev_ino, &self.map) {
+            Standing::As(seen) => self.map.region().settle(seen),
+            // It cannot be looked at any more (a changed root, a changed user): the descriptor may say.
+            Standing::Unknown if !self.map.is_linked() => self.map.region().settle(Some(Loss::Gone)),
+            Standing::Unknown => {}
         }
+    }
+
+    /// Why there are no new claims.
+    #[inline]
+    pub fn loss(&self) -> Option<Loss> {
+        self.map.region().loss()
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where it is, for the system.
+    pub fn place(&self) -> &CStr {
+        &self.place
+    }
+
+    /// 6 or 1392, if the file is not the namespace any more.
+    pub fn stands(&self) -> Result<()> {
+        self.loss().map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
+    }
+
+    /// 1392, if what is in the file cannot be believed any more. What was claimed may end also where it only lost its name.
+    pub fn sound(&self) -> Result<()> {
+        self.loss().filter(|l| l.is_damage()).map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
+    }
+
+    /// An error that may come from what became of the file.
+    pub fn explained(&self, e: Error) -> Error {
+        self.look();
+        self.sound().err().unwrap_or(e)
+    }
+
+    /// 1392, for what was found in the file and cannot be; or what is known of the file as a whole.
+    pub fn damaged(&self, what: impl std::fmt::Display) -> Error {
+        self.look();
+        self.sound().err().unwrap_or_else(|| standing::damaged(&self.path, what))
     }
 }
 
@@ -249,30 +320,29 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: a NUL-terminated name of fewer than 16 bytes for the calling thread.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"xsem-keeper".as_ptr()) };
     let owner = keeper::register(start.arena, &start.who);
-    let failed = owner.is_err();
+    let (arena, joined) = (start.arena, owner.as_ref().ok().map(|me| me.slot()));
     if let Ok(me) = &owner {
-        start.arena.me_page().owner.store(me.bits(), Release);
+        start.arena.joined(*me);
     }
     *start.result.lock() = Some(owner);
     let done: *const AtomicU32 = &start.done;
     start.done.store(1, Release);
     // From here on the value may be gone; waking its address is harmless.
     super::futex::wake_private_at(done);
-    if failed {
-        return std::ptr::null_mut();
-    }
-    loop {
-        // SAFETY: no arguments. All signals are blocked here, so it never returns.
-        unsafe { libc::pause() };
+    match joined {
+        Some(slot) => vigil::keep(arena, slot),
+        None => std::ptr::null_mut(),
     }
 }
 
+/// All but SIGBUS, which the kernel would answer by ending the process (see `fault.rs`).
 pub fn block_all_signals() -> libc::sigset_t {
     // SAFETY: an all-zero sigset is a valid value to be overwritten.
     let (mut all, mut old): (libc::sigset_t, libc::sigset_t) = unsafe { std::mem::zeroed() };
     // SAFETY: both sets are valid.
     unsafe {
         libc::sigfillset(&mut all);
+        libc::sigdelset(&mut all, libc::SIGBUS);
         libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut old);
     }
     old

@@ -145,6 +145,9 @@ impl ShmCounting {
             return Ok(());
         }
         let name = self.base.name();
+        if limit == 0 {
+            return Err(self.base.arena.damaged(format_args!("the limit of `{name}` is 0")).of(name.as_str()));
+        }
         Err(Error::new(Code::InvalidParameter, format!("{n} permits of `{name}`, whose limit is {limit}"))
             .of(name.as_str())
             .advice(format!("ask for 1 to {limit}, or raise the limit (`xsem resize {name} LIMIT`)")))
@@ -201,7 +204,7 @@ impl Object for ShmCounting {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
         let base = &self.base;
-        let me = base.arena.register()?;
+        let me = base.arena.enroll()?;
         if request.permits != 0 && self.gone() {
             return Err(base.stale());
         }

@@ -49,6 +49,15 @@ impl Descriptor {
         (sys::dev_ino(&fd) == Some(self.id)).then_some(fd)
     }
 
+    /// Closes it. For a file in which the process has never had a lock, and that nobody uses any more.
+    pub fn give_up(&self) {
+        if let Some(fd) = self.current() {
+            // SAFETY: it is the file's, which belongs to this value.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+        self.fd.store(-1, Release);
+    }
+
     /// The descriptor, opened again where the program has closed it.
     pub fn get(&self) -> io::Result<RawFd> {
         if let Some(fd) = self.current() {

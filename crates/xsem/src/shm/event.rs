@@ -95,7 +95,7 @@ impl Object for ShmEvent {
 
     fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
         let base = self.base();
-        let me = base.arena.register()?;
+        let me = base.arena.enroll()?;
         if self.counted.gone() {
             return Err(base.stale());
         }

@@ -24,13 +24,15 @@ pub struct Options {
     pub max_members: u32,
     /// Make it where it does not exist.
     pub create: bool,
+    /// Install a handler for SIGBUS, which a file that is cut off under its users gives.
+    pub survive_bus_errors: bool,
     /// The group that shares it: its name or number. None: it is the user's own.
     pub group: Option<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { max_semaphores: 1 << 20, max_members: MAX_MEMBERS, create: true, group: None }
+        Options { max_semaphores: 1 << 20, max_members: MAX_MEMBERS, create: true, survive_bus_errors: true, group: None }
     }
 }
 
@@ -225,7 +227,8 @@ pub fn is_whole(words: &[u64; 8]) -> bool {
     words[0] == MAGIC && checksum(words) == words[7]
 }
 
-fn checksum(words: &[u64; 8]) -> u64 {
+/// What the header's checksum has to be.
+pub fn checksum(words: &[u64; 8]) -> u64 {
     hash(words[..7].iter().flat_map(|w| w.to_le_bytes()))
 }
 
@@ -290,8 +293,16 @@ fn check<T>(
     if geo.len != head[2] || geo.len != len {
         return Err(damaged(format!("it has {len} bytes where {} belong", geo.len)));
     }
-    let map = Map::new(file, path, geo)?;
+    let mut map = Map::new(file, path, geo)?;
+    map.accept();
+    if !map.has_its_header() || !map.is_present(0) {
+        return Err(damaged("its header changes while it is opened, or the marks of the room that it has are gone".into()));
+    }
     let current = epoch_is_current(&map, dev_ino);
+    let marked = map.marked();
+    if current && !map.is_whole(marked, &sys::fstat(&map.descriptor()?).map_err(|e| system(path, e))?) {
+        return Err(damaged("parts of it were cut off, and it was made longer again".into()));
+    }
     let gate_name = gate_name(name, head[5])?;
     let gate_path = path.with_file_name(std::ffi::OsStr::from_bytes(gate_name.as_bytes()));
     let gate = match trust.open(dir, &gate_name, &gate_path)? {
@@ -309,6 +320,7 @@ fn check<T>(
         if epoch_of_the_living(&map, has_lock).is_some() && !epoch_is_current(&map, dev_ino) {
             return Err(damaged("its epoch is over, and processes of it live".into()));
         }
+        map.take_marked_room()?;
         renew_epoch(&map, dev_ino);
     }
     let gate = Descriptor::new(gate, &gate_path).map_err(|e| system(path, e))?;

@@ -346,7 +346,7 @@ fn any(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
 /// Begins a request for any: takes what nests, or a seat at each.
 pub fn begin_any<'a>(arena: &'static Arena, list: &[Want<'a>], request: &'a Request<'a>) -> Result<Begun<'a>> {
     let parts = Part::of(arena, list)?;
-    let me = arena.register()?;
+    let me = arena.enroll()?;
     if let Some(e) = refused(&parts, me, request) {
         return Err(e);
     }
@@ -509,7 +509,7 @@ fn all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Resul
 /// Begins a request for all. What the caller owns already nests now: it goes on to own it.
 pub fn begin_all<'a>(arena: &'static Arena, list: &[Want<'a>], request: &'a Request<'a>) -> Result<Several<'a>> {
     let parts = Part::of(arena, list)?;
-    let me = arena.register()?;
+    let me = arena.enroll()?;
     if let Some(e) = refused(&parts, me, request) {
         return Err(e);
     }

@@ -1,6 +1,8 @@
 //! The mapped file: the only place that turns offsets into references. Every index is checked against its table.
 
 use super::descriptor::Descriptor;
+use super::fault::Region;
+use super::file;
 use super::layout::{
     Block, COPY_AT, Cell, Cold, Dead, Entry, Geometry, HeadCopy, Header, Joint, RETIRED_AT, ROW_WORDS, Retired, Slot, UNIT,
     Waiter,
@@ -14,13 +16,18 @@ use std::path::Path;
 /// A member's main word and the words that others watch.
 pub type Row = [AtomicU64; ROW_WORDS];
 
-/// A namespace file mapped into this process. Never unmapped: the kernel walks the keeper's robust list, which points
-/// into it, when the process ends.
+/// A namespace file mapped into this process. Once it is in use it is never unmapped: the kernel walks the keeper's robust
+/// list, which points into it, when the process ends.
 #[derive(Debug)]
 pub struct Map {
     base: *mut u8,
     pub geo: Geometry,
     file: Descriptor,
+    region: &'static Region,
+    /// The header's checksum when it was opened.
+    checksum: u64,
+    /// Its file system counts exactly what was taken from it.
+    counts_blocks: bool,
 }
 
 // SAFETY: the mapping lives as long as the process, and everything in it is only accessed through atomics.
@@ -36,6 +43,7 @@ impl Map {
 
     /// The same for one that only looks: a store through it would be a fault.
     pub fn to_look(file: OwnedFd, path: &Path, geo: Geometry) -> Result<Map> {
+        super::fault::install();
         Map::with(file, path, geo, libc::PROT_READ)
     }
 
@@ -44,9 +52,7 @@ impl Map {
     /// # Safety
     /// Nobody has a reference into it any more, and no robust list points there.
     pub unsafe fn end(self) {
-        // SAFETY: a mapping of this length, which nobody uses any more.
-        unsafe { libc::munmap(self.base.cast(), self.geo.len as usize) };
-        self.file.close();
+        drop(self);
     }
 
     fn with(file: OwnedFd, path: &Path, geo: Geometry, prot: libc::c_int) -> Result<Map> {
@@ -58,9 +64,68 @@ impl Map {
                 .because(std::io::Error::last_os_error())
                 .advice("raise the address space limit (`ulimit -v`), or use a namespace with fewer semaphores"));
         }
-        let file = Descriptor::new(file, path)
-            .map_err(|e| Error::new(Code::NotEnoughMemory, "the namespace file cannot be looked at").because(e))?;
-        Ok(Map { base: base.cast(), geo, file })
+        let counts_blocks = sys::is_tmpfs(&file);
+        let file = match Descriptor::new(file, path) {
+            Ok(file) => file,
+            Err(e) => {
+                // SAFETY: mapped above, and nobody has seen it.
+                unsafe { libc::munmap(base, geo.len as usize) };
+                return Err(Error::new(Code::NotEnoughMemory, "the namespace file cannot be looked at").because(e));
+            }
+        };
+        let fd = file.current().unwrap_or(-1);
+        let region = Region::of(base.cast(), geo.len as usize, fd, file.id());
+        Ok(Map { base: base.cast(), geo, file, region, checksum: 0, counts_blocks })
+    }
+
+    /// What became of it, as far as this process has noticed.
+    #[inline]
+    pub fn region(&self) -> &'static Region {
+        self.region
+    }
+
+    /// The header is what it has to be; that is how it stays.
+    pub fn accept(&mut self) {
+        self.checksum = self.header().checksum.load(Relaxed);
+    }
+
+    /// Whether the header is still the one that was accepted.
+    pub fn has_its_header(&self) -> bool {
+        let words = file::identity(self.header()).map(|w| w.load(Relaxed));
+        words[7] == self.checksum && file::checksum(&words) == self.checksum
+    }
+
+    /// Whether the file has all the room that was ever taken from its file system, as far as that can be told. It has not
+    /// after parts of it were cut off, also when it was made longer again: there are zeros then.
+    ///
+    /// `stat` may be of an instant ago: it says too little then where the file has grown since. So the marks count that were
+    /// there before it.
+    pub fn is_whole(&self, marked: u64, stat: &libc::stat) -> bool {
+        self.is_present(0) && (!self.counts_blocks || stat.st_blocks as u64 * 512 >= marked)
+    }
+
+    /// Bytes that are marked as taken.
+    pub fn marked(&self) -> u64 {
+        self.marks().map(|w| w.load(Acquire).count_ones() as u64 * UNIT).sum()
+    }
+
+    fn marks(&self) -> impl Iterator<Item = &AtomicU64> {
+        // SAFETY: the bitmap has a bit for every unit of the file and is taken before the file gets its name.
+        (0..self.geo.len.div_ceil(UNIT * 64)).map(|i| unsafe { self.at(self.geo.present_at + i * 8) })
+    }
+
+    /// Takes all the room again that is marked as taken: a copy of a file has holes where there were zeros.
+    pub fn take_marked_room(&self) -> Result<()> {
+        for (i, word) in self.marks().enumerate() {
+            let bits = word.load(Acquire);
+            for bit in (0..64).filter(|b| bits >> b & 1 != 0) {
+                let at = (i as u64 * 64 + bit) * UNIT;
+                if at < self.geo.len {
+                    fallocate(&self.descriptor()?, at, UNIT)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The type-checked reference at an offset.
@@ -276,7 +341,7 @@ impl Map {
     }
 
     /// Programs that close every descriptor (daemons do) close ours, too.
-    fn descriptor(&self) -> Result<RawFd> {
+    pub fn descriptor(&self) -> Result<RawFd> {
         self.file.get().map_err(|e| {
             Error::new(
                 Code::InvalidHandle,
@@ -305,6 +370,16 @@ impl Map {
         // A descriptor that the program has closed says nothing about the file.
         let stat = self.file.current().and_then(|fd| sys::fstat(&fd).ok());
         stat.is_none_or(|s| s.st_nlink == 1 && s.st_size as u64 == self.geo.len)
+    }
+}
+
+impl Drop for Map {
+    /// Of a file that is not used after all.
+    fn drop(&mut self) {
+        self.region.free();
+        // SAFETY: mapped by `new`, of this length; whoever drops the map has given out no reference into it that lives on.
+        unsafe { libc::munmap(self.base.cast(), self.geo.len as usize) };
+        self.file.give_up();
     }
 }
 

@@ -85,6 +85,13 @@ pub struct Who {
 }
 
 impl Who {
+    /// What can be told of another process of this pid namespace.
+    pub fn of_process(pid: u32) -> Option<Who> {
+        let start = sys::stat_of(pid).ok().flatten()?.start;
+        let command = shorten(&sys::command_of(pid), COMMAND - 1);
+        Some(Who { pid, uid: sys::user_of(pid), start, pid_ns: sys::pid_namespace(), command })
+    }
+
     /// Reads this process's own identity.
     pub fn this_process(command: Option<&str>) -> Who {
         let pid = std::process::id();
@@ -323,6 +330,32 @@ impl Members {
         s.inside.store(0, Relaxed);
         store(&s.identity, who, now());
         s.stamp.store(generation as u64 | 1 << 32, Release);
+    }
+
+    /// Writes the identity of a living member again, and nothing else of its slot.
+    pub fn introduce_again(&self, map: &Map, slot: u32, generation: u32, who: &Who) {
+        let Some(s) = map.slot(slot) else { return };
+        s.stamp.store(0, Release);
+        fence(SeqCst);
+        store(&s.identity, who, now());
+        s.stamp.store(generation as u64 | 1 << 32, Release);
+    }
+
+    /// Does what the kernel does when a keeper ends: the main word says dead, and whoever watches it is woken. False: it is not
+    /// what was seen any more.
+    pub fn bury(&self, map: &Map, slot: u32, main: u64) -> bool {
+        let Some(row) = map.row(slot) else { return false };
+        let dead = main & !(u32::MAX as u64) | OWNER_DIED as u64;
+        if row[0].compare_exchange(main, dead, AcqRel, Relaxed).is_err() {
+            return false;
+        }
+        for word in row[1..].iter().map(row_word) {
+            let seen = word.load(Acquire);
+            if seen & TID_MASK != 0 && word.compare_exchange(seen, seen & FUTEX_WAITERS | OWNER_DIED, AcqRel, Relaxed).is_ok() {
+                futex::wake_all(word);
+            }
+        }
+        true
     }
 
     /// Changes the command in an identity.

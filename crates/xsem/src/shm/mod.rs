@@ -9,6 +9,7 @@
 //! | `map` | offsets to references, growth |
 //! | `arena` | a namespace as this process has it open; registration |
 //! | `descriptor` | files that a program may close under us |
+//! | `fault`, `standing`, `vigil` | SIGBUS; whether the file is still the namespace; who watches it |
 //! | `keeper` | the thread through which the kernel tells of a death |
 //! | `members` | identities, liveness, the gate |
 //! | `word` | the word of a semaphore: its truth table |
@@ -46,6 +47,7 @@ mod descriptor;
 mod drain;
 mod event;
 mod evict;
+mod fault;
 mod file;
 mod filesystem;
 pub(crate) mod futex;
@@ -73,10 +75,12 @@ mod short;
 mod signal;
 mod sleep;
 mod slots;
+mod standing;
 mod sys;
 mod thread;
 mod trust;
 mod users;
+mod vigil;
 mod waiters;
 mod walk;
 mod watchers;
@@ -92,7 +96,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
-use crate::health::Checkup;
+use crate::health::{Checkup, Repaired};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -116,6 +120,11 @@ pub struct ShmEngine {
 /// Checks what follows `shm:` in a URL, without opening it for use.
 pub fn check_at(place: &str) -> Result<Checkup> {
     check::check_file(&Place::parse(place)?)
+}
+
+/// Repairs what follows `shm:` in a URL, also where it cannot be opened.
+pub fn repair_at(place: &str) -> Result<Repaired> {
+    check::repair_file(&Place::parse(place)?)
 }
 
 impl ShmEngine {
@@ -191,16 +200,16 @@ impl ShmEngine {
             Some(k) => Err(Error::new(Code::InvalidHandle, format!("`{name}` is of kind {k}, not {kind}"))
                 .of(name.as_str())
                 .advice("use another name, or the operations of its kind")),
-            None => {
-                Err(Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged"))
-                    .of(name.as_str()))
-            }
+            None => Err(self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str())),
         }
     }
 
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
         spec.check()?;
-        let me = self.arena.register()?;
+        let me = self.arena.enroll()?;
+        if !self.arena.is_current() {
+            self.arena.stands()?;
+        }
         self.clear_away(name)?;
         names::create(self.arena, me, name, spec)
     }
@@ -235,6 +244,11 @@ impl ShmEngine {
 
     fn find(&self, name: &Name) -> Result<(u32, u32)> {
         self.look_up(name)?.ok_or_else(|| {
+            // It may have been in a part of the file that was cut off.
+            self.arena.look();
+            if let Err(e) = self.arena.sound() {
+                return e;
+            }
             Error::new(Code::SemNotFound, format!("there is no semaphore `{name}` in {}", self.url))
                 .of(name.as_str())
                 .advice("`xsem ls` lists those that there are; `xsem create` and `xsem run` make one")
@@ -400,12 +414,12 @@ impl Engine for ShmEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        inspect::report(&self.behind(name)?).ok_or_else(|| {
-            Error::new(Code::FileCorrupt, format!("`{name}` has no kind: the namespace file is damaged")).of(name.as_str())
-        })
+        inspect::report(&self.behind(name)?)
+            .ok_or_else(|| self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str()))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
+        self.arena.sound()?;
         for i in 0..self.arena.map.cells() {
             if let Some(s) = inspect::summary(self.arena, i)
                 && visit(s).is_break()
@@ -413,11 +427,15 @@ impl Engine for ShmEngine {
                 break;
             }
         }
-        Ok(())
+        self.arena.sound()
     }
 
     fn check(&self) -> Result<Checkup> {
         Ok(check::check(self.arena))
+    }
+
+    fn repair(&self) -> Result<Repaired> {
+        Ok(check::repair(self.arena))
     }
 
     fn describe(&self, command: &str) -> Result<()> {
@@ -486,6 +504,35 @@ pub mod testing {
         let engine = engine(ns)?;
         let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
         Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, claim) as u64)
+    }
+
+    /// Where in the file a table begins, for tests that damage it.
+    pub fn table(ns: &Namespace, name: &str) -> Result<u64> {
+        let geo = engine(ns)?.arena.map.geo;
+        let all = [
+            ("header", 0),
+            ("present", geo.present_at),
+            ("slots", geo.slots_at),
+            ("rows", geo.rows_at),
+            ("waiters", geo.waiters_at),
+            ("morgue", geo.morgue_at),
+            ("buckets", geo.buckets_at),
+            ("cells", geo.cells_at),
+            ("cold", geo.cold_at),
+            ("blocks", geo.blocks_at),
+            ("ledger", geo.ledger_at),
+            ("joints", geo.joints_at),
+            ("end", geo.len),
+        ];
+        let found = all.iter().find(|(n, _)| *n == name);
+        found.map(|(_, at)| *at).ok_or_else(|| Error::new(Code::InvalidParameter, format!("there is no table {name}")))
+    }
+
+    /// The cell of a semaphore, and the bucket of its name.
+    pub fn cell(ns: &Namespace, name: &str) -> Result<(u32, u32)> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok((index, super::names::hash_of(name) & (engine.arena.map.geo.buckets - 1)))
     }
 
     /// Every violated invariant of the file, a line each.

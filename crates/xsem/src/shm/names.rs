@@ -77,10 +77,6 @@ enum Visit<T> {
     Found(T),
 }
 
-fn damaged(what: &str) -> Error {
-    Error::new(Code::FileCorrupt, format!("the namespace file is damaged: {what}"))
-}
-
 /// Walks the chain of a bucket, finishing what others began; from the beginning whenever the chain changes underneath.
 /// Also gives the bucket's value at the beginning of the walk that came through.
 fn walk<T>(
@@ -93,7 +89,7 @@ fn walk<T>(
     for attempt in 0u64.. {
         // A chain that changes under one for ever is one that others change: they make progress. A damaged one does not.
         if attempt > 1_000_000 {
-            return Err(damaged("a chain of names does not end"));
+            return Err(arena.damaged("a chain of names does not end"));
         }
         let start = bucket.load(Acquire);
         let mut place = Place { from: bucket, seen: start, is_bucket: true };
@@ -103,7 +99,7 @@ fn walk<T>(
             steps += 1;
             if steps > limit {
                 if bucket.load(Acquire) == start {
-                    return Err(damaged("a chain of names runs in a circle"));
+                    return Err(arena.damaged("a chain of names runs in a circle"));
                 }
                 break true;
             }
@@ -111,7 +107,7 @@ fn walk<T>(
                 if place.from.load(Acquire) != place.seen {
                     break true;
                 }
-                return Err(damaged("a chain leads to a cell that does not exist"));
+                return Err(arena.damaged(format_args!("a chain of names leads to the cell {i}, which does not exist")));
             };
             let next = cell.next.load(Acquire);
             let word = Word(cell.word.load(Acquire));
@@ -166,7 +162,9 @@ fn walk<T>(
                     }
                 }
                 State::Empty | State::Tentative(_) => break true,
-                State::Damaged => return Err(damaged("the word of a semaphore has a value that no operation makes")),
+                State::Damaged => {
+                    return Err(arena.damaged(format_args!("the word of the cell {i} has a value that no operation makes")));
+                }
             }
         };
         debug_assert!(again);
@@ -250,6 +248,7 @@ fn put_back(arena: &'static Arena, i: u32, cell: &Cell) {
 
 /// Finds a name: its cell and generation.
 pub fn find(arena: &'static Arena, name: &Name) -> Result<Option<(u32, u32)>> {
+    arena.sound()?;
     let h = hash_of(name.as_str());
     let Some(bucket) = arena.map.bucket(h) else { return Ok(None) };
     Ok(find_in(arena, bucket, h, name)?.0)
@@ -420,6 +419,52 @@ pub fn recover_as(arena: &'static Arena, i: u32, word: Word, me: Owner) {
         clear(arena, i, cell);
         put_back(arena, i, cell);
     }
+}
+
+/// What came of putting a cell back into the chain of its name.
+pub enum Relinked {
+    Done,
+    /// Something changed meanwhile: to be looked at again.
+    Changed,
+    /// Another cell has the name by now.
+    Another(u32),
+}
+
+/// Puts a complete cell back into the chain of its name, from which damage has taken it.
+///
+/// Several may try. Each reads the link first, then sees that no chain leads to the cell, then changes the link by
+/// compare-and-swap, then the bucket: so the link of a cell that somebody else has put back meanwhile stays as it is.
+pub fn relink(arena: &'static Arena, i: u32, generation: u32) -> Result<Relinked> {
+    let Some(cell) = arena.map.cell(i) else { return Ok(Relinked::Changed) };
+    let (h, old) = (cell.hash.load(Acquire), cell.next.load(Acquire));
+    let Some(name) = name_of(arena, i, generation).and_then(|n| Name::new(&n).ok()) else { return Ok(Relinked::Changed) };
+    let bucket = arena.map.ensure_bucket(h)?;
+    let mut other = None;
+    let (met, seen) = walk(arena, bucket, |j, c, _| {
+        if j == i {
+            return Visit::Found(());
+        }
+        let same = c.hash.load(Relaxed) == h
+            && blob::equals(&arena.map, j, c.name.load(Acquire), name.as_str().as_bytes()) == Some(true);
+        other = other.or(same.then_some(j));
+        Visit::Continue
+    })?;
+    if met.is_some() {
+        return Ok(Relinked::Done);
+    }
+    if let Some(j) = other {
+        return Ok(Relinked::Another(j));
+    }
+    if ledger::generation_of(cell) != generation
+        || cell.next.compare_exchange(old, link(generation, seen as u32), AcqRel, Relaxed).is_err()
+    {
+        return Ok(Relinked::Changed);
+    }
+    let with_it = (seen >> 32).wrapping_add(1) << 32 | (i as u64 + 1);
+    Ok(match bucket.compare_exchange(seen, with_it, AcqRel, Acquire) {
+        Ok(_) => Relinked::Done,
+        Err(_) => Relinked::Changed,
+    })
 }
 
 /// Takes a cell apart that no name leads to (any more), and whose word is still this.

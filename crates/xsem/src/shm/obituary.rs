@@ -168,19 +168,20 @@ impl Facts {
     }
 }
 
-/// States that a claim of `owner` on the cell has ended by a death. The owner is dead and past its gate, or is the caller.
+/// States that a claim of `owner` on the cell has ended by a death. The owner is dead and past its gate, or is the caller;
+/// None: nobody knows who it was.
 ///
 /// `stands` says whether the fact is still to be told, and is asked after the record was read: a claim that stands then
 /// has either been told in that record, or not at all; if somebody tells it in between, the swap fails.
 pub fn publish(
     arena: &Arena,
     (cell, generation): (u32, u32),
-    owner: Owner,
+    owner: impl Into<Option<Owner>>,
     facts: Facts,
     cause: Cause,
     stands: impl Fn() -> bool,
 ) {
-    let map = &arena.map;
+    let (map, owner) = (&arena.map, owner.into());
     let Facts { tokens: (token, also), since, label } = facts;
     let Ok(cold) = map.ensure_cold(cell) else {
         if super::thread::may_log() {
@@ -188,7 +189,7 @@ pub fn publish(
         }
         return;
     };
-    let who = arena.members.who(map, owner);
+    let who = owner.and_then(|o| arena.members.who(map, o));
     let cause = match &who {
         Some((_, true)) if cause == Cause::ProcessEnded => Cause::MachineRestarted,
         _ => cause,
@@ -197,7 +198,7 @@ pub fn publish(
         if cause == Cause::MachineRestarted || since == 0 { 0 } else { realtime().saturating_sub(now().saturating_sub(since)) };
     let (who, _) = who.unwrap_or((Who { pid: 0, uid: 0, start: 0, pid_ns: 0, command: String::new() }, false));
     let entry = Entry {
-        owner: owner.bits(),
+        owner: owner.map_or(0, Owner::bits),
         token,
         cause: encode(cause),
         pid: who.pid,

@@ -5,6 +5,7 @@ use super::count;
 use super::counting::ShmCounting;
 use super::drain;
 use super::evict;
+use super::fault::Loss;
 use super::futex;
 use super::inspect;
 use super::layout::Cell;
@@ -16,6 +17,7 @@ use super::pending::{How, ShmPending};
 use super::protocol::{self, Gate, Limit, Outcome, Words};
 use super::reactor;
 use super::sharing;
+use super::standing;
 use super::thread;
 use super::users;
 use super::waiters::{Record, target};
@@ -56,8 +58,8 @@ impl FastPath {
     /// The same after the full check.
     #[inline(always)]
     pub fn acquire_at_normal_time(&self) -> Option<Claim> {
-        let me = self.me.owner.load(Relaxed);
-        // 0: not a member (yet, or a forked child). The swap would store a free word.
+        let me = self.me.entitled.load(Relaxed);
+        // 0: not a member (yet, or a forked child), or the file takes no new claims. The swap would store a free word.
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
             return None;
         }
@@ -88,7 +90,7 @@ impl FastPath {
     /// [`acquire`](FastPath::acquire) for a claim of nobody in particular, which any thread may give back.
     #[inline]
     pub fn acquire_for_nobody(&self) -> Option<Claim> {
-        let me = self.me.owner.load(Relaxed);
+        let me = self.me.entitled.load(Relaxed);
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
             return None;
         }
@@ -116,11 +118,11 @@ impl FastPath {
     }
 }
 
-/// Rule 10: the file was unlinked or replaced.
+/// Rule 10: the file was unlinked or replaced, or is damaged.
 pub fn file_is_gone(sem: &ShmExclusive) -> Error {
-    Error::new(Code::InvalidHandle, "the namespace file was removed or replaced under its users")
-        .of(sem.name().as_str())
-        .advice("open the namespace again")
+    // It may have come back meanwhile; this request has been refused.
+    let known = sem.arena.stands().err();
+    known.unwrap_or_else(|| standing::lost(sem.arena.path(), Loss::Gone)).of(sem.name().as_str())
 }
 
 /// How long a request may take.
@@ -193,7 +195,7 @@ impl ShmExclusive {
             Some(cell) => {
                 Ok(ShmExclusive { cell, arena, index, generation, name, successor: AtomicPtr::new(null_mut()), user: None })
             }
-            None => Err(Error::new(Code::FileCorrupt, "the namespace file is damaged: a semaphore lies outside of its table")),
+            None => Err(arena.damaged(format_args!("the semaphore `{name}` lies outside of its table"))),
         }
     }
 
@@ -371,6 +373,11 @@ impl ShmExclusive {
 
     /// What the caller is told who meets a semaphore that is gone.
     pub fn stale(&self) -> Error {
+        // What looks like that may be a part of the file that was cut off.
+        self.arena.look();
+        if let Err(e) = self.arena.sound() {
+            return e.of(self.name.as_str());
+        }
         Error::new(Code::InvalidHandle, format!("`{}` was removed; this handle is stale", self.name))
             .of(self.name.as_str())
             .advice("open it again")
@@ -378,6 +385,11 @@ impl ShmExclusive {
 
     /// 288.
     pub fn not_owner(&self) -> Error {
+        // What looks like that may be a part of the file that was cut off.
+        self.arena.look();
+        if let Err(e) = self.arena.sound() {
+            return e.of(self.name.as_str());
+        }
         Error::new(Code::NotOwner, format!("this claim on `{}` is not held by the caller (any more)", self.name))
             .of(self.name.as_str())
             .advice("a forked child owns nothing; a claim may have been given up or ended from outside: see `xsem show`")
@@ -433,6 +445,9 @@ impl ShmExclusive {
 
     /// Why a request was not granted.
     pub fn refused(&self, outcome: Outcome, world: &ShmWorld<'_>) -> Error {
+        if let Err(e) = self.arena.stands() {
+            return e.of(self.name.as_str());
+        }
         let (record, n) = (world.record.as_ref(), &self.name);
         match outcome {
             Outcome::Taken if self.is_exclusive() => self.taken(Code::ExclSemAlreadyOwned, None, u64::MAX),
@@ -667,7 +682,7 @@ impl Object for ShmExclusive {
     }
 
     fn join(&self, token: u64) -> Result<Option<Claim>> {
-        let me = self.arena.register()?;
+        let me = self.arena.enroll()?;
         Ok(sharing::join(self.current(), me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()))))
     }
 

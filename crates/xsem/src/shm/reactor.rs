@@ -22,6 +22,7 @@
 //! The threads are not the keeper: an error in a program's waker must not look like the death of the process.
 
 use super::arena::{self, Arena};
+use super::fault;
 use super::futex::{self, Watch};
 use super::ledger::Book;
 use super::members::Life;
@@ -47,7 +48,7 @@ const RECHECK_EVERY: u64 = 1_000_000_000;
 /// Words that one thread sleeps on, beside lives.
 const GROUPS: usize = 60;
 /// The kernel's limit for one sleep, less those of the thread itself.
-const WORDS: usize = 126;
+const WORDS: usize = 125;
 
 /// One word that a wait sleeps on.
 #[derive(Clone, Copy)]
@@ -228,6 +229,8 @@ impl Ticket {
         let places: Vec<usize> = t.waits[&self.id].sleep.spots.iter().map(|s| address(s.word)).collect();
         places.into_iter().for_each(|a| t.settle(a, time, &mut wakers));
         let cancelled = t.waits.get(&self.id).and_then(|w| w.sleep.cancel.as_ref()).is_some_and(|c| c.is_cancelled());
+        // A namespace that was lost before we were entered: whoever told of it has not woken us.
+        let lost = t.waits[&self.id].sleep.spots.iter().any(|s| s.book.arena.loss().is_some());
         let own = wakers.woken.iter().position(|(id, _)| *id == self.id);
         if let Some(own) = own {
             let (_, itself) = wakers.woken.swap_remove(own);
@@ -235,7 +238,7 @@ impl Ticket {
         }
         drop(tables);
         wake(wakers);
-        Ok(own.is_some() || cancelled)
+        Ok(own.is_some() || cancelled || lost)
     }
 }
 
@@ -492,6 +495,14 @@ impl Tables {
         }
     }
 
+    /// Wakes everybody: a namespace is not what it was.
+    fn wake_everybody(&mut self, time: u64, wakers: &mut Wakers) {
+        for (id, w) in &mut self.waits {
+            w.woken.get_or_insert(time);
+            wakers.push((*id, w.waker.clone()));
+        }
+    }
+
     fn wake_cancelled(&mut self, time: u64, wakers: &mut Wakers) {
         for id in &self.cancels {
             if let Some(w) = self.waits.get_mut(id)
@@ -614,6 +625,8 @@ impl Shard {
 fn run(k: usize, news: &AtomicU32) {
     let mut recheck = now() + RECHECK_EVERY;
     let mut woken_by: Option<usize> = None;
+    // Of none: what was lost just now may concern a wait that was entered before this thread ran.
+    let mut told_of = 0;
     loop {
         let mut wakers = Wakers::default();
         let mut tables = TABLES.lock();
@@ -628,8 +641,12 @@ fn run(k: usize, news: &AtomicU32) {
         let time = now();
         t.shards[k].sleeps_until = 0;
         let cancels = CANCELS.load(SeqCst);
+        let (losses, losses_now) = (fault::losses(), fault::losses_so_far());
         t.ring(k, time, &mut wakers);
         if k == 0 {
+            if std::mem::replace(&mut told_of, losses_now) != losses_now {
+                t.wake_everybody(time, &mut wakers);
+            }
             t.wake_cancelled(time, &mut wakers);
         }
         let second_look = RECHECK.load(Relaxed) && time >= recheck;
@@ -652,6 +669,9 @@ fn run(k: usize, news: &AtomicU32) {
         for (_, w) in wakers.woken {
             // What a program's waker does is not ours: its panic has been told, and the others go on waiting.
             let _ = catch_unwind(AssertUnwindSafe(|| w.wake()));
+        }
+        if k == 0 {
+            words.push(losses);
         }
         words.insert(0, Watch::private(news, seen));
         let (_, index) = futex::sleep_at(&words, Some(until).filter(|u| *u != u64::MAX));

@@ -61,7 +61,7 @@ impl FastPermits {
 
     /// The same after the full check.
     pub fn acquire_at_normal_time(&self, n: u32) -> Option<Claim> {
-        let me = self.me.owner.load(Relaxed);
+        let me = self.me.entitled.load(Relaxed);
         let (i, entry) = self.find(me)?;
         if entry.label.load(Relaxed) != 0 || n == 0 {
             self.keep(me, i);
@@ -86,7 +86,7 @@ impl FastPermits {
 
     /// `n` permits for nobody in particular, at normal time, by an entry of the calling thread. None: the long way.
     pub fn acquire_for_nobody(&self, n: u32) -> Option<Claim> {
-        let me = self.me.owner.load(Relaxed);
+        let me = self.me.entitled.load(Relaxed);
         let (i, entry) = self.find(me)?;
         let who = entry.who.load(Relaxed);
         entry.who.store((me as u64) << 32, Relaxed);

@@ -4,6 +4,7 @@
 //! all its sleepers ([`super::watchers`]), who then have one word more.
 
 use super::arena::Arena;
+use super::fault;
 use super::futex::{self, Watch, Woke};
 use super::ledger::Book;
 use super::protocol::Watching;
@@ -38,6 +39,11 @@ pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
 }
 
 fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
+    // Before the look at the file: a loss after that ends the sleep.
+    let losses = fault::losses();
+    if arena.loss().is_some() {
+        return false;
+    }
     if spots.is_empty() {
         // All are at a gate, or the like: a look again soon.
         let wait = until.map_or(1_000_000, |u| u.saturating_sub(now())).min(10_000_000);
@@ -49,7 +55,7 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     if let [spot] = spots
         && !matches!(spot.watch, Watching::Holders(_))
     {
-        return on_one(arena, me, spot, request, until);
+        return on_one(arena, me, (spot, losses), request, until);
     }
     let (mut lives, mut dying) = (BTreeSet::new(), false);
     for s in spots {
@@ -68,6 +74,7 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     }
     lives.remove(&me);
     let mut words: Vec<Watch> = spots.iter().map(|s| Watch::shared(futex::low(s.word), s.expect)).collect();
+    words.push(losses);
     if let Some(token) = request.and_then(|r| r.cancel) {
         words.push(Watch::private(&*token.0, 0));
     }
@@ -94,9 +101,16 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
 
 /// The same for one word and at most one life, which is what most sleeps are about: without an allocation between the look at
 /// the word and the sleep.
-fn on_one(arena: &'static Arena, me: Owner, spot: &Spot<'_>, request: Option<&Request<'_>>, until: Option<u64>) -> bool {
-    let mut words = [Watch::shared(futex::low(spot.word), spot.expect); 3];
-    let mut n = 1;
+fn on_one(
+    arena: &'static Arena,
+    me: Owner,
+    (spot, losses): (&Spot<'_>, Watch),
+    request: Option<&Request<'_>>,
+    until: Option<u64>,
+) -> bool {
+    let mut words = [Watch::shared(futex::low(spot.word), spot.expect); 4];
+    words[1] = losses;
+    let mut n = 2;
     if let Some(token) = request.and_then(|r| r.cancel) {
         words[n] = Watch::private(&*token.0, 0);
         n += 1;

@@ -385,6 +385,17 @@ pub fn fstat(fd: &impl AsRawFd) -> io::Result<libc::stat> {
     }
 }
 
+/// `lstat`. Async-signal-safe, and without memory.
+pub fn lstat(path: &std::ffi::CStr) -> io::Result<libc::stat> {
+    // SAFETY: an all-zero stat is a valid value to be overwritten.
+    let mut s: libc::stat = unsafe { std::mem::zeroed() };
+    // SAFETY: a NUL-terminated path; `s` is valid for writes.
+    match unsafe { libc::lstat(path.as_ptr(), &mut s) } {
+        0 => Ok(s),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Whether a file is on tmpfs, where a hole that is touched on a full file system is a fault.
 pub fn is_tmpfs(fd: &impl AsRawFd) -> bool {
     // SAFETY: an all-zero statfs is a valid value to be overwritten.

@@ -212,7 +212,9 @@ impl World for ShmWorld<'_> {
     }
 
     fn is_cancelled(&self) -> bool {
-        self.gave_up.get() || self.request.and_then(|r| r.cancel).is_some_and(|c| c.is_cancelled())
+        self.gave_up.get()
+            || self.sem.arena.loss().is_some()
+            || self.request.and_then(|r| r.cancel).is_some_and(|c| c.is_cancelled())
     }
 
     fn gate(&self, dead: Owner) -> Gate {

@@ -289,10 +289,8 @@ fn leftover<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word, linked: boo
     if evicted && writer.is_none_or(|o| !view.is_gone(o)) {
         // Where nobody else has the file open, nobody can write there any more, whoever it was.
         out.push(flaw.mend("its room is free again", Mend::Recover { cell: i, seen: word }).alone());
-    } else if linked && word.state() != State::Removed {
-        // Complete, since it is linked.
-        return;
-    } else {
+    } else if !linked || word.state() == State::Removed {
+        // One that is linked is complete.
         out.push(flaw.mend("its room is free again", Mend::Recover { cell: i, seen: word }));
     }
 }

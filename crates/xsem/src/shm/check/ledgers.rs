@@ -53,6 +53,11 @@ fn is_of(view: &View<'_>, i: u32, cell: &Cell, e: &Entry) -> bool {
     e.target.load(Acquire) == target(i, view.generation(cell))
 }
 
+/// Whether it may be in the ledger of this cell: who was stopped while it linked an entry links it in the cell's next life.
+fn may_be_of(i: u32, e: &Entry) -> bool {
+    (e.target.load(Acquire) as u32).checked_sub(1) == Some(i)
+}
+
 /// Walks the ledger of a cell.
 fn chain<'a>(view: &View<'a>, i: u32, cell: &'a Cell, head: &'a AtomicU64, reached: &mut [bool], out: &mut Vec<Flaw<'a>>) {
     let mut from = From::Cold(head);
@@ -60,13 +65,13 @@ fn chain<'a>(view: &View<'a>, i: u32, cell: &'a Cell, head: &'a AtomicU64, reach
         let seen = from.next();
         let Some(n) = seen.checked_sub(1) else { return };
         let why = match (view.entry(n), reached.get_mut(n as usize)) {
-            (Some(e), Some(r)) if !*r && is_of(view, i, cell, e) => {
+            (Some(e), Some(r)) if !*r && may_be_of(i, e) => {
                 *r = true;
                 from = From::Entry(&e.next);
                 continue;
             }
             (Some(_), None) => return,
-            (Some(e), Some(r)) if !is_of(view, i, cell, e) => {
+            (Some(e), Some(r)) if !may_be_of(i, e) => {
                 let _ = r;
                 // While it is built and taken apart there is nobody who would mind.
                 if !matches!(Word(cell.word.load(Acquire)).state(), State::Free | State::Owned(_) | State::Tentative(_)) {

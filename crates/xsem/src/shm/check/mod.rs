@@ -18,6 +18,7 @@ mod flaw;
 mod head;
 mod index;
 mod ledgers;
+mod mend;
 mod open;
 mod slots;
 mod texts;
@@ -25,9 +26,10 @@ mod view;
 mod waits;
 
 use super::arena::Arena;
+use super::file::Options;
 use super::place::Place;
 use crate::error::Result;
-use crate::health::Checkup;
+use crate::health::{Checkup, Repaired, Severity};
 use flaw::Flaw;
 use open::Looked;
 use std::collections::HashSet;
@@ -46,6 +48,10 @@ struct Look<'a> {
 fn look<'a>(view: &View<'a>) -> Look<'a> {
     let mut flaws = Vec::new();
     head::look(view, &mut flaws);
+    if flaws.iter().any(|f| f.finding.severity == Severity::Damage) {
+        // Nothing behind it would look right. Repair mends it, and looks again.
+        return Look { flaws, semaphores: 0, members: 0 };
+    }
     let members = slots::look(view, &mut flaws);
     waits::look(view, &mut flaws);
     let linked = index::look(view, &mut flaws);
@@ -77,6 +83,30 @@ fn checkup(look: Look<'_>) -> Checkup {
 /// Checks a namespace that this process has open.
 pub fn check(arena: &'static Arena) -> Checkup {
     checkup(confirmed(&View { map: &arena.map, members: &arena.members, id: arena.id() }))
+}
+
+/// Mends what can be mended in a namespace that this process has open.
+pub fn repair(arena: &'static Arena) -> Repaired {
+    mend::repair(arena)
+}
+
+/// The same for the file at a place, also where it cannot be opened: what keeps it from being opened is mended first.
+pub fn repair_file(at: &Place) -> Result<Repaired> {
+    let first = open::make_usable(at)?;
+    let options = Options { create: false, group: at.group.clone(), ..Options::default() };
+    match Arena::open(&at.path, at.own, &options) {
+        Ok(Some(arena)) => {
+            let done = repair(arena);
+            Ok(Repaired::new(first.into_iter().chain(done.mended).collect(), done.now))
+        }
+        // Gone since.
+        Ok(None) => Err(open::none(at)),
+        // What is left says why.
+        Err(e) => match check_file(at)? {
+            now if now.is_sound() => Err(e),
+            now => Ok(Repaired::new(first, now)),
+        },
+    }
 }
 
 /// Checks the file at a place, without opening it for use: nothing is written, and this process becomes no member.

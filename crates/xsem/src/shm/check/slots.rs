@@ -1,10 +1,9 @@
 //! Members: whether they live as their words say, who they are, what they share; and the morgue.
 
-use super::super::futex::OWNER_DIED;
 use super::super::joint;
 use super::super::layout::{JOINT, MORGUE, Slot};
 use super::super::map::Row;
-use super::super::members::{self, generation, is_alive, main_word};
+use super::super::members::{self, Who, generation, is_alive, main_word};
 use super::super::sys;
 use super::super::word::Owner;
 use super::flaw::{Flaw, Mend};
@@ -52,11 +51,17 @@ fn life<'a>(view: &View<'a>, i: u32, row: &'a Row, main: u64, out: &mut Vec<Flaw
                 .expected("dead")
                 .mend("it is told dead, as the kernel would have", Mend::Bury { slot: i, main }),
         ),
-        Some(_) if is_alive(main) && members::epoch(main) != epoch => {
-            let right = main & !(0xff << 56) | (epoch as u64) << 56;
+        Some(pid) if is_alive(main) && (members::epoch(main) != epoch || is_impossible(main, identity.as_ref(), pid)) => {
+            let named = identity.as_ref().filter(|(_, w)| w.pid == pid).map_or(generation(main), |(g, _)| *g);
+            let right = main_word(epoch, named, main as u32);
             out.push(
-                Flaw::damage("slots", i, main, format!("{who} lives, and its slot says that it is of another epoch"))
-                    .mend("the epoch is put back", Mend::Swap(vec![(&row[0], main, right)])),
+                Flaw::damage(
+                    "slots",
+                    i,
+                    main,
+                    format!("process {pid} lives, and its slot says that it is another one, or of another epoch"),
+                )
+                .mend("it is that process's again", Mend::Swap(vec![(&row[0], main, right)])),
             );
         }
         Some(pid) if is_alive(main) && known.is_none() => {
@@ -82,6 +87,12 @@ fn life<'a>(view: &View<'a>, i: u32, row: &'a Row, main: u64, out: &mut Vec<Flaw
         }
         _ => {}
     }
+}
+
+/// Whether a main word cannot be that of the process which has the lock: it has introduced itself in this slot with another
+/// generation, and is not about to introduce itself with the next one, as after an exec.
+fn is_impossible(main: u64, identity: Option<&(u32, Who)>, pid: u32) -> bool {
+    identity.is_some_and(|(g, w)| w.pid == pid && generation(main) != *g && generation(main) != g.wrapping_add(1) & 0x00ff_ffff)
 }
 
 fn runs(pid: u32) -> bool {
@@ -141,9 +152,4 @@ fn joint<'a>(view: &View<'a>, i: u32, out: &mut Vec<Flaw<'a>>) {
                 .mend("none of them counts", Mend::Swap(vec![(&j.len, len, 0)])),
         );
     }
-}
-
-/// What a main word of the dead looks like.
-pub fn dead(main: u64) -> u64 {
-    main & !(u32::MAX as u64) | OWNER_DIED as u64
 }
