@@ -150,7 +150,7 @@ fn who_looks_on_never_sees_more_held_than_there_is() {
                 }
             });
         }
-        for _ in 0..2000 {
+        for _ in 0..6000 {
             let holders = ns.inspect("pool").unwrap().holders;
             let held: u32 = holders.iter().map(|h| h.permits).sum();
             if held > 5 {

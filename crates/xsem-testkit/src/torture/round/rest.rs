@@ -94,20 +94,18 @@ impl Supervisor<'_> {
         busy
     }
 
-    /// The threads that these are. A task is polled by one of those threads that do not rest.
+    /// The threads that these are, and who signals for them. A task is polled by one of the threads that do not rest.
     fn threads_of(&self, busy: &[(usize, usize)]) -> Vec<(Pid, Pid)> {
         let tid = |slot: usize, c: usize| self.ledger.processes[slot].claimants[c].tid.load(SeqCst) as Pid;
-        let of = |&(slot, c): &(usize, usize)| {
-            let pid = self.processes[slot]?.pid;
+        let pids = || busy.iter().filter_map(|&(slot, c)| Some((slot, c, self.processes[slot]?.pid)));
+        let known = pids().filter(|&(slot, c, _)| c < THREADS && tid(slot, c) != 0);
+        let mut all: Vec<(Pid, Pid)> = known.map(|(slot, c, pid)| (pid, tid(slot, c))).collect();
+        if all.is_empty() {
             // Before a thread has said its number, the whole process counts.
-            let known = c < THREADS && tid(slot, c) != 0;
-            Some(if known { vec![(pid, tid(slot, c))] } else { sys::threads(pid).into_iter().map(|t| (pid, t)).collect() })
-        };
-        let mut all: Vec<(Pid, Pid)> = busy.iter().filter_map(of).flatten().collect();
-        if busy.iter().all(|(_, c)| *c < THREADS) {
-            // Whoever looks after signals and permits works for them.
-            all.extend(self.helper.map(|pid| (pid, pid)).filter(|&(p, t)| sys::state(p, t) == Some('R')));
+            all = pids().flat_map(|(_, _, pid)| sys::threads(pid).into_iter().map(move |t| (pid, t))).collect();
         }
+        // It naps between two rounds of signals; only where it waits for a processor, they may have to wait for it.
+        all.extend(self.helper.map(|pid| (pid, pid)).filter(|&(p, t)| sys::state(p, t) == Some('R')));
         all
     }
 
