@@ -1,5 +1,7 @@
 //! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
 
+mod fuzz;
+mod inject;
 mod need;
 mod proc;
 mod steps;
@@ -16,8 +18,11 @@ usage: cargo xtask COMMAND
   test [--list] [--keep-going] [STEP...]   every check, or only the steps named; sets up what it needs
   check                                    fmt, clippy, unit: the fast ones, before a commit
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
+  inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
+  survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
   torture [--minutes N] [OPTIONS]          random operations, kills and stops for a while (1 minute by default; --help)
+  fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
   docs                                     the API pages, into target/doc
 ";
 
@@ -28,8 +33,10 @@ fn main() -> ExitCode {
         Some("test") => test(rest),
         Some("check") => no_arguments("check", rest).and_then(|()| steps::run(&["fmt", "clippy", "unit"], false)),
         Some("bench") => bench(rest),
+        Some("inject") => inject::command(rest),
         Some("survive") => survive::command(rest),
         Some("torture") => torture::command(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");

@@ -27,6 +27,20 @@ impl Job {
         Job { command, limit: Some(LIMIT) }
     }
 
+    /// A program that was built before.
+    pub fn built(path: &Path) -> Job {
+        let mut command = Command::new(path);
+        command.current_dir(root()).stdin(Stdio::null());
+        Job { command, limit: Some(LIMIT) }
+    }
+
+    /// Runs it in silence: its exit code, and what it wrote to stdout.
+    pub fn tell(mut self, what: &str) -> Result<(Option<i32>, String), Failure> {
+        let done = self.command.stderr(Stdio::inherit()).output();
+        let o = done.map_err(|e| Failure::check(format!("{what} could not be started: {e}")))?;
+        Ok((o.status.code(), String::from_utf8_lossy(&o.stdout).into_owned()))
+    }
+
     pub fn arg(mut self, a: impl AsRef<OsStr>) -> Job {
         self.command.arg(a);
         self

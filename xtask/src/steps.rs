@@ -23,12 +23,9 @@ const STEPS: &[Step] = &[
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
-    Step {
-        name: "torture",
-        what: "random operations, kills and stops for 25 seconds",
-        needs: &[need::CC],
-        run: crate::torture::step,
-    },
+    Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs },
+    Step { name: "torture", what: "random kills and stops for 25 seconds", needs: &[need::CC], run: crate::torture::step },
+    Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];
 
 /// Prints the steps.
@@ -133,4 +130,8 @@ fn loom() -> Result<(), Failure> {
         return Err(Failure::check("no model was found (tests with `loom` in their path, under `cfg(loom)`)".to_owned()));
     }
     test(&[]).must("a model")
+}
+
+fn fuzz() -> Result<(), Failure> {
+    crate::fuzz::run(&["--seconds".to_owned(), "15".to_owned()])
 }

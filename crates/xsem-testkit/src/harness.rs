@@ -17,7 +17,7 @@ mod options;
 pub(crate) mod permits;
 mod player;
 mod points;
-mod polling;
+pub(crate) mod polling;
 mod run;
 mod scenarios;
 mod stage;

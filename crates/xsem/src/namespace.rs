@@ -3,7 +3,7 @@
 use crate::claim::{Report, Summary};
 use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
-use crate::health::{Checkup, Repaired};
+use crate::health::{Checkup, Loss, Repaired};
 use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
@@ -187,6 +187,36 @@ impl Namespace {
         }
     }
 
+    /// What [`reset_at`](Namespace::reset_at) would throw away: claims, waiters, who uses it. Where the namespace cannot be
+    /// opened, only the processes that have its file mapped, as far as they can be seen.
+    ///
+    /// # Errors
+    /// 187 there is none, 5 no permission or not the user's own file, 1 the engine has nothing to reset.
+    pub fn would_lose(url: &str) -> Result<Loss> {
+        shm::loss_at(resettable(url)?)
+    }
+
+    /// Throws all claims away and begins anew, with the limits of the old namespace as far as they can be read. Whoever uses the
+    /// old one gets no new claim from then on, and is told why (6); what it holds it may give back, where nobody meets it. Also
+    /// for a namespace that cannot be opened (1306, 1392). What it threw away is returned.
+    ///
+    /// The new file gets its name at one instant; a reset that is killed leaves the old namespace or the new one.
+    ///
+    /// **Whoever holds something goes on**: its semaphore can be taken by somebody else at once, and nothing tells the next owner.
+    /// End the users first, where that is possible.
+    ///
+    /// ```no_run
+    /// let lost = xsem::Namespace::reset_at("shm:builds")?;
+    /// println!("{} claims are gone", lost.claims.len());
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`would_lose`](Namespace::would_lose); 8 no room for the new one.
+    pub fn reset_at(url: &str) -> Result<Loss> {
+        shm::reset_at(resettable(url)?)
+    }
+
     /// All that is known of one semaphore now.
     ///
     /// # Errors
@@ -259,6 +289,19 @@ impl Namespace {
     }
 }
 
+/// What follows `shm:`; 1 for another engine.
+fn resettable(url: &str) -> Result<&str> {
+    url.strip_prefix("shm:").ok_or_else(|| match url.starts_with("memory:") {
+        true => crate::engine::not_here(url, "reset"),
+        false => not_a_url(url),
+    })
+}
+
+fn not_a_url(url: &str) -> Error {
+    Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
+        .advice("use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone")
+}
+
 /// Options for [`Namespace::builder`]. The limits count only where the namespace is created; an existing one keeps its own.
 #[derive(Clone, Debug, Default)]
 #[must_use]
@@ -312,8 +355,7 @@ impl NamespaceBuilder {
             return Ok(Namespace { engine: Arc::new(MemoryEngine::open(place, &self.options)?) });
         }
         let Some(place) = url.strip_prefix("shm:") else {
-            return Err(Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
-                .advice("use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone"));
+            return Err(not_a_url(url));
         };
         Ok(Namespace { engine: Arc::new(shm::ShmEngine::open(place, &self.options)?) })
     }

@@ -270,6 +270,8 @@ fn possible_deadlock() -> Told {
 fn revision_mismatch() -> Told {
     let (_dir, path, url) = file();
     patch(&path, 8);
+    // In the second copy, too: another version, and no damage.
+    patch(&path, 8192 + 8);
     refusal(&url).into()
 }
 

@@ -170,7 +170,11 @@ fn damaged_and_foreign_files_are_refused_and_left_alone() {
         f.write_all_at(&head, 0).unwrap();
     };
     check(0, b'Y', Code::FileCorrupt);
+    // The second copy of the header tells damage from another version.
+    check(8, head[8] + 1, Code::FileCorrupt);
+    f.write_all_at(&[head[8] + 1], 8192 + 8).unwrap();
     check(8, head[8] + 1, Code::RevisionMismatch);
+    f.write_all_at(&[head[8]], 8192 + 8).unwrap();
     check(16, 1, Code::FileCorrupt);
     check(56, head[56] ^ 1, Code::FileCorrupt);
     let len = f.metadata().unwrap().len();

@@ -18,6 +18,7 @@ Kills and pauses a process at every instruction of an operation; exits with 1 wh
   --seed N          which instructions a sample takes (default 1)
   --jobs N          cases at one time (default: three for each processor, since most of a case is sleep)
   --first           end at the first finding
+  --bug NAME        with a known fault (only in a build of its own: `cargo xtask survive --bug NAME`)
   --list            the scenarios
 ";
 
@@ -38,6 +39,8 @@ pub struct Options {
     pub jobs: Option<usize>,
     /// The first finding ends it.
     pub first: bool,
+    /// A fault that is built in, for the whole run.
+    pub bug: Option<String>,
     /// Only list the scenarios.
     pub list: bool,
 }
@@ -53,6 +56,7 @@ impl Options {
             seed: 1,
             jobs: None,
             first: false,
+            bug: None,
             list: false,
         };
         let mut all = false;
@@ -75,6 +79,7 @@ impl Options {
                 "--seed" => o.seed = number(&a, &value()?)?,
                 "--jobs" => o.jobs = Some(number(&a, &value()?)?.clamp(1, 64) as usize),
                 "--first" => o.first = true,
+                "--bug" => o.bug = Some(value()?),
                 "--list" => o.list = true,
                 other => return Err(format!("`{other}` is not an option")),
             }
@@ -95,7 +100,8 @@ impl Options {
 
     /// The rest of a command line that leads to the same points.
     pub(crate) fn again(&self) -> String {
-        if self.seed == 1 { String::new() } else { format!(" --seed {}", self.seed) }
+        let bug = self.bug.as_ref().map_or(String::new(), |b| format!(" --bug {b}"));
+        if self.seed == 1 { bug } else { format!("{bug} --seed {}", self.seed) }
     }
 }
 

@@ -65,6 +65,9 @@ pub fn run(options: &Options) -> io::Result<bool> {
         return Ok(options.list);
     }
     let begin = Instant::now();
+    if let Some(bug) = &options.bug {
+        seed(bug)?;
+    }
     driver::begin();
     let mut run = Run {
         options,
@@ -80,6 +83,15 @@ pub fn run(options: &Options) -> io::Result<bool> {
     driver::tidy();
     done?;
     Ok(run.table.foot(begin.elapsed().as_secs_f64(), options))
+}
+
+/// From here on this process and its children have a fault.
+fn seed(bug: &str) -> io::Result<()> {
+    #[cfg(xsem_seeded)]
+    return xsem::shm::testing::seed_bug(bug)
+        .map_err(|known| io::Error::other(format!("no fault is called `{bug}`; there are: {}", known.join(", "))));
+    #[cfg(not(xsem_seeded))]
+    Err(io::Error::other(format!("this build has no faults; `cargo xtask survive --bug {bug}` makes one that does")))
 }
 
 impl Run<'_> {

@@ -9,6 +9,7 @@ mod event_remove;
 mod event_wait;
 mod evict;
 mod lists;
+mod members;
 mod names;
 mod others;
 mod play;
@@ -56,6 +57,9 @@ pub(crate) trait Scenario: Sync {
 /// In the order of the table.
 pub(crate) const ALL: &[&dyn Scenario] = &[
     &others::Register,
+    &members::COVER,
+    &members::DESCRIBE,
+    &members::GC,
     &names::Create,
     &names::CreateRemoved,
     &names::Open,
@@ -66,7 +70,10 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &acquire::Queued,
     &acquire::TimedOut,
     &acquire::OwnerDies,
+    &acquire::OWNER_DIES_ALONE,
+    &acquire::CANCELLED,
     &acquire::Takeover,
+    &members::ACQUIRE_REMOVED,
     &release::Free,
     &release::Waiter,
     &release::StoppedWaiter,

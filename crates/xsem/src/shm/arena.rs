@@ -225,7 +225,9 @@ impl Arena {
     /// request came before or after that.
     pub fn is_current(&self) -> bool {
         let (now, seen) = (now_coarse(), self.seen_current.load(Relaxed));
-        if seen == 0 || now.wrapping_sub(seen) >= 10_000_000 {
+        // A reset says so in the old file, too.
+        let retired = self.map.retired().state.load(Acquire) != 0;
+        if seen == 0 || retired || now.wrapping_sub(seen) >= 10_000_000 {
             self.look();
             self.seen_current.store(now, Relaxed);
         }
@@ -260,7 +262,8 @@ impl Arena {
 
     /// 6 or 1392, if the file is not the namespace any more.
     pub fn stands(&self) -> Result<()> {
-        self.loss().map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
+        let why = |l| super::check::reset_by(&self.map, &self.path).unwrap_or_else(|| standing::lost(&self.path, l));
+        self.loss().map_or(Ok(()), |l| Err(why(l)))
     }
 
     /// 1392, if what is in the file cannot be believed any more. What was claimed may end also where it only lost its name.

@@ -31,16 +31,25 @@ pub enum Loss {
     Overwritten = 4,
     /// A page that belongs to the file could not be had (memory failed, or a hole on a full file system).
     NoPage = 5,
+    /// Its header is damaged; it may be put back (`xsem repair`).
+    Header = 6,
 }
 
 impl Loss {
     fn from_bits(bits: u32) -> Option<Loss> {
-        [Loss::Gone, Loss::Replaced, Loss::Truncated, Loss::Overwritten, Loss::NoPage].into_iter().find(|l| *l as u32 == bits)
+        [Loss::Gone, Loss::Replaced, Loss::Truncated, Loss::Overwritten, Loss::NoPage, Loss::Header]
+            .into_iter()
+            .find(|l| *l as u32 == bits)
     }
 
-    /// Whether what is in the mapping cannot be believed any more. A name may come back; this does not.
+    /// Whether what is in the mapping cannot be believed any more.
     pub fn is_damage(self) -> bool {
         self as u32 >= Loss::Truncated as u32
+    }
+
+    /// Whether it stays so. A name may come back, and a header may be repaired.
+    pub fn is_final(self) -> bool {
+        self.is_damage() && self != Loss::Header
     }
 }
 
@@ -149,7 +158,7 @@ impl Region {
     pub fn settle(&self, seen: Option<Loss>) {
         let new = seen.map_or(0, |l| l as u32);
         let changed = self.loss.fetch_update(SeqCst, SeqCst, |old| {
-            let stays = old == new || Loss::from_bits(old).is_some_and(Loss::is_damage);
+            let stays = old == new || Loss::from_bits(old).is_some_and(Loss::is_final);
             (!stays).then_some(new)
         });
         if changed.is_ok() {

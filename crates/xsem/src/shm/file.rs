@@ -110,7 +110,8 @@ pub struct Located {
 /// Finds the directory of the file. None: it does not exist and shall not be made.
 pub fn locate(path: &Path, own: bool, options: &Options) -> Result<Option<Located>> {
     let trust = Trust::new(options.group.as_deref())?;
-    let name = c(path.file_name().ok_or_else(|| denied(path, "it has no file name"))?)?;
+    let unnamed = || denied(path, "it has no file name").advice("name a file: `shm:/path/to/file`");
+    let name = c(path.file_name().ok_or_else(unnamed)?)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     let dir = if own { own_directory(parent, &trust, options.create)? } else { walk::directory(parent, &trust)? };
     let dir = match dir {
@@ -156,6 +157,23 @@ pub fn gate_name(name: &CString, nonce: u64) -> Result<CString> {
 
 /// Makes the file under a name of its own, complete, and then gives it its name, unless somebody was faster.
 fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Options) -> Result<()> {
+    construct(path, dir, name, trust, options, |temp| match sys::rename_at(dir.as_raw_fd(), temp, name) {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
+        Err(e) => Err(system(path, e)),
+    })
+    .map(|_| ())
+}
+
+/// Makes a complete file under a name of its own; `publish` gives it its name, or says that it shall not have it.
+pub fn construct(
+    path: &Path,
+    dir: &OwnedFd,
+    name: &CString,
+    trust: &Trust,
+    options: &Options,
+    publish: impl FnOnce(&CString) -> Result<bool>,
+) -> Result<bool> {
     let geo = Geometry::new(options.max_semaphores, options.max_members);
     if sys::file_size_limit() < geo.len {
         // Asking the kernel would end the process, by SIGXFSZ.
@@ -173,8 +191,10 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Opt
         drop(trust.make(dir, &gate, path)?);
         let file = trust.make(dir, &temp, path)?;
         // SAFETY: plain numbers.
-        if unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
-            return Err(system(path, io::Error::last_os_error()));
+        while unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
+            if sys::errno() != libc::EINTR {
+                return Err(system(path, io::Error::last_os_error()));
+            }
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
         fallocate(&file, 0, geo.slots_at)?;
@@ -194,18 +214,14 @@ fn make(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust, options: &Opt
         write_epoch(&h.epochs[0], 0, (stat.st_dev, stat.st_ino));
         map.ensure(0, geo.slots_at)?;
         map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at)?;
-        match sys::rename_at(dir.as_raw_fd(), &temp, name) {
-            Ok(()) => Ok(true),
-            Err(e) if e.raw_os_error() == Some(libc::EEXIST) => Ok(false),
-            Err(e) => Err(system(path, e)),
-        }
+        publish(&temp)
     };
     let made = build();
     if !matches!(made, Ok(true)) {
         unlink(&temp);
         unlink(&gate);
     }
-    made.map(|_| ())
+    made
 }
 
 /// What identifies the file: its first eight words, the checksum among them.
@@ -347,8 +363,13 @@ pub fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Resu
 /// Eight words of the file.
 pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
     let mut bytes = [0u8; 64];
-    // SAFETY: 64 writable bytes.
-    let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+    let n = loop {
+        // SAFETY: 64 writable bytes.
+        let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+        if n >= 0 || sys::errno() != libc::EINTR {
+            break n;
+        }
+    };
     if n != 64 {
         return Err(if n < 0 { io::Error::last_os_error() } else { io::ErrorKind::UnexpectedEof.into() });
     }

@@ -353,6 +353,20 @@ pub fn report(sem: &ShmExclusive) -> Option<Report> {
     })
 }
 
+/// Where the semaphore of a name's cell is now: cell and generation.
+pub fn where_it_is(arena: &'static Arena, index: u32) -> (u32, u32) {
+    let generation = arena.map.cell(index).map_or(0, super::ledger::generation_of);
+    let mut at = (index, generation);
+    // A damaged one that leads in a circle ends here.
+    for _ in 0..arena.map.cells() {
+        match super::evict::successor(arena, at.0) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    at
+}
+
 /// A line of a listing; None for a cell without a semaphore, or one that another has led to already.
 pub fn summary(arena: &'static Arena, index: u32) -> Option<Summary> {
     let cell = arena.map.cell(index)?;
@@ -478,8 +492,8 @@ pub fn audit(arena: &'static Arena) -> Vec<String> {
         }
     }
     for s in 0..map.slots() {
-        let n = waiters::of_slot(map, s).count() as u32;
-        if n >= map.geo.waiters {
+        let last = waiters::of_slot(map, s).last();
+        if last.is_some_and(|(_, w)| w.next.load(Acquire) != 0) {
             bad.push(format!("the wait records of slot {s} run in a circle"));
         }
         if map.slot(s).is_some_and(|x| x.stamp.load(Acquire) == 0) && map.row(s).is_some_and(|r| r[0].load(Acquire) as u32 == 0) {

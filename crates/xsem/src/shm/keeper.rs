@@ -36,7 +36,9 @@ impl RobustList {
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let p = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
         if p == libc::MAP_FAILED {
-            return Err(Error::new(Code::NotEnoughMemory, "no memory for the keeper").because(std::io::Error::last_os_error()));
+            return Err(Error::new(Code::NotEnoughMemory, "no memory for the keeper")
+                .because(std::io::Error::last_os_error())
+                .advice("raise the limit on memory (`ulimit -v`, the cgroup's `memory.max`)"));
         }
         // SAFETY: the range was just mapped.
         unsafe { libc::madvise(p, len, libc::MADV_DONTFORK) };
@@ -60,7 +62,9 @@ impl RobustList {
         let r = unsafe { libc::syscall(libc::SYS_set_robust_list, self.head(), 24usize) };
         if r != 0 {
             return Err(
-                Error::new(Code::NotEnoughMemory, "the kernel takes no robust list").because(std::io::Error::last_os_error())
+                Error::new(Code::NotEnoughMemory, "the kernel takes no robust list")
+                    .because(std::io::Error::last_os_error())
+                    .advice("allow `set_robust_list` in the filter of system calls (seccomp): nobody would be told of this process's death"),
             );
         }
         Ok(())

@@ -357,7 +357,7 @@ pub fn begin_any<'a>(arena: &'static Arena, list: &[Want<'a>], request: &'a Requ
         {
             // It nests; but what comes before it may be free.
             let done = match take_one(&mut seats, me, Limit::Now) {
-                Ok(Some(k)) => return Ok(Begun::Done(k, finish(seats, k, me, request)?)),
+                Ok(Some(k)) => return Ok(Begun::Done(k, finish(arena, seats, k, (me, request))?)),
                 Ok(None) => s.nest(me, request.claimant),
                 Err(e) => Err(e),
             };
@@ -446,7 +446,7 @@ impl<'a> Several<'a> {
 
     /// The claim at seat `k`, and the end of the others.
     pub fn finish_any(self, k: usize, request: &Request<'_>) -> Result<Grant> {
-        finish(self.seats, k, self.me, request)
+        finish(self.arena, self.seats, k, (self.me, request))
     }
 
     /// The end without a claim.
@@ -467,7 +467,7 @@ impl<'a> Several<'a> {
         }
         grants.sort_by_key(|(i, _)| *i);
         let all: Vec<Grant> = grants.into_iter().filter_map(|(_, g)| g).collect();
-        if all.len() == n { Ok(all) } else { Err(Error::new(Code::FileCorrupt, "an entry of the ledger has gone")) }
+        if all.len() == n { Ok(all) } else { Err(self.arena.damaged("an entry of the ledger has gone")) }
     }
 }
 
@@ -482,13 +482,13 @@ fn take_one(seats: &mut [Seat<'_>], me: Owner, limit: Limit) -> Result<Option<us
 }
 
 /// The claim at seat `k`, and the end of the others.
-fn finish(seats: Vec<Seat<'_>>, k: usize, me: Owner, request: &Request<'_>) -> Result<Grant> {
+fn finish(arena: &Arena, seats: Vec<Seat<'_>>, k: usize, (me, request): (Owner, &Request<'_>)) -> Result<Grant> {
     let mut grant = None;
     for (i, s) in seats.into_iter().enumerate() {
         let g = s.end(me, request, i == k);
         grant = grant.or(g);
     }
-    grant.ok_or_else(|| Error::new(Code::FileCorrupt, "an entry of the ledger has gone"))
+    grant.ok_or_else(|| arena.damaged("an entry of the ledger has gone"))
 }
 
 fn all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {

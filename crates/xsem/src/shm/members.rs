@@ -28,6 +28,7 @@ use super::sys;
 use super::word::{Owner, State};
 use crate::claim::{Process, ProcessState};
 use crate::deadline::now;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*, fence};
 
 /// The full generation in a main word.
@@ -141,6 +142,11 @@ fn store_command(id: &Identity, command: &str) {
     }
 }
 
+/// In a slot's stamp, beside the generation: the identity is there.
+const WHOLE: u64 = 1 << 32;
+/// It is, but for the command, which is being changed.
+const RENAMING: u64 = 2 << 32;
+
 fn load(id: &Identity) -> Who {
     let bytes: Vec<u8> = id.command.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect();
     let len = (bytes[0] as usize).min(bytes.len() - 1);
@@ -232,7 +238,7 @@ impl Members {
         };
         match stopped {
             false => Gate::Writing,
-            true if self.cover_lives(s) => Gate::Covering,
+            true if self.cover_lives(s) && !seeded(Bug::CoverIgnored) => Gate::Covering,
             true => Gate::Open,
         }
     }
@@ -305,7 +311,8 @@ impl Members {
                 }
             }
             fence(SeqCst);
-            return (row[0].load(Acquire) == main).then(|| Watch::shared(mine as *const _, armed));
+            let lives = row[0].load(Acquire) == main || seeded(Bug::WatchUnchecked);
+            return lives.then(|| Watch::shared(mine as *const _, armed));
         }
     }
 
@@ -329,7 +336,7 @@ impl Members {
         s.join_cell.store(0, SeqCst);
         s.inside.store(0, Relaxed);
         store(&s.identity, who, now());
-        s.stamp.store(generation as u64 | 1 << 32, Release);
+        s.stamp.store(generation as u64 | WHOLE, Release);
     }
 
     /// Writes the identity of a living member again, and nothing else of its slot.
@@ -361,10 +368,12 @@ impl Members {
     /// Changes the command in an identity.
     pub fn describe(&self, map: &Map, me: Owner, command: &str) {
         if let Some(s) = map.slot(me.slot()) {
-            let stamp = s.stamp.swap(0, AcqRel);
+            let generation = s.stamp.load(Acquire) & u32::MAX as u64;
+            // Who is stopped or killed here keeps its number and its start: only its command cannot be told.
+            s.stamp.store(generation | RENAMING, Release);
             fence(SeqCst);
             store_command(&s.identity, command);
-            s.stamp.store(stamp, Release);
+            s.stamp.store(generation | WHOLE, Release);
         }
     }
 
@@ -372,7 +381,10 @@ impl Members {
     pub fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
         let s = map.slot(slot)?;
         let stamp = s.stamp.load(Acquire);
-        let who = load(&s.identity);
+        let mut who = load(&s.identity);
+        if stamp & RENAMING != 0 {
+            who.command.clear();
+        }
         fence(Acquire);
         (stamp != 0 && s.stamp.load(Relaxed) == stamp).then_some((stamp as u32, who))
     }
@@ -380,7 +392,7 @@ impl Members {
     /// Who an owner is or was; and whether it belongs to an earlier epoch. None when its details were evicted.
     pub fn who(&self, map: &Map, owner: Owner) -> Option<(Who, bool)> {
         let current = map.header().epoch.load(Acquire) as u8;
-        // `describe` makes an identity unreadable for an instant.
+        // `introduce` makes an identity unreadable for an instant.
         for _ in 0..100 {
             if let Some((g, who)) = self.identity_in_slot(map, owner.slot()) {
                 if !owner.is_generation(g) {

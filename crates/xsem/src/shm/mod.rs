@@ -28,17 +28,19 @@
 //! | `world` | the protocols' surroundings in shared memory |
 //! | `sharing` | one claim for nested `xsem run`s |
 //! | `waiters` | wait records |
-//! | `names`, `blob` | the name index; text in blocks |
+//! | `names`, `blob`, `chain` | the name index; text in blocks; chains that end |
 //! | `obituary` | what dead owners leave; labels |
 //! | `object` | an open semaphore |
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
 //! | `check` | looking at everything, mending it, beginning anew |
+//! | `own_thread` | the library's own threads |
 //! | `futex`, `sys` | the only system calls |
 
 mod accounts;
 mod arena;
 mod blob;
+mod chain;
 mod check;
 mod count;
 mod counting;
@@ -62,9 +64,11 @@ mod members;
 mod names;
 mod obituary;
 mod object;
+mod own_thread;
 mod pending;
 mod permits;
 mod place;
+mod places;
 mod prepared;
 mod protocol;
 pub(crate) mod reactor;
@@ -96,7 +100,7 @@ pub use thread::claimant;
 use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
-use crate::health::{Checkup, Repaired};
+use crate::health::{Checkup, Loss, Repaired};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
@@ -125,6 +129,16 @@ pub fn check_at(place: &str) -> Result<Checkup> {
 /// Repairs what follows `shm:` in a URL, also where it cannot be opened.
 pub fn repair_at(place: &str) -> Result<Repaired> {
     check::repair_file(&Place::parse(place)?)
+}
+
+/// What resetting what follows `shm:` in a URL would throw away.
+pub fn loss_at(place: &str) -> Result<Loss> {
+    check::loss(&Place::parse(place)?)
+}
+
+/// Puts a new namespace in the place of the old one.
+pub fn reset_at(place: &str) -> Result<Loss> {
+    check::reset(&Place::parse(place)?)
 }
 
 impl ShmEngine {
@@ -466,6 +480,7 @@ impl Engine for ShmEngine {
             let found = sys::stat_of(pid).map_err(|e| {
                 Error::new(Code::NotEnoughMemory, format!("process {pid} cannot be looked at, so it cannot be covered"))
                     .because(e)
+                    .advice("see what this process may open (`ulimit -n`, `ls /proc`), and try again")
             })?;
             let Some(stat) = found else {
                 return Err(Error::new(Code::InvalidParameter, format!("there is no process {pid} to cover"))
@@ -538,6 +553,26 @@ pub mod testing {
     /// Every violated invariant of the file, a line each.
     pub fn audit(ns: &Namespace) -> Vec<String> {
         engine(ns).map_or_else(|e| vec![e.to_string()], |e| super::inspect::audit(e.arena))
+    }
+
+    /// Chooses one of the faults that are built in (`seeded.rs`), for this process and the children that it forks.
+    #[cfg(xsem_seeded)]
+    pub fn seed_bug(name: &str) -> std::result::Result<(), Vec<&'static str>> {
+        crate::seeded::choose(name)
+    }
+
+    pub use super::places::Place;
+
+    /// Bytes of one of the pieces in which room is taken from the file system.
+    pub const UNIT: u64 = super::layout::UNIT;
+
+    /// Where the epoch's record of device and inode is, which a copy that shall pass for the file itself needs.
+    pub const EPOCHS_AT: u64 = std::mem::offset_of!(super::layout::Header, epochs) as u64;
+
+    /// Every field of the file that is in use, and the numbers of the units that were taken.
+    pub fn places(ns: &Namespace) -> Result<(Vec<Place>, Vec<u64>)> {
+        let arena = engine(ns)?.arena;
+        Ok((super::places::all(&arena.map), super::places::units(&arena.map)))
     }
 
     /// Switches the periodic safety re-check of this process's waits off, or on again.

@@ -28,7 +28,8 @@ pub fn of(place: &CStr, dev_ino: (u64, u64), map: &Map) -> Standing {
     Standing::As(match () {
         () if (s.st_dev, s.st_ino) != dev_ino => Some(Loss::Replaced),
         () if (s.st_size as u64) < map.geo.len => Some(Loss::Truncated),
-        () if !map.has_its_header() || !map.is_whole(marked, &s) => Some(Loss::Overwritten),
+        () if !map.has_its_header() || !map.is_present(0) => Some(Loss::Header),
+        () if !map.is_whole(marked, &s) => Some(Loss::Overwritten),
         () => None,
     })
 }
@@ -48,7 +49,12 @@ pub fn lost(path: &Path, loss: Loss) -> Error {
         Loss::Gone => name("removed or moved away"),
         Loss::Replaced => name("replaced by another one"),
         Loss::Truncated => damage("it was truncated by somebody while it was in use"),
-        Loss::Overwritten => damage("its header was overwritten, or parts of it were cut off, while it was in use"),
+        Loss::Overwritten => damage("parts of it were cut off while it was in use"),
+        Loss::Header => Error::new(
+            Code::FileCorrupt,
+            format!("the namespace file `{p}` is damaged: its header was overwritten while it was in use"),
+        )
+        .advice("`xsem check` says what is damaged, `xsem repair` puts it back"),
         Loss::NoPage => damage("a page of it could not be had: its memory failed, or room that was taken is gone"),
     }
 }
@@ -56,5 +62,5 @@ pub fn lost(path: &Path, loss: Loss) -> Error {
 /// 1392 for something that was found in the file and cannot be.
 pub fn damaged(path: &Path, what: impl std::fmt::Display) -> Error {
     Error::new(Code::FileCorrupt, format!("the namespace file `{}` is damaged: {what}", path.display()))
-        .advice("others go on as far as what they need is whole; end the programs that use it and move it away, it is made anew")
+        .advice("others go on as far as what they need is whole; `xsem check` says what is damaged, `xsem repair` mends it")
 }

@@ -290,8 +290,14 @@ fn byte(kind: i16, at: u64) -> libc::flock {
 /// `openat` with a mode, close-on-exec, never following a link in the last part.
 pub fn open_at(dir: RawFd, name: &std::ffi::CStr, flags: i32, mode: u32) -> io::Result<OwnedFd> {
     let _whole = whole();
-    // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
-    let fd = unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) };
+    let open = || {
+        // SAFETY: `name` is NUL-terminated; the other arguments are plain numbers.
+        unsafe { libc::openat(dir, name.as_ptr(), flags | libc::O_CLOEXEC | libc::O_NOFOLLOW, mode) }
+    };
+    let mut fd = open();
+    while fd < 0 && errno() == libc::EINTR {
+        fd = open();
+    }
     if fd < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -332,6 +338,13 @@ pub fn unlink_at(dir: RawFd, name: &std::ffi::CStr) {
 pub fn rename_at(dir: RawFd, from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::Result<()> {
     // SAFETY: two NUL-terminated names in one directory.
     let r = unsafe { libc::syscall(libc::SYS_renameat2, dir, from.as_ptr(), dir, to.as_ptr(), libc::RENAME_NOREPLACE) };
+    if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Exchanges two files' names in one directory, at one instant.
+pub fn exchange_at(dir: RawFd, one: &std::ffi::CStr, other: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: two NUL-terminated names in one directory.
+    let r = unsafe { libc::syscall(libc::SYS_renameat2, dir, one.as_ptr(), dir, other.as_ptr(), libc::RENAME_EXCHANGE) };
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 

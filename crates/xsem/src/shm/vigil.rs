@@ -31,7 +31,7 @@ pub fn keep(arena: &'static Arena, slot: u32) -> ! {
     loop {
         arena.look();
         match (arena.loss(), &eyes) {
-            (Some(loss), _) if loss.is_damage() => park(),
+            (Some(loss), _) if loss.is_final() => park(),
             (None, Some(e)) => {
                 sys::nap(PAUSE);
                 if e.wait().is_err() {

@@ -71,6 +71,19 @@ impl Child {
         child
     }
 
+    /// Forks one that runs `f`, and drops what that gives when it is told to. Returns when `f` has returned in it.
+    pub fn that_stays_until<T>(go_on: &Waits, f: impl FnOnce() -> T) -> Child {
+        let (ready, tell) = gate();
+        let child = Child::new(|| {
+            let kept = f();
+            tell.open();
+            go_on.wait();
+            drop(kept);
+        });
+        ready.wait();
+        child
+    }
+
     pub fn pid(&self) -> u32 {
         self.0 as u32
     }

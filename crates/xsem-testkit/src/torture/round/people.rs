@@ -1,6 +1,6 @@
 //! The processes of a run: how they begin, end, become other programs, and what each end made.
 
-use super::super::account::{POOLS, STEADY, STEADY_POOLS};
+use super::super::account::{POOLS, STEADY};
 use super::super::ledger::{Guest, PLACES, State, exclusive, pool};
 use super::super::worker::{EXECED, LEAVES};
 use super::super::{os, worker};
@@ -87,8 +87,8 @@ impl Supervisor<'_> {
             let state = claimant.state.get();
             let (made, pools) = state.made_since(settled);
             self.account.made(made);
-            for k in 0..STEADY_POOLS {
-                (0..pools[k]).for_each(|_| self.account.killed_holder(k, true));
+            for (k, n) in pools.into_iter().enumerate() {
+                (0..n).for_each(|_| self.account.killed_holder(k, true));
             }
             *settled = state;
         }

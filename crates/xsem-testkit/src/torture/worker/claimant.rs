@@ -164,7 +164,7 @@ impl Claimant {
         if let Some(label) = self.label() {
             wait = wait.label(label);
         }
-        token.map_or(wait.clone(), |t| wait.cancel(t))
+        token.map_or(wait, |t| wait.cancel(t))
     }
 
     /// Carries a wait out, in a thread that others may ask to end meanwhile, and notes how long it took.

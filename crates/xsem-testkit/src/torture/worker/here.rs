@@ -103,12 +103,12 @@ impl Here {
         let (mut all, mut random): (Vec<Option<Thread>>, _) = (Vec::new(), Random::new(self.seed(99)));
         all.resize_with(threads, || None);
         loop {
-            for t in first..threads {
-                match all[t].take() {
-                    Some(thread) => all[t] = thread.try_join(),
-                    None => all[t] = self.start(t),
-                }
-                if all[t].is_none() {
+            for (t, place) in all.iter_mut().enumerate().skip(first) {
+                *place = match place.take() {
+                    Some(thread) => thread.try_join(),
+                    None => self.start(t),
+                };
+                if place.is_none() {
                     self.ended(t);
                 }
             }

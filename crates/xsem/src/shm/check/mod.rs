@@ -20,6 +20,7 @@ mod index;
 mod ledgers;
 mod mend;
 mod open;
+mod reset;
 mod slots;
 mod texts;
 mod view;
@@ -30,6 +31,8 @@ use super::file::Options;
 use super::place::Place;
 use crate::error::Result;
 use crate::health::{Checkup, Repaired, Severity};
+pub use reset::{loss, reset, reset_by};
+
 use flaw::Flaw;
 use open::Looked;
 use std::collections::HashSet;

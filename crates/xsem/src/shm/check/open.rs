@@ -197,7 +197,8 @@ pub fn make_usable(at: &Place) -> Result<Vec<Finding>> {
     Ok(mended)
 }
 
-fn limits_fit(identity: &Identity) -> bool {
+/// Whether its limits can be.
+pub fn limits_fit(identity: &Identity) -> bool {
     let words = &identity.words;
     (1..=MAX_SEMAPHORES as u64).contains(&words[3]) && (1..=MAX_MEMBERS as u64).contains(&words[4])
 }
