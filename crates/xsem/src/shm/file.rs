@@ -187,6 +187,11 @@ pub fn construct(
     let temp = c(format!(".{}.{nonce:016x}.new", name.to_string_lossy()))?;
     let gate = gate_name(name, nonce)?;
     let unlink = |n: &CString| sys::unlink_at(dir.as_raw_fd(), n);
+    // While it is made, it is not room for semaphores that is missing.
+    let no_room = |e: Error| match std::error::Error::source(&e).and_then(|e| e.downcast_ref::<io::Error>()?.raw_os_error()) {
+        Some(errno @ (libc::ENOSPC | libc::EDQUOT)) => system(path, io::Error::from_raw_os_error(errno)),
+        _ => e,
+    };
     let build = || -> Result<bool> {
         drop(trust.make(dir, &gate, path)?);
         let file = trust.make(dir, &temp, path)?;
@@ -197,7 +202,7 @@ pub fn construct(
             }
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
-        fallocate(&file, 0, geo.slots_at)?;
+        fallocate(&file, 0, geo.slots_at).map_err(no_room)?;
         let map = Map::new(file, path, geo)?;
         let h = map.header();
         h.magic.store(MAGIC, Relaxed);
@@ -212,8 +217,8 @@ pub fn construct(
             copy.store(word.load(Relaxed), Relaxed);
         }
         write_epoch(&h.epochs[0], 0, (stat.st_dev, stat.st_ino));
-        map.ensure(0, geo.slots_at)?;
-        map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at)?;
+        map.ensure(0, geo.slots_at).map_err(no_room)?;
+        map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at).map_err(no_room)?;
         publish(&temp)
     };
     let made = build();

@@ -43,7 +43,7 @@ pub fn lost(path: &Path, loss: Loss) -> Error {
     };
     let damage = |what: &str| {
         Error::new(Code::FileCorrupt, format!("the namespace file `{p}` is damaged: {what}"))
-            .advice("end the programs that use it and move it away, it is made anew; check what its semaphores protected")
+            .advice("end the programs that use it; `xsem check` says what is damaged, `xsem repair` mends what can be mended, `xsem reset` begins anew; check what its semaphores protected")
     };
     match loss {
         Loss::Gone => name("removed or moved away"),
