@@ -250,6 +250,14 @@ impl Arena {
         self.map.region().loss()
     }
 
+    /// The same; a header that was damaged may have been put back since.
+    fn loss_now(&self) -> Option<Loss> {
+        if self.loss() == Some(Loss::Header) {
+            self.look();
+        }
+        self.loss()
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -263,12 +271,12 @@ impl Arena {
     /// 6 or 1392, if the file is not the namespace any more.
     pub fn stands(&self) -> Result<()> {
         let why = |l| super::check::reset_by(&self.map, &self.path).unwrap_or_else(|| standing::lost(&self.path, l));
-        self.loss().map_or(Ok(()), |l| Err(why(l)))
+        self.loss_now().map_or(Ok(()), |l| Err(why(l)))
     }
 
     /// 1392, if what is in the file cannot be believed any more. What was claimed may end also where it only lost its name.
     pub fn sound(&self) -> Result<()> {
-        self.loss().filter(|l| l.is_damage()).map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
+        self.loss_now().filter(|l| l.is_damage()).map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
     }
 
     /// An error that may come from what became of the file.
