@@ -236,7 +236,7 @@ impl Members {
             // Still held, or nobody can say (ENOLCK and its like).
             _ => false,
         };
-        match stopped {
+        match stopped || seeded(Bug::GateIgnored) {
             false => Gate::Writing,
             true if self.cover_lives(s) && !seeded(Bug::CoverIgnored) => Gate::Covering,
             true => Gate::Open,
