@@ -30,7 +30,6 @@ const BUGS: &[Bug] = &[
     bug("release-by-store", "release", "pause"),
     Bug { name: "gate-ignored", by: By::Torture { mix: "exclusive" } },
     bug("cover-ignored", "cover", "kill"),
-    bug("watch-unchecked", "acquire-alone-owner-dies", "pause"),
     bug("no-lapse", "release-stopped-waiter", "kill"),
     bug("taken-before-booked", "pool-acquire", "kill"),
     bug("evict-unchecked", "evict-permits", "pause"),

@@ -20,8 +20,6 @@ pub(crate) enum Bug {
     GateIgnored,
     /// A dead owner's claim is taken over while the command still runs that it covers.
     CoverIgnored,
-    /// Who waits for an owner does not look once more whether that has died before it could be watched.
-    WatchUnchecked,
     /// A waiter that is stopped keeps its reservation for ever.
     NoLapse,
     /// The word says that permits are taken before the ledger says by whom.
@@ -50,7 +48,6 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::ReleaseByStore, "release-by-store"),
     (Bug::GateIgnored, "gate-ignored"),
     (Bug::CoverIgnored, "cover-ignored"),
-    (Bug::WatchUnchecked, "watch-unchecked"),
     (Bug::NoLapse, "no-lapse"),
     (Bug::TakenBeforeBooked, "taken-before-booked"),
     (Bug::EvictUnchecked, "evict-unchecked"),
