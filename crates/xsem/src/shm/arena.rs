@@ -331,7 +331,8 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: a NUL-terminated name of fewer than 16 bytes for the calling thread.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"xsem-keeper".as_ptr()) };
     let owner = keeper::register(start.arena, &start.who);
-    let (arena, joined) = (start.arena, owner.as_ref().ok().map(|me| me.slot()));
+    // Before the first claim: from there on the program may enter a sandbox at any time.
+    let (arena, joined) = (start.arena, owner.as_ref().ok().map(|me| (me.slot(), crate::interrupt::Errand::begin())));
     if let Ok(me) = &owner {
         start.arena.joined(*me);
     }
@@ -341,7 +342,7 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     // From here on the value may be gone; waking its address is harmless.
     super::futex::wake_private_at(done);
     match joined {
-        Some(slot) => vigil::keep(arena, slot),
+        Some((slot, errand)) => vigil::keep(arena, slot, errand),
         None => std::ptr::null_mut(),
     }
 }

@@ -47,7 +47,7 @@ fn life<'a>(view: &View<'a>, i: u32, row: &'a Row, main: u64, out: &mut Vec<Flaw
     let holder = holder.or_else(|| known.filter(|w| w.pid == std::process::id() && is_alive(main)).map(|w| w.pid));
     let who = known.map_or_else(|| format!("process {}", holder.unwrap_or(0)), |w| format!("process {} `{}`", w.pid, w.command));
     match holder {
-        None if is_alive(main) && known.is_some_and(|w| w.pid_ns == sys::pid_namespace()) && m.gate_is_open(map, i) => out.push(
+        None if is_alive(main) && known.is_some_and(|w| sys::sees(w.pid_ns)) && m.gate_is_open(map, i) => out.push(
             Flaw::damage("slots", i, main, format!("{who} is gone, and its slot says that it lives"))
                 .expected("dead")
                 .mend("it is told dead, as the kernel would have", Mend::Bury { slot: i, main }),
