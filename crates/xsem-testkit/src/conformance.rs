@@ -8,6 +8,7 @@ mod credit;
 mod events;
 mod exclusive;
 mod futures;
+mod health;
 mod interrupts;
 mod life;
 mod lists;
@@ -73,6 +74,7 @@ pub fn contract() -> Vec<Row> {
         events::ROWS,
         lists::ROWS,
         life::ROWS,
+        health::ROWS,
         futures::ROWS,
         interrupts::ROWS,
     ]

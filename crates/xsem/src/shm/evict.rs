@@ -88,7 +88,7 @@ pub fn least_token(sem: &ShmExclusive) -> u64 {
     let before = cold.filter(|_| inspect::is_successor(sem.cell())).map_or(0, |c| c.bounds.load(Acquire));
     let cell = (before as u32).checked_sub(1).and_then(|i| sem.arena.map.cell(i));
     // It may just be writing down a claim that is over.
-    cell.map_or(0, |c| c.token.load(Acquire) + 1)
+    cell.map_or(0, |c| c.token.load(Acquire).wrapping_add(1))
 }
 
 /// Ends the claim with this token.

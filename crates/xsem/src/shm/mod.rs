@@ -80,7 +80,7 @@ mod signal;
 mod sleep;
 mod slots;
 mod standing;
-mod sys;
+pub(crate) mod sys;
 mod thread;
 mod trust;
 mod users;
@@ -113,6 +113,9 @@ use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use word::State;
+
+/// How often an operation on a name begins again because others have changed it.
+const ROUNDS: u32 = 20_000;
 
 /// A namespace in shared memory.
 #[derive(Debug)]
@@ -269,6 +272,11 @@ impl ShmEngine {
         })
     }
 
+    /// Others change a name for a few rounds while one looks; what is otherwise in every round is made by nobody.
+    fn never_settles(&self, name: &Name) -> Error {
+        self.arena.damaged(format_args!("what is stored of `{name}` does not fit together")).of(name.as_str())
+    }
+
     fn in_use(&self, name: &Name, index: u32, generation: u32) -> Error {
         let waiters = inspect::waiters_of(self.arena, index, generation, None).into_iter().map(|(_, w)| w).collect();
         Error::new(Code::SemIsSet, format!("`{name}` is in use and stays"))
@@ -285,7 +293,7 @@ impl Engine for ShmEngine {
     }
 
     fn create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>> {
-        loop {
+        for _ in 0..ROUNDS {
             match self.make(name, spec)? {
                 names::Created::New(index, generation) => {
                     // None: ephemeral, and gone before we had it open.
@@ -300,19 +308,21 @@ impl Engine for ShmEngine {
                 }
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn open(&self, name: &Name, kind: Kind) -> Result<Arc<dyn Object>> {
-        loop {
+        for _ in 0..ROUNDS {
             let found = self.find(name)?;
             if let Some(object) = self.of_kind(name, kind, found)? {
                 return Ok(object);
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn open_or_create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>> {
-        loop {
+        for _ in 0..ROUNDS {
             let found = match self.look_up(name)? {
                 Some(found) => found,
                 None => match self.make(name, spec)? {
@@ -324,6 +334,7 @@ impl Engine for ShmEngine {
                 return Ok(object);
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
@@ -341,7 +352,7 @@ impl Engine for ShmEngine {
     fn remove(&self, name: &Name, if_acquired: Option<u64>) -> Result<()> {
         let me = self.arena.register()?;
         let mut attempt = 0;
-        loop {
+        for _ in 0..ROUNDS {
             let (home, home_generation) = self.find(name)?;
             let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
             let used = || if_acquired.is_some_and(|n| n != inspect::acquired(&sem));
@@ -396,6 +407,7 @@ impl Engine for ShmEngine {
                 return Ok(());
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {

@@ -467,6 +467,7 @@ impl ShmExclusive {
                 .of(n.as_str())
                 .closing(world.cycle.take())
                 .advice("give up what the others wait for, or take all of it at once (`acquire_all`, `xsem run A B`)"),
+            Outcome::Damaged => self.arena.damaged(format_args!("an entry of the ledger of `{n}` has gone")).of(n.as_str()),
             Outcome::Owned | Outcome::Free | Outcome::Stale | Outcome::Moved => self.stale(),
         }
     }
