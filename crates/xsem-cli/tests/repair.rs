@@ -49,6 +49,13 @@ fn check_says_what_is_damaged_and_repair_mends_it() {
     assert_eq!((code(out.status), text(&out.stderr)), (0, String::new()), "{}", text(&out.stdout));
     assert!(text(&out.stdout).starts_with("mended: header 0: "), "{}", text(&out.stdout));
     assert_eq!(p.holder("a").expect("it is held")["process"]["pid"], owner.id(), "who holds it still does");
+    // The epoch: whoever opens it must not take the living for members of another one.
+    damage(&p, 512, 3);
+    let out = p.output(&["run", "-n", "a", "--", "true"]);
+    assert_eq!(code(out.status), 125, "{}", text(&out.stderr));
+    assert!(one_line(&out.stderr).starts_with("xsem: 1392 "), "{}", text(&out.stderr));
+    assert_eq!(code(p.output(&["repair"]).status), 0);
+    assert_eq!(p.holder("a").expect("it is held")["process"]["pid"], owner.id());
     let again = json(&p.output(&["repair", "--json"]));
     assert_eq!((&again["mended"], &again["now"]["sound"]), (&Value::Array(vec![]), &Value::Bool(true)));
     common::kill(owner.id(), libc::SIGTERM);

@@ -338,11 +338,18 @@ fn check<T>(
     if !current {
         // After a restart nobody has a lock, and a copy has a gate of its own.
         let has_lock = |slot: u32| sys::byte_is_locked(gate.as_raw_fd(), slot as u64).unwrap_or(false);
-        if epoch_of_the_living(&map, has_lock).is_some() && !epoch_is_current(&map, dev_ino) {
-            return Err(damaged("its epoch is over, and processes of it live".into()));
+        match epoch_of_the_living(&map, has_lock) {
+            // Containers may have boot ids of their own (systemd-nspawn makes one for each): who lives says that this is the
+            // boot that it was.
+            Some(living) if is_this_file(&map, dev_ino) && living == map.header().epoch.load(Acquire) as u8 => {}
+            Some(_) if !epoch_is_current(&map, dev_ino) => {
+                return Err(damaged("its epoch is over, and processes of it live".into()));
+            }
+            _ => {
+                map.take_marked_room()?;
+                renew_epoch(&map, dev_ino);
+            }
         }
-        map.take_marked_room()?;
-        renew_epoch(&map, dev_ino);
     }
     let gate = Descriptor::new(gate, &gate_path).map_err(|e| system(path, e))?;
     Ok(Some(Found::New(Box::new(Opened { map, gate, dev_ino }))))
@@ -383,13 +390,15 @@ pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
 
 /// Whether the file was made, or last renewed, by this boot of the machine and as this very inode.
 pub fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
-    let h = map.header();
-    let current = h.epoch.load(Acquire);
-    let e = &h.epochs[current as usize % 4];
-    e.number.load(Acquire) == current
-        && e.dev.load(Relaxed) == dev_ino.0
-        && e.ino.load(Relaxed) == dev_ino.1
-        && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+    let e = &map.header().epochs[map.header().epoch.load(Acquire) as usize % 4];
+    is_this_file(map, dev_ino) && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+}
+
+/// Whether it was made, or last renewed, as this very inode.
+fn is_this_file(map: &Map, dev_ino: (u64, u64)) -> bool {
+    let current = map.header().epoch.load(Acquire);
+    let e = &map.header().epochs[current as usize % 4];
+    e.number.load(Acquire) == current && e.dev.load(Relaxed) == dev_ino.0 && e.ino.load(Relaxed) == dev_ino.1
 }
 
 /// Where one side could not read it (a hidden /proc), nothing speaks for a restart; shared memory does not survive one.

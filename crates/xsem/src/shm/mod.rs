@@ -80,7 +80,7 @@ mod signal;
 mod sleep;
 mod slots;
 mod standing;
-mod sys;
+pub(crate) mod sys;
 mod thread;
 mod trust;
 mod users;

@@ -174,6 +174,22 @@ pub fn pid_namespace() -> u64 {
     text.trim_start_matches("pid:[").trim_end_matches(']').parse().unwrap_or(0)
 }
 
+/// Whether the processes of a pid namespace can be looked at by their numbers in it: it is that of this process, and `/proc`
+/// shows it. (A container may have been given the /proc of the machine, where these are numbers of other processes; kernel
+/// threads among them, which have no memory, as those have not that have let go of it.)
+pub fn sees(pid_ns: u64) -> bool {
+    pid_ns != 0 && pid_ns == pid_namespace() && proc_is_own()
+}
+
+/// Whether `/proc` is that of this process's pid namespace: then this process has no other number in it than its own.
+fn proc_is_own() -> bool {
+    let _whole = whole();
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    // Not told before Linux 4.1.
+    let numbers = status.lines().find_map(|l| l.strip_prefix("NSpid:"));
+    numbers.is_none_or(|n| n.split_ascii_whitespace().count() == 1)
+}
+
 /// This boot of the machine; 0 where /proc does not say.
 pub fn boot_id() -> [u64; 2] {
     let _whole = whole();
