@@ -24,7 +24,7 @@ const STEPS: &[Step] = &[
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
     Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs },
-    Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
+    Step { name: "torture", what: "random kills and stops for 25 seconds", needs: &[need::CC], run: crate::torture::step },
     Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];
 
@@ -130,10 +130,6 @@ fn loom() -> Result<(), Failure> {
         return Err(Failure::check("no model was found (tests with `loom` in their path, under `cfg(loom)`)".to_owned()));
     }
     test(&[]).must("a model")
-}
-
-fn torture() -> Result<(), Failure> {
-    Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--", "--seconds", "20"]).must("the torture run")
 }
 
 fn fuzz() -> Result<(), Failure> {
