@@ -139,7 +139,7 @@ impl Arena {
             if let Some(me) = self.me() {
                 return self.sound().map(|()| me);
             }
-            self.look();
+            self.look_at_file(false);
             self.stands()?;
             match page.state.compare_exchange(0, 1, AcqRel, Acquire) {
                 Ok(_) => {
@@ -228,20 +228,26 @@ impl Arena {
         // A reset says so in the old file, too.
         let retired = self.map.retired().state.load(Acquire) != 0;
         if seen == 0 || retired || now.wrapping_sub(seen) >= 10_000_000 {
-            self.look();
+            self.look_at_file(false);
             self.seen_current.store(now, Relaxed);
         }
         self.loss().is_none()
     }
 
-    /// Looks what became of the file, and writes it down.
-    pub fn look(&self) {
-        match standing::of(&self.place, self.dev_ino, &self.map) {
+    /// Looks what became of the file, and writes it down. `closely`: also whether parts of it were cut off that are there
+    /// again, which the keeper has time for, and errors have that such a part may be the cause of.
+    fn look_at_file(&self, closely: bool) {
+        match standing::of(&self.place, self.dev_ino, &self.map, closely) {
             Standing::As(seen) => self.map.region().settle(seen),
             // It cannot be looked at any more (a changed root, a changed user): the descriptor may say.
             Standing::Unknown if !self.map.is_linked() => self.map.region().settle(Some(Loss::Gone)),
             Standing::Unknown => {}
         }
+    }
+
+    /// Looks closely.
+    pub fn look(&self) {
+        self.look_at_file(true);
     }
 
     /// Why there are no new claims.

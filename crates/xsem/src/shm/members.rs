@@ -238,7 +238,7 @@ impl Members {
             // Still held, or nobody can say (ENOLCK and its like).
             _ => false,
         };
-        match stopped {
+        match stopped || seeded(Bug::GateIgnored) {
             false => Gate::Writing,
             true if self.cover_lives(s) && !seeded(Bug::CoverIgnored) => Gate::Covering,
             true => Gate::Open,
@@ -313,8 +313,7 @@ impl Members {
                 }
             }
             fence(SeqCst);
-            let lives = row[0].load(Acquire) == main || seeded(Bug::WatchUnchecked);
-            return lives.then(|| Watch::shared(mine as *const _, armed));
+            return (row[0].load(Acquire) == main).then(|| Watch::shared(mine as *const _, armed));
         }
     }
 

@@ -224,6 +224,10 @@ impl ShmEngine {
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
         spec.check()?;
         let me = self.arena.enroll()?;
+        if self.arena.map.cells() == 0 {
+            // The first name of all; or everything was cut off, and is there again as zeros.
+            self.arena.look();
+        }
         if !self.arena.is_current() {
             self.arena.stands()?;
         }

@@ -594,6 +594,8 @@ impl Object for ShmExclusive {
             if outcome != Outcome::Owned {
                 return Err(sem.refused(outcome, &world));
             }
+            // What was granted in a part that has just gone is nothing.
+            self.arena.sound()?;
             let grant = sem.granted(me, request);
             if world.record.is_some() {
                 let waited = now().saturating_sub(world.since);

@@ -1,5 +1,6 @@
 //! Members: whether they live as their words say, who they are, what they share; and the morgue.
 
+use super::super::futex::TID_MASK;
 use super::super::joint;
 use super::super::layout::{JOINT, MORGUE, Slot};
 use super::super::map::Row;
@@ -75,7 +76,11 @@ fn life<'a>(view: &View<'a>, i: u32, row: &'a Row, main: u64, out: &mut Vec<Flaw
             let flaw = Flaw::damage("slots", i, main, format!("process {pid} lives, and its slot says that it is dead"))
                 .expected("alive");
             // A dead member is told so by its keeper's end.
-            let Some(keepers) = sys::threads_named(pid, "xsem-keeper").filter(|k| !k.is_empty()) else { return };
+            let Some(mut keepers) = sys::threads_named(pid, "xsem-keeper").filter(|k| !k.is_empty()) else { return };
+            if keepers.len() > 1 {
+                // One for each namespace that it has open. Who watches this member has written down which.
+                keepers.retain(|tid| row[1..].iter().any(|w| w.load(Acquire) as u32 & TID_MASK == *tid));
+            }
             let named = identity.filter(|(_, w)| w.pid == pid).map(|(g, _)| g);
             out.push(match (keepers.as_slice(), named) {
                 ([tid], Some(g)) => {
