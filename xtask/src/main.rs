@@ -1,9 +1,13 @@
 //! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
 
+mod fuzz;
+mod inject;
 mod need;
+mod pairs;
 mod proc;
 mod steps;
 mod survive;
+mod torture;
 
 use proc::Job;
 use std::env;
@@ -15,8 +19,12 @@ usage: cargo xtask COMMAND
   test [--list] [--keep-going] [STEP...]   every check, or only the steps named; sets up what it needs
   check                                    fmt, clippy, unit: the fast ones, before a commit
   bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
+  inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
-  torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
+  survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
+  pairs [OPTIONS]                          every pair of operations, one killed or stopped while the other runs (--help)
+  torture [--minutes N] [OPTIONS]          random operations, kills and stops for a while (1 minute by default; --help)
+  fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
   docs                                     the API pages, into target/doc
 ";
 
@@ -27,8 +35,11 @@ fn main() -> ExitCode {
         Some("test") => test(rest),
         Some("check") => no_arguments("check", rest).and_then(|()| steps::run(&["fmt", "clippy", "unit"], false)),
         Some("bench") => bench(rest),
+        Some("inject") => inject::command(rest),
         Some("survive") => survive::command(rest),
-        Some("torture") => torture(rest),
+        Some("pairs") => pairs::command(rest),
+        Some("torture") => torture::command(rest),
+        Some("fuzz") => fuzz::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
@@ -97,17 +108,4 @@ fn bench(rest: &[String]) -> Result<(), Failure> {
         job = job.arg("uncontended");
     }
     job.args(rest).unlimited().must("the benchmark")
-}
-
-fn torture(rest: &[String]) -> Result<(), Failure> {
-    let job = Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--"]).unlimited();
-    let job = match rest {
-        [] => job.args(["--seconds", "60"]),
-        [flag, n] if flag == "--minutes" => match n.parse::<u64>() {
-            Ok(m) if m > 0 => job.args(["--seconds", &(m * 60).to_string()]),
-            _ => return Err(Failure::usage(format!("`--minutes` takes a whole number above 0, not `{n}`"))),
-        },
-        other => job.args(other),
-    };
-    job.must("the torture run")
 }

@@ -27,6 +27,20 @@ impl Job {
         Job { command, limit: Some(LIMIT) }
     }
 
+    /// A program that was built before.
+    pub fn built(path: &Path) -> Job {
+        let mut command = Command::new(path);
+        command.current_dir(root()).stdin(Stdio::null());
+        Job { command, limit: Some(LIMIT) }
+    }
+
+    /// Runs it in silence: its exit code, and what it wrote to stdout.
+    pub fn tell(mut self, what: &str) -> Result<(Option<i32>, String), Failure> {
+        let done = self.command.stderr(Stdio::inherit()).output();
+        let o = done.map_err(|e| Failure::check(format!("{what} could not be started: {e}")))?;
+        Ok((o.status.code(), String::from_utf8_lossy(&o.stdout).into_owned()))
+    }
+
     pub fn arg(mut self, a: impl AsRef<OsStr>) -> Job {
         self.command.arg(a);
         self
@@ -67,7 +81,12 @@ impl Job {
     }
 
     /// Runs it to its end.
-    pub fn must(mut self, what: &str) -> Result<(), Failure> {
+    pub fn must(self, what: &str) -> Result<(), Failure> {
+        self.must_or_its_code(what).map_err(|f| Failure::check(f.text))
+    }
+
+    /// Runs it to its end. Its exit code is that of the failure, since it says what failed.
+    pub fn must_or_its_code(mut self, what: &str) -> Result<(), Failure> {
         println!("$ {}", self.shown());
         let mut child = self
             .command
@@ -75,7 +94,10 @@ impl Job {
             .map_err(|e| Failure::check(format!("{what} could not be started: {e}; is `{}` installed?", self.program())))?;
         match self.wait(&mut child) {
             Ok(s) if s.success() => Ok(()),
-            Ok(s) => Err(Failure::check(format!("{what} failed ({s})"))),
+            Ok(s) => {
+                let code = s.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
+                Err(Failure { text: format!("{what} failed ({s})"), code })
+            }
             Err(text) => Err(Failure::check(format!("{what} {text}"))),
         }
     }

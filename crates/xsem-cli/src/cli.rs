@@ -9,7 +9,7 @@ mod event;
 mod hold;
 mod run;
 
-pub use care::{CheckArgs, RepairArgs};
+pub use care::{CheckArgs, RepairArgs, ResetArgs};
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use hold::{HoldArgs, ReleaseArgs};
 pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
@@ -35,7 +35,8 @@ Its file is /dev/shm/xsem-UID/default, and no daemon is needed.";
 #[derive(Debug, Parser)]
 #[command(name = "xsem", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
-    /// Where the names live: `shm:` (this user's default), `shm:NAME`, or `shm:/path/to/file`
+    /// Where the names live: `shm:` (this user's default), `shm:NAME`, `shm:/path/to/file`, or
+    /// `shm:/path/to/file?group=NAME`, shared with a group
     #[arg(long, global = true, display_order = 900, value_name = "URL", env = "XSEM_NAMESPACE", default_value = "shm:")]
     pub namespace: String,
 
@@ -89,6 +90,9 @@ pub enum Command {
     /// Mend what is damaged, from what the living hold
     #[command(long_about = care::REPAIR_ABOUT)]
     Repair(RepairArgs),
+    /// Throw all claims away and begin anew
+    #[command(long_about = care::RESET_ABOUT)]
+    Reset(ResetArgs),
     /// Explain an error code: 101, 0x65, ERROR_EXCL_SEM_ALREADY_OWNED
     Explain(ExplainArgs),
     /// Print what makes a shell complete the options with TAB
@@ -322,6 +326,7 @@ mod tests {
             ("evict", EVICT_ABOUT),
             ("check", care::CHECK_ABOUT),
             ("repair", care::REPAIR_ABOUT),
+            ("reset", care::RESET_ABOUT),
         ]) {
             let mut command = Cli::command();
             let help = command.find_subcommand_mut(name).expect("a command").render_long_help().to_string();

@@ -23,6 +23,7 @@ mod permits;
 mod places;
 mod release;
 mod repair;
+mod reset;
 mod rm;
 mod run;
 mod show;
@@ -73,6 +74,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Ok(args) => ok::ok(args, url),
         Command::Check(args) => check::check(args, url),
         Command::Repair(args) => repair::repair(args, url),
+        Command::Reset(args) => reset::reset(args, url),
         Command::Explain(args) => explain::explain(args),
         Command::Completions(args) => completions::completions(args),
     }

@@ -8,6 +8,7 @@ mod credit;
 mod events;
 mod exclusive;
 mod futures;
+mod health;
 mod interrupts;
 mod life;
 mod lists;
@@ -17,7 +18,7 @@ mod run;
 mod stage;
 mod table;
 
-pub use run::{Engine, Outcome, Setting, engines, run};
+pub use run::{Engine, Outcome, Setting, between_users, engines, run};
 pub use stage::Stage;
 pub use table::{failures, table};
 
@@ -73,6 +74,7 @@ pub fn contract() -> Vec<Row> {
         events::ROWS,
         lists::ROWS,
         life::ROWS,
+        health::ROWS,
         futures::ROWS,
         interrupts::ROWS,
     ]

@@ -3,9 +3,11 @@
 //! `docs/testing.md` says what each method finds and what it cannot find.
 
 pub mod conformance;
+pub mod fuzz;
 mod hang;
 pub mod harness;
 pub mod history;
+pub mod inject;
 pub mod lease;
 pub mod model;
 pub mod protocol;
@@ -14,4 +16,5 @@ pub mod rig;
 pub mod sys;
 pub mod torture;
 pub mod watchdog;
+pub mod within;
 pub mod worker;

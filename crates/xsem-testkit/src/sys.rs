@@ -5,7 +5,7 @@
 pub use crate::hang::describe;
 use std::io;
 use std::ops::Deref;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -27,17 +27,30 @@ pub struct SharedBox<T: Shared>(NonNull<T>);
 impl<T: Shared> SharedBox<T> {
     /// Maps it.
     pub fn new() -> io::Result<SharedBox<T>> {
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size_of::<T>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
+        Self::map(libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// Maps it from a file without a name, which also a program can map that one of the children becomes by exec.
+    pub fn with_file() -> io::Result<(SharedBox<T>, OwnedFd)> {
+        // SAFETY: the name is a C string; the descriptor is new.
+        let fd = unsafe { libc::memfd_create(c"torture".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it was just opened, and nobody else has it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        std::fs::File::from(fd.try_clone()?).set_len(size_of::<T>() as u64)?;
+        Ok((Self::of_file(&fd)?, fd))
+    }
+
+    /// Maps what `with_file` made in this process before its exec.
+    pub fn of_file(fd: &OwnedFd) -> io::Result<SharedBox<T>> {
+        Self::map(libc::MAP_SHARED, fd.as_raw_fd())
+    }
+
+    fn map(flags: i32, fd: i32) -> io::Result<SharedBox<T>> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<T>(), libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
         if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(SharedBox(NonNull::new(at.cast()).unwrap())) }
     }
 }
@@ -95,6 +108,15 @@ pub fn kill(pid: Pid, signal: i32) {
     unsafe { libc::kill(pid, signal) };
 }
 
+/// How long a process has had a processor.
+pub fn processor_time(pid: Pid) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let rest = text.rsplit(')').next().unwrap_or_default();
+    // User's and system's, in hundredths of a second.
+    let ticks: u64 = rest.split_ascii_whitespace().skip(11).take(2).filter_map(|t| t.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
 /// Sends a signal to one thread.
 pub fn kill_thread(pid: Pid, tid: Pid, signal: i32) {
     // SAFETY: tgkill has no memory effects in this process.
@@ -114,6 +136,12 @@ pub fn on_signal(signal: i32, handler: extern "C" fn(i32)) {
     action.sa_sigaction = handler as usize;
     // SAFETY: `action` is valid, and the handler has the signature that goes with its flags; what it may do is its own affair.
     unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
+/// From now on a signal does nothing, also in the program that this process becomes by exec.
+pub fn ignore_signal(signal: i32) {
+    // SAFETY: a plain disposition.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// What waiting for a child gave.
@@ -242,7 +270,13 @@ pub fn is_asleep(pid: Pid, tid: Pid) -> bool {
     let blocked = || {
         let call = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/syscall")).unwrap_or_default();
         let number = call.split(' ').next().and_then(|n| n.parse::<i64>().ok());
-        let waits = [libc::SYS_futex, libc::SYS_futex_waitv, libc::SYS_ppoll];
+        let waits = [
+            libc::SYS_futex,
+            libc::SYS_futex_waitv,
+            libc::SYS_ppoll,
+            #[cfg(target_arch = "x86_64")]
+            libc::SYS_poll,
+        ];
         (state(pid, tid) == Some('S') && number.is_some_and(|n| waits.contains(&n))).then_some(call)
     };
     let first = blocked();
@@ -392,4 +426,97 @@ pub fn wait_briefly(pid: Pid, us: i64) -> Status {
         }
         changed => changed,
     }
+}
+
+/// Says what a tracer wants to be told of a stopped, traced child.
+pub fn trace_options(pid: Pid, options: i32) -> io::Result<()> {
+    // SAFETY: PTRACE_SETOPTIONS ignores the address and takes a set of flags; it acts on the tracee only.
+    match unsafe { libc::ptrace(libc::PTRACE_SETOPTIONS, pid, 0, options) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Lets a stopped, traced thread run to the beginning or the end of its next system call, with a signal if that is not 0.
+pub fn go_on_to_call(tid: Pid, signal: i32) {
+    // SAFETY: PTRACE_SYSCALL ignores the address; it acts on the tracee only. One that is gone is no error here.
+    unsafe { libc::ptrace(libc::PTRACE_SYSCALL, tid, 0, signal) };
+}
+
+/// At the beginning of a system call: its number and its first three arguments. `None` where this is not x86-64.
+pub fn call_of(tid: Pid) -> Option<(i64, [u64; 3])> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let at = std::mem::offset_of!(libc::user_regs_struct, orig_rax);
+        let number = register(tid, at)? as i64;
+        let argument = |at| register(tid, at).unwrap_or(u64::MAX);
+        let a = std::mem::offset_of!(libc::user_regs_struct, rdi);
+        let b = std::mem::offset_of!(libc::user_regs_struct, rsi);
+        let c = std::mem::offset_of!(libc::user_regs_struct, rdx);
+        Some((number, [argument(a), argument(b), argument(c)]))
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = tid;
+        None
+    }
+}
+
+/// At the beginning of a system call: the kernel shall not make it. False where this is not x86-64.
+pub fn skip_call(tid: Pid) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return set_register(tid, std::mem::offset_of!(libc::user_regs_struct, orig_rax), -1);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = tid;
+        false
+    }
+}
+
+/// At the end of a system call: its answer is this one.
+pub fn answer_call(tid: Pid, answer: i64) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return set_register(tid, std::mem::offset_of!(libc::user_regs_struct, rax), answer);
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = (tid, answer);
+        false
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn set_register(tid: Pid, at: usize, value: i64) -> bool {
+    // `struct user` begins with the registers.
+    // SAFETY: PTRACE_POKEUSER writes one register of the tracee, at a valid offset; nothing is written here.
+    unsafe { libc::ptrace(libc::PTRACE_POKEUSER, tid, at, value) == 0 }
+}
+
+/// The next change of any child or traced thread, as `waitpid` tells it, within about `time`. After `hold_child_signals` it
+/// takes no longer than the change does.
+pub fn wait_for_any(time: Duration) -> Option<(Pid, i32)> {
+    let look = || {
+        let mut status = 0;
+        // SAFETY: `status` is a valid place for it.
+        let pid = unsafe { libc::waitpid(-1, &mut status, libc::__WALL | libc::WNOHANG) };
+        (pid > 0).then_some((pid, status))
+    };
+    look().or_else(|| {
+        // SAFETY: as in `mask_child_signals`.
+        let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+        let time = libc::timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        // SAFETY: `set` and `time` are valid; no information about the signal is asked for.
+        unsafe {
+            libc::sigemptyset(&mut set);
+            libc::sigaddset(&mut set, libc::SIGCHLD);
+            libc::sigtimedwait(&set, std::ptr::null_mut(), &time);
+        }
+        look()
+    })
+}
+
+/// This process, all of its threads, becomes another user, of one group only.
+pub fn become_user(user: u32, group: u32) -> io::Result<()> {
+    // SAFETY: a list of one, and plain numbers; they change who this process is, and nothing in its memory.
+    let all = unsafe { [libc::setgroups(1, &group), libc::setresgid(group, group, group), libc::setresuid(user, user, user)] };
+    if all == [0; 3] { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -17,6 +17,9 @@ pub use serve::serve;
 use crate::protocol::{Answer, Verb};
 use std::time::Duration;
 
+/// Says in the environment of a worker who it is to become: a user and a group, by number.
+pub const USER: &str = "XSEM_WORKER_USER";
+
 /// Time enough for an answer on a loaded machine; beyond it the actor hangs.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -103,7 +103,11 @@ pub fn wiped_on_fork(len: usize) -> Result<*const u8> {
     let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE);
     // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
     let p = unsafe { libc::mmap(null_mut(), len, prot, flags, -1, 0) };
-    let fail = |what| Error::new(Code::NotEnoughMemory, what).because(std::io::Error::last_os_error());
+    let fail = |what| {
+        Error::new(Code::NotEnoughMemory, what)
+            .because(std::io::Error::last_os_error())
+            .advice("raise the limit on memory (`ulimit -v`, the cgroup's `memory.max`), or allow the call (seccomp)")
+    };
     if p == libc::MAP_FAILED {
         return Err(fail("no memory for the process's own tables"));
     }

@@ -31,6 +31,7 @@
 compile_error!("xsem needs Linux on a little-endian 64-bit machine (x86-64, aarch64)");
 
 // Under the model checker (`--cfg loom`) only the protocol is built: the code that ships, on loom's atomics.
+pub(crate) mod seeded;
 pub(crate) mod sync;
 #[cfg(loom)]
 #[path = "shm"]
@@ -119,6 +120,8 @@ mod pin;
 pub mod shm;
 #[cfg(not(loom))]
 mod signal_release;
+#[cfg(not(loom))]
+mod timens;
 #[cfg(not(loom))]
 mod wait;
 

@@ -45,3 +45,24 @@ Room that nobody uses is freed, some of it only when no other process has the na
 const REPAIR_AFTER: &str = "\
 Exit code: 0 nothing is damaged any more, 1 something is left (1392) or it cannot
 be repaired at all (5, 187, 1306); stderr says which";
+
+/// Options of `xsem reset`.
+#[derive(Debug, Args)]
+#[command(after_help = RESET_AFTER)]
+pub struct ResetArgs {
+    /// Do it. Without this it only says what would be lost, and exits with 1
+    #[arg(long)]
+    pub force: bool,
+}
+
+pub const RESET_ABOUT: &str = "\
+Throws all claims of the namespace away and begins anew: for one that is damaged beyond repair, or of another release. It \
+says who uses it and what they hold. The new namespace takes the place of the old one at one instant; whoever uses the old \
+one gets no new claim from then on (6, with who has reset it), and what it holds it may give back, where nobody meets it.
+
+Those who hold something do not stop: what their semaphores protect can be taken by somebody else at once, and nobody is \
+told. So end them first, where that is possible.";
+
+const RESET_AFTER: &str = "\
+Exit code: 0 it was reset; 1 not, because --force was not given, or it cannot be
+(5, 187, 8); stderr says which";

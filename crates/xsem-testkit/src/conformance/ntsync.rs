@@ -432,6 +432,9 @@ fn stress(s: &mut Stage) {
     let rounds = if s.is_slow() { 50 } else { 10_000 };
     let file = s.scratch("counter");
     std::fs::write(&file, 0u64.to_ne_bytes()).expect("there is shared memory");
+    // Actors may be other users.
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    std::fs::set_permissions(&file, everybody).expect("it is ours");
     let mut actors: Vec<_> = (0..4).map(|_| three(s)).collect();
     for a in &mut actors {
         a.tell(0, &Verb::Count(vec![(0, 1), (1, 1)], rounds, file.display().to_string()));

@@ -86,6 +86,18 @@ pub fn engines(worker: PathBuf) -> Vec<Engine> {
     vec![Engine::new("memory", memory), Engine::new("shm", shm), Engine::new("lease", lease)]
 }
 
+/// Shared memory between users: each actor is another one, of one group. Needs root.
+pub fn between_users(worker: PathBuf) -> Engine {
+    Engine::new("users", move |setting| {
+        let builder = match setting {
+            Setting::Usual | Setting::Deep => Namespace::builder(),
+            Setting::TwoNames => Namespace::builder().max_semaphores(2),
+            Setting::TwoMembers => Namespace::builder().max_members(2),
+        };
+        Ok(Box::new(ShmRig::between_users(&worker, builder).expect("shared memory opens")) as Box<dyn Rig>)
+    })
+}
+
 /// Plays one row on one engine. A scene that hangs is left behind; it fails.
 pub fn run(row: &Row, engine: &Engine) -> Outcome {
     let rig = match (engine.make)(row.setting) {

@@ -27,6 +27,8 @@ const fn op(group: &'static str, name: &'static str, scenarios: &'static [&'stat
 /// In the order of the table's groups.
 const OPERATIONS: &[Operation] = &[
     op(NAMES, "register", &["register"]),
+    op(NAMES, "cover, describe", &["cover", "describe"]),
+    op(NAMES, "gc", &["gc"]),
     op(NAMES, "create", &["create", "create-removed"]),
     op(NAMES, "open", &["open", "ephemeral-open", "ephemeral-pool-open"]),
     op(NAMES, "close", &["ephemeral-close", "ephemeral-pool-close"]),
@@ -52,7 +54,10 @@ const OPERATIONS: &[Operation] = &[
             "acquire-queued",
             "acquire-timeout",
             "acquire-owner-dies",
+            "acquire-alone-owner-dies",
+            "acquire-cancelled",
             "takeover",
+            "acquire-removed",
             "nest",
             "async-acquire",
             "async-drop",

@@ -26,12 +26,21 @@ impl Worker {
 
     /// Starts it with these arguments: the namespace, and another one for `Verb::Elsewhere`.
     pub fn start_with(worker: impl AsRef<Path>, arguments: &[&str]) -> Worker {
-        let mut child = Command::new(worker.as_ref())
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the worker program starts");
+        Worker::run(Command::new(worker.as_ref()).args(arguments))
+    }
+
+    /// Starts it in this directory.
+    pub fn start_in(dir: &Path, worker: impl AsRef<Path>, url: &str) -> Worker {
+        Worker::run(Command::new(worker.as_ref()).arg(url).current_dir(dir))
+    }
+
+    /// Starts it as another user, of one group. Needs root.
+    pub fn start_as(worker: impl AsRef<Path>, arguments: &[&str], user: u32, group: u32) -> Worker {
+        Worker::run(Command::new(worker.as_ref()).args(arguments).env(super::USER, format!("{user} {group}")))
+    }
+
+    fn run(command: &mut Command) -> Worker {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the worker program starts");
         let commands = child.stdin.take().expect("its input is a pipe");
         let output = BufReader::new(child.stdout.take().expect("its output is a pipe"));
         let (tell, answers) = channel();

@@ -50,6 +50,7 @@
 //! | CL closed | who removes it | the name is gone | nobody: the next life of the cell begins anew |
 //! | OP opened | who opens it | somebody has opened it since a removal began (ephemeral names) | a removal |
 
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// Somebody sleeps on the word.
@@ -434,7 +435,7 @@ pub fn recover<L: Ledger>(
     loop {
         settle(words, ledger);
         let op = Op(entry.op.load(Acquire));
-        if !stands() {
+        if !stands() && !seeded(Bug::ReclaimUnchecked) {
             return;
         }
         match op.doing() {
@@ -491,8 +492,13 @@ pub fn take_shortly<L: Ledger>(
         return false;
     }
     let taking = op.next(Doing::Taking, n, 0);
-    entry.op.store(taking.0, Release);
+    if !seeded(Bug::TakenBeforeBooked) {
+        entry.op.store(taking.0, Release);
+    }
     if carry_out(words, w, e, taking, -(n as i32), 0) {
+        if seeded(Bug::TakenBeforeBooked) {
+            entry.op.store(taking.0, Release);
+        }
         return true;
     }
     give_up(entry, taking, Doing::Idle, 0);

@@ -10,6 +10,7 @@
 //! to which the name leads, until it is removed; then it is kept out of use until the evicted process has ended.
 
 use super::arena::Arena;
+use super::chain::Circle;
 use super::count::{self, Doing, Op};
 use super::inspect;
 use super::layout::Cell;
@@ -23,6 +24,7 @@ use crate::claim::Cause;
 use crate::deadline::now_coarse;
 use crate::engine::Spec;
 use crate::error::{Code, Error, Result};
+use crate::seeded::{Bug, seeded};
 use crate::sync::Ordering::*;
 
 /// How a successor names the cell that it continues.
@@ -46,7 +48,8 @@ pub fn successor(arena: &Arena, index: u32) -> Option<(u32, u32)> {
 /// Whether a moved semaphore has been removed where it had gone to.
 pub fn is_gone(arena: &Arena, index: u32) -> bool {
     let mut at = index;
-    for _ in 0..arena.map.geo.max_semaphores {
+    let mut circle = Circle::default();
+    while !circle.closes_at(at) {
         let Some((next, _)) = successor(arena, at) else { return true };
         let moved = arena.map.cell(next).is_some_and(|c| Word(c.word.load(Acquire)).state() == State::Moved);
         if !moved {
@@ -85,7 +88,7 @@ pub fn least_token(sem: &ShmExclusive) -> u64 {
     let before = cold.filter(|_| inspect::is_successor(sem.cell())).map_or(0, |c| c.bounds.load(Acquire));
     let cell = (before as u32).checked_sub(1).and_then(|i| sem.arena.map.cell(i));
     // It may just be writing down a claim that is over.
-    cell.map_or(0, |c| c.token.load(Acquire) + 1)
+    cell.map_or(0, |c| c.token.load(Acquire).wrapping_add(1))
 }
 
 /// Ends the claim with this token.
@@ -119,7 +122,7 @@ fn evict_holder(sem: &ShmExclusive, token: u64) -> bool {
     obituary::publish(sem.arena, (sem.index, sem.generation), owner, facts, Cause::Evicted, || e.op.load(Acquire) == op.0);
     let giving = op.next(Doing::Giving, op.permits(), 0);
     if e.op.compare_exchange(op.0, giving.0, AcqRel, Relaxed).is_err() {
-        return false;
+        return seeded(Bug::EvictUnchecked);
     }
     let words = book.words();
     count::give(&words.count, &book, i, giving, || words.is_reserved());

@@ -110,7 +110,8 @@ pub struct Located {
 /// Finds the directory of the file. None: it does not exist and shall not be made.
 pub fn locate(path: &Path, own: bool, options: &Options) -> Result<Option<Located>> {
     let trust = Trust::new(options.group.as_deref())?;
-    let name = c(path.file_name().ok_or_else(|| denied(path, "it has no file name"))?)?;
+    let unnamed = || denied(path, "it has no file name").advice("name a file: `shm:/path/to/file`");
+    let name = c(path.file_name().ok_or_else(unnamed)?)?;
     let parent = path.parent().unwrap_or(Path::new("/"));
     let dir = if own { own_directory(parent, &trust, options.create)? } else { walk::directory(parent, &trust)? };
     let dir = match dir {
@@ -186,15 +187,22 @@ pub fn construct(
     let temp = c(format!(".{}.{nonce:016x}.new", name.to_string_lossy()))?;
     let gate = gate_name(name, nonce)?;
     let unlink = |n: &CString| sys::unlink_at(dir.as_raw_fd(), n);
+    // While it is made, it is not room for semaphores that is missing.
+    let no_room = |e: Error| match std::error::Error::source(&e).and_then(|e| e.downcast_ref::<io::Error>()?.raw_os_error()) {
+        Some(errno @ (libc::ENOSPC | libc::EDQUOT)) => system(path, io::Error::from_raw_os_error(errno)),
+        _ => e,
+    };
     let build = || -> Result<bool> {
         drop(trust.make(dir, &gate, path)?);
         let file = trust.make(dir, &temp, path)?;
         // SAFETY: plain numbers.
-        if unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
-            return Err(system(path, io::Error::last_os_error()));
+        while unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
+            if sys::errno() != libc::EINTR {
+                return Err(system(path, io::Error::last_os_error()));
+            }
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
-        fallocate(&file, 0, geo.slots_at)?;
+        fallocate(&file, 0, geo.slots_at).map_err(no_room)?;
         let map = Map::new(file, path, geo)?;
         let h = map.header();
         h.magic.store(MAGIC, Relaxed);
@@ -209,8 +217,8 @@ pub fn construct(
             copy.store(word.load(Relaxed), Relaxed);
         }
         write_epoch(&h.epochs[0], 0, (stat.st_dev, stat.st_ino));
-        map.ensure(0, geo.slots_at)?;
-        map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at)?;
+        map.ensure(0, geo.slots_at).map_err(no_room)?;
+        map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at).map_err(no_room)?;
         publish(&temp)
     };
     let made = build();
@@ -330,11 +338,18 @@ fn check<T>(
     if !current {
         // After a restart nobody has a lock, and a copy has a gate of its own.
         let has_lock = |slot: u32| sys::byte_is_locked(gate.as_raw_fd(), slot as u64).unwrap_or(false);
-        if epoch_of_the_living(&map, has_lock).is_some() && !epoch_is_current(&map, dev_ino) {
-            return Err(damaged("its epoch is over, and processes of it live".into()));
+        match epoch_of_the_living(&map, has_lock) {
+            // Containers may have boot ids of their own (systemd-nspawn makes one for each): who lives says that this is the
+            // boot that it was.
+            Some(living) if is_this_file(&map, dev_ino) && living == map.header().epoch.load(Acquire) as u8 => {}
+            Some(_) if !epoch_is_current(&map, dev_ino) => {
+                return Err(damaged("its epoch is over, and processes of it live".into()));
+            }
+            _ => {
+                map.take_marked_room()?;
+                renew_epoch(&map, dev_ino);
+            }
         }
-        map.take_marked_room()?;
-        renew_epoch(&map, dev_ino);
     }
     let gate = Descriptor::new(gate, &gate_path).map_err(|e| system(path, e))?;
     Ok(Some(Found::New(Box::new(Opened { map, gate, dev_ino }))))
@@ -360,8 +375,13 @@ pub fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Resu
 /// Eight words of the file.
 pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
     let mut bytes = [0u8; 64];
-    // SAFETY: 64 writable bytes.
-    let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+    let n = loop {
+        // SAFETY: 64 writable bytes.
+        let n = unsafe { libc::pread(file.as_raw_fd(), bytes.as_mut_ptr().cast(), 64, at as i64) };
+        if n >= 0 || sys::errno() != libc::EINTR {
+            break n;
+        }
+    };
     if n != 64 {
         return Err(if n < 0 { io::Error::last_os_error() } else { io::ErrorKind::UnexpectedEof.into() });
     }
@@ -370,13 +390,15 @@ pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
 
 /// Whether the file was made, or last renewed, by this boot of the machine and as this very inode.
 pub fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
-    let h = map.header();
-    let current = h.epoch.load(Acquire);
-    let e = &h.epochs[current as usize % 4];
-    e.number.load(Acquire) == current
-        && e.dev.load(Relaxed) == dev_ino.0
-        && e.ino.load(Relaxed) == dev_ino.1
-        && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+    let e = &map.header().epochs[map.header().epoch.load(Acquire) as usize % 4];
+    is_this_file(map, dev_ino) && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+}
+
+/// Whether it was made, or last renewed, as this very inode.
+fn is_this_file(map: &Map, dev_ino: (u64, u64)) -> bool {
+    let current = map.header().epoch.load(Acquire);
+    let e = &map.header().epochs[current as usize % 4];
+    e.number.load(Acquire) == current && e.dev.load(Relaxed) == dev_ino.0 && e.ino.load(Relaxed) == dev_ino.1
 }
 
 /// Where one side could not read it (a hidden /proc), nothing speaks for a restart; shared memory does not survive one.

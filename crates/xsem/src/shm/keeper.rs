@@ -36,7 +36,9 @@ impl RobustList {
         // SAFETY: a fresh mapping at an address of the kernel's choice disturbs nothing.
         let p = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, flags, -1, 0) };
         if p == libc::MAP_FAILED {
-            return Err(Error::new(Code::NotEnoughMemory, "no memory for the keeper").because(std::io::Error::last_os_error()));
+            return Err(Error::new(Code::NotEnoughMemory, "no memory for the keeper")
+                .because(std::io::Error::last_os_error())
+                .advice("raise the limit on memory (`ulimit -v`, the cgroup's `memory.max`)"));
         }
         // SAFETY: the range was just mapped.
         unsafe { libc::madvise(p, len, libc::MADV_DONTFORK) };
@@ -60,7 +62,9 @@ impl RobustList {
         let r = unsafe { libc::syscall(libc::SYS_set_robust_list, self.head(), 24usize) };
         if r != 0 {
             return Err(
-                Error::new(Code::NotEnoughMemory, "the kernel takes no robust list").because(std::io::Error::last_os_error())
+                Error::new(Code::NotEnoughMemory, "the kernel takes no robust list")
+                    .because(std::io::Error::last_os_error())
+                    .advice("allow `set_robust_list` in the filter of system calls (seccomp): nobody would be told of this process's death"),
             );
         }
         Ok(())
@@ -119,6 +123,11 @@ fn take_slot(arena: &'static Arena, list: &RobustList) -> Result<(u32, u32)> {
             let Some(row) = map.row(i) else { continue };
             let main = row[0].load(Acquire);
             if super::members::is_alive(main) {
+                continue;
+            }
+            // Of who is being taken apart; or of a process that has the file which stood in this one's place, with the same gate.
+            if arena.members.gate_is_locked(i).unwrap_or(false) {
+                dying += 1;
                 continue;
             }
             if main as u32 & OWNER_DIED != 0 {

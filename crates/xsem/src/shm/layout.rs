@@ -192,7 +192,8 @@ pub const JOINT: usize = 64;
 /// A member process: who it is. Whether it lives is in its row.
 #[repr(C, align(64))]
 pub struct Slot {
-    /// The incarnation (full generation) that the identity below belongs to; written last, 0 while it changes.
+    /// The incarnation (full generation) that the identity below belongs to, and how whole that is (`members.rs`); written last,
+    /// 0 while it changes.
     pub stamp: AtomicU64,
     pub identity: Identity,
     /// First waiter record + 1.

@@ -4,6 +4,7 @@
 
 use super::arena::Arena;
 use super::blob;
+use super::chain::Circle;
 use super::count::{self, Count, CountWords, Doing, EntryWords, Ledger, Op, PENDING, Verdict, WAITERS};
 use super::joint;
 use super::layout::{Cell, Entry};
@@ -295,11 +296,9 @@ impl Book {
 /// Walks a chain of entries.
 pub fn chain(map: &'static Map, first: u32) -> impl Iterator<Item = (u32, &'static Entry)> {
     let mut at = first;
-    let mut left = map.geo.entries;
+    let mut circle = Circle::default();
     std::iter::from_fn(move || {
-        // A damaged chain that runs in a circle ends here.
-        left = left.checked_sub(1)?;
-        let i = at.checked_sub(1)?;
+        let i = at.checked_sub(1).filter(|i| !circle.closes_at(*i))?;
         let e = map.entry(i)?;
         at = e.next.load(Acquire);
         Some((i, e))

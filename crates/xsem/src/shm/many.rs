@@ -357,7 +357,7 @@ pub fn begin_any<'a>(arena: &'static Arena, list: &[Want<'a>], request: &'a Requ
         {
             // It nests; but what comes before it may be free.
             let done = match take_one(&mut seats, me, Limit::Now) {
-                Ok(Some(k)) => return Ok(Begun::Done(k, finish(seats, k, me, request)?)),
+                Ok(Some(k)) => return Ok(Begun::Done(k, finish(arena, seats, k, (me, request))?)),
                 Ok(None) => s.nest(me, request.claimant),
                 Err(e) => Err(e),
             };
@@ -446,7 +446,11 @@ impl<'a> Several<'a> {
 
     /// The claim at seat `k`, and the end of the others.
     pub fn finish_any(self, k: usize, request: &Request<'_>) -> Result<Grant> {
-        finish(self.seats, k, self.me, request)
+        if let Err(e) = self.arena.sound() {
+            self.give_up(request);
+            return Err(e);
+        }
+        finish(self.arena, self.seats, k, (self.me, request))
     }
 
     /// The end without a claim.
@@ -460,6 +464,10 @@ impl<'a> Several<'a> {
 
     /// The claims, in the order of the list.
     pub fn finish_all(self, request: &Request<'_>) -> Result<Vec<Grant>> {
+        if let Err(e) = self.arena.sound() {
+            self.give_up(request);
+            return Err(e);
+        }
         let n = self.places.len() + self.nested.len();
         let mut grants: Vec<(usize, Option<Grant>)> = self.nested.into_iter().map(|(i, _, g)| (i, Some(g))).collect();
         for (i, s) in self.places.into_iter().zip(self.seats) {
@@ -467,7 +475,7 @@ impl<'a> Several<'a> {
         }
         grants.sort_by_key(|(i, _)| *i);
         let all: Vec<Grant> = grants.into_iter().filter_map(|(_, g)| g).collect();
-        if all.len() == n { Ok(all) } else { Err(Error::new(Code::FileCorrupt, "an entry of the ledger has gone")) }
+        if all.len() == n { Ok(all) } else { Err(self.arena.damaged("an entry of the ledger has gone")) }
     }
 }
 
@@ -482,13 +490,13 @@ fn take_one(seats: &mut [Seat<'_>], me: Owner, limit: Limit) -> Result<Option<us
 }
 
 /// The claim at seat `k`, and the end of the others.
-fn finish(seats: Vec<Seat<'_>>, k: usize, me: Owner, request: &Request<'_>) -> Result<Grant> {
+fn finish(arena: &Arena, seats: Vec<Seat<'_>>, k: usize, (me, request): (Owner, &Request<'_>)) -> Result<Grant> {
     let mut grant = None;
     for (i, s) in seats.into_iter().enumerate() {
         let g = s.end(me, request, i == k);
         grant = grant.or(g);
     }
-    grant.ok_or_else(|| Error::new(Code::FileCorrupt, "an entry of the ledger has gone"))
+    grant.ok_or_else(|| arena.damaged("an entry of the ledger has gone"))
 }
 
 fn all(arena: &'static Arena, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {

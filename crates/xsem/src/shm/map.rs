@@ -70,7 +70,9 @@ impl Map {
             Err(e) => {
                 // SAFETY: mapped above, and nobody has seen it.
                 unsafe { libc::munmap(base, geo.len as usize) };
-                return Err(Error::new(Code::NotEnoughMemory, "the namespace file cannot be looked at").because(e));
+                return Err(Error::new(Code::NotEnoughMemory, "the namespace file cannot be looked at")
+                    .because(e)
+                    .advice("try again; `namei -l` shows who may use each part of its path"));
             }
         };
         let fd = file.current().unwrap_or(-1);
@@ -387,14 +389,21 @@ impl Drop for Map {
 pub fn fallocate(file: &impl AsRawFd, at: u64, len: u64) -> Result<()> {
     let _whole = sys::whole();
     loop {
+        // The length stays: it would make a file longer again that somebody has truncated, and zeros would be believed.
         // SAFETY: plain numbers.
-        if unsafe { libc::fallocate(file.as_raw_fd(), 0, at as i64, len as i64) } == 0 {
+        if unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, at as i64, len as i64) } == 0 {
             return Ok(());
         }
         if sys::errno() != libc::EINTR {
+            let advice = match sys::errno() {
+                libc::EOPNOTSUPP | libc::ENOSYS | libc::EPERM => {
+                    "use a file system that reserves room (tmpfs, ext4, xfs, btrfs), and allow `fallocate` (seccomp)"
+                }
+                _ => "free space there (`df -h /dev/shm`), or remove semaphores (`xsem rm`)",
+            };
             return Err(Error::new(Code::TooManySemaphores, "the file system that holds the namespace gives no more room")
                 .because(std::io::Error::last_os_error())
-                .advice("free space there (`df -h /dev/shm`), or remove semaphores (`xsem rm`)"));
+                .advice(advice));
         }
     }
 }

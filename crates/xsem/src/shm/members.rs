@@ -28,6 +28,7 @@ use super::sys;
 use super::word::{Owner, State};
 use crate::claim::{Process, ProcessState};
 use crate::deadline::now;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*, fence};
 
 /// The full generation in a main word.
@@ -98,7 +99,8 @@ impl Who {
         Who {
             pid,
             uid: sys::uid(),
-            start: sys::stat_of(pid).ok().flatten().map_or(0, |s| s.start),
+            // By this name it is this process in whatever /proc.
+            start: sys::stat("/proc/self/stat").ok().flatten().map_or(0, |s| s.start),
             pid_ns: sys::pid_namespace(),
             command: shorten(&command.map_or_else(sys::command_line, str::to_owned), COMMAND - 1),
         }
@@ -140,6 +142,11 @@ fn store_command(id: &Identity, command: &str) {
         word.store(u64::from_le_bytes(chunk.try_into().unwrap_or([0; 8])), Relaxed);
     }
 }
+
+/// In a slot's stamp, beside the generation: the identity is there.
+const WHOLE: u64 = 1 << 32;
+/// It is, but for the command, which is being changed.
+const RENAMING: u64 = 2 << 32;
 
 fn load(id: &Identity) -> Who {
     let bytes: Vec<u8> = id.command.iter().flat_map(|w| w.load(Relaxed).to_le_bytes()).collect();
@@ -187,7 +194,8 @@ impl Members {
         self.gate
     }
 
-    fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
+    /// Whether another process holds that lock.
+    pub fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
         sys::byte_is_locked(self.gate.get()?, slot as u64)
     }
 
@@ -218,21 +226,21 @@ impl Members {
         }
         let identity = self.identity_in_slot(map, slot).filter(|(g, _)| *g == generation(main));
         // Died while it registered: it has no identity, and had nothing to write to.
-        let visible = identity.map(|(_, w)| w).filter(|w| w.pid_ns != 0 && w.pid_ns == sys::pid_namespace());
+        let visible = identity.map(|(_, w)| w).filter(|w| sys::sees(w.pid_ns));
         let stopped = match (&visible, self.gate_is_locked(slot)) {
             (Some(w), _) if sys::has_let_go(w.pid) => true,
             // Another process of this number, or another program in this process.
             (Some(w), Ok(false)) => {
-                let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| s.start == w.start));
+                let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| sys::same_start(s.start, w.start)));
                 !same || !sys::maps_file(w.pid, self.file_id)
             }
             (None, Ok(false)) => true,
             // Still held, or nobody can say (ENOLCK and its like).
             _ => false,
         };
-        match stopped {
+        match stopped || seeded(Bug::GateIgnored) {
             false => Gate::Writing,
-            true if self.cover_lives(s) => Gate::Covering,
+            true if self.cover_lives(s) && !seeded(Bug::CoverIgnored) => Gate::Covering,
             true => Gate::Open,
         }
     }
@@ -247,9 +255,9 @@ impl Members {
     fn cover_lives(&self, s: &Slot) -> bool {
         let (pid, start) = (s.cover_pid.load(Acquire) as u32, s.cover_start.load(Relaxed));
         pid != 0
-            && s.identity.pid_ns.load(Relaxed) == sys::pid_namespace()
+            && sys::sees(s.identity.pid_ns.load(Relaxed))
             && match sys::stat_of(pid) {
-                Ok(Some(p)) => p.start == start && !matches!(p.state, b'Z' | b'X'),
+                Ok(Some(p)) => sys::same_start(p.start, start) && !matches!(p.state, b'Z' | b'X'),
                 // Not shown (hidepid), or not readable now: only the kernel's own word that it is gone counts.
                 Ok(None) => !sys::is_gone(pid),
                 Err(_) => true,
@@ -329,7 +337,7 @@ impl Members {
         s.join_cell.store(0, SeqCst);
         s.inside.store(0, Relaxed);
         store(&s.identity, who, now());
-        s.stamp.store(generation as u64 | 1 << 32, Release);
+        s.stamp.store(generation as u64 | WHOLE, Release);
     }
 
     /// Writes the identity of a living member again, and nothing else of its slot.
@@ -361,10 +369,12 @@ impl Members {
     /// Changes the command in an identity.
     pub fn describe(&self, map: &Map, me: Owner, command: &str) {
         if let Some(s) = map.slot(me.slot()) {
-            let stamp = s.stamp.swap(0, AcqRel);
+            let generation = s.stamp.load(Acquire) & u32::MAX as u64;
+            // Who is stopped or killed here keeps its number and its start: only its command cannot be told.
+            s.stamp.store(generation | RENAMING, Release);
             fence(SeqCst);
             store_command(&s.identity, command);
-            s.stamp.store(stamp, Release);
+            s.stamp.store(generation | WHOLE, Release);
         }
     }
 
@@ -372,7 +382,10 @@ impl Members {
     pub fn identity_in_slot(&self, map: &Map, slot: u32) -> Option<(u32, Who)> {
         let s = map.slot(slot)?;
         let stamp = s.stamp.load(Acquire);
-        let who = load(&s.identity);
+        let mut who = load(&s.identity);
+        if stamp & RENAMING != 0 {
+            who.command.clear();
+        }
         fence(Acquire);
         (stamp != 0 && s.stamp.load(Relaxed) == stamp).then_some((stamp as u32, who))
     }
@@ -380,7 +393,7 @@ impl Members {
     /// Who an owner is or was; and whether it belongs to an earlier epoch. None when its details were evicted.
     pub fn who(&self, map: &Map, owner: Owner) -> Option<(Who, bool)> {
         let current = map.header().epoch.load(Acquire) as u8;
-        // `describe` makes an identity unreadable for an instant.
+        // `introduce` makes an identity unreadable for an instant.
         for _ in 0..100 {
             if let Some((g, who)) = self.identity_in_slot(map, owner.slot()) {
                 if !owner.is_generation(g) {
@@ -432,7 +445,7 @@ impl Members {
             Life::Gone => ProcessState::Dead,
             Life::Dead if self.gate_is_open(map, owner.slot()) => ProcessState::Dead,
             Life::Dead => ProcessState::Dying,
-            Life::Alive if w.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
+            Life::Alive if !sys::sees(w.pid_ns) => ProcessState::Unseen,
             Life::Alive => match sys::stat_of(w.pid) {
                 Ok(Some(s)) if matches!(s.state, b'T' | b't') => ProcessState::Stopped,
                 Ok(Some(_)) => ProcessState::Alive,
@@ -450,8 +463,8 @@ impl Members {
             return None;
         }
         let state = match sys::stat_of(pid) {
-            _ if who.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
-            Ok(Some(p)) if p.start != start => ProcessState::Dead,
+            _ if !sys::sees(who.pid_ns) => ProcessState::Unseen,
+            Ok(Some(p)) if !sys::same_start(p.start, start) => ProcessState::Dead,
             Ok(Some(p)) if matches!(p.state, b'T' | b't') => ProcessState::Stopped,
             Ok(Some(p)) if matches!(p.state, b'Z' | b'X') => ProcessState::Dead,
             Ok(Some(_)) => ProcessState::Alive,

@@ -26,11 +26,14 @@ use crate::deadline::now_coarse;
 use crate::engine::Spec;
 use crate::error::{Code, Error, Result};
 use crate::name::Name;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// In a link: the cell is being unlinked.
 pub const LINK_MARK: u64 = 1 << 32;
 const MARK: u64 = LINK_MARK;
+/// How often a walk along a chain may find the same obstacle.
+const AS_BEFORE: u32 = 1000;
 /// How often one looks whether a joint request has come to its end before one makes it fail.
 const PATIENCE: u32 = 200;
 
@@ -86,6 +89,8 @@ fn walk<T>(
 ) -> Result<(Option<T>, u64)> {
     let map = &arena.map;
     let limit = map.geo.max_semaphores as u64 * 2 + 16;
+    // What made the walk begin again, and how often it was the very same.
+    let (mut stuck_at, mut as_before) = ((0, 0, 0, 0), 0u32);
     for attempt in 0u64.. {
         // A chain that changes under one for ever is one that others change: they make progress. A damaged one does not.
         if attempt > 1_000_000 {
@@ -94,6 +99,7 @@ fn walk<T>(
         let start = bucket.load(Acquire);
         let mut place = Place { from: bucket, seen: start, is_bucket: true };
         let mut steps = 0;
+        let mut seen = (0, 0, 0, start);
         let again = loop {
             let Some(i) = place.target().checked_sub(1) else { return Ok((None, start)) };
             steps += 1;
@@ -111,6 +117,7 @@ fn walk<T>(
             };
             let next = cell.next.load(Acquire);
             let word = Word(cell.word.load(Acquire));
+            seen = (i, next, word.0, place.seen);
             if let State::Tentative(_) = word.state() {
                 settle(arena, cell, word);
                 break true;
@@ -138,7 +145,7 @@ fn walk<T>(
                     let _ = cell.word.compare_exchange(word.0, evict::removed(word).0, AcqRel, Relaxed);
                     break true;
                 }
-                State::Free if removal::is_closed(cell) => {
+                State::Free if removal::is_closed(cell) && !seeded(Bug::RemovalUnfinished) => {
                     // Whoever removes it was stopped or killed before it said so here, too.
                     let _ = cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed);
                     break true;
@@ -168,7 +175,14 @@ fn walk<T>(
             }
         };
         debug_assert!(again);
-        if attempt > 100 {
+        // Nobody has to wait for somebody else here: whatever is half done, this walk has finished. What is the same again
+        // and again, nobody makes.
+        as_before = if seen == stuck_at { as_before + 1 } else { 0 };
+        stuck_at = seen;
+        if as_before > AS_BEFORE {
+            return Err(arena.damaged(format_args!("a chain of names leads to the cell {}, which is in no chain", seen.0)));
+        }
+        if attempt > 100 && attempt % 16 == 0 {
             std::thread::yield_now();
         }
     }
@@ -266,7 +280,11 @@ fn find_in(arena: &'static Arena, bucket: &AtomicU64, h: u32, name: &Name) -> Re
 pub fn name_of(arena: &Arena, i: u32, generation: u32) -> Option<String> {
     let cell = arena.map.cell(i)?;
     let bytes = blob::get(&arena.map, i, cell.name.load(Acquire))?;
-    let text = String::from_utf8(bytes).ok()?;
+    let mut text = String::from_utf8(bytes).ok()?;
+    // No name has any, so somebody wrote them into the file; they must not get to a terminal.
+    if text.contains(char::is_control) {
+        text = text.replace(char::is_control, "\u{fffd}");
+    }
     (ledger::generation_of(cell) == generation).then_some(text)
 }
 

@@ -13,6 +13,7 @@
 use super::count::{self, CLOSED, CountWords, DRAINED, Doing, Ledger, Op, PENDING, RESERVED, WAITERS};
 use super::protocol::{self, Fits, Limit, Look, Outcome, SOON, Stuck, Turn, Watching, World};
 use super::word::Owner;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// How often a waiter looks whether the command has ended that a dead holder covered, in nanoseconds.
@@ -106,6 +107,9 @@ pub fn look<W: World + Ledger + Reclaim>(
                 if take(w, words, turn, word, (e, n)) {
                     return Ok(Look::End(Outcome::Owned));
                 }
+                if w.entry(e).is_none() {
+                    return Ok(Look::End(Outcome::Damaged));
+                }
                 continue;
             };
             standing_back = Some((kept_for, until));
@@ -178,11 +182,16 @@ pub fn look<W: World + Ledger + Reclaim>(
 pub fn take<W: World + Ledger>(w: &W, words: &PermitWords<'_>, turn: &Turn, word: count::Count, (e, n): (u32, u32)) -> bool {
     let Some(entry) = w.entry(e) else { return false };
     let taking = Op(entry.op.load(Relaxed)).next(Doing::Taking, n, 0);
-    entry.op.store(taking.0, Release);
+    if !seeded(Bug::TakenBeforeBooked) {
+        entry.op.store(taking.0, Release);
+    }
     let oldest = words.oldest.load(Acquire);
     let kept = oldest != 0 && turn.mine.is_none_or(|(mine, _)| mine != oldest);
     let flags = word.flags() & !RESERVED | if kept { RESERVED } else { 0 };
     if count::carry_out(&words.count, word, e, taking, -(n as i32), flags) {
+        if seeded(Bug::TakenBeforeBooked) {
+            entry.op.store(taking.0, Release);
+        }
         count::settle(&words.count, w);
         return true;
     }

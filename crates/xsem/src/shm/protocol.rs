@@ -15,6 +15,7 @@
 //! A request at one semaphore is a [`Turn`] of [`look`]s; who waits for several of them takes the turns in parallel.
 
 use super::word::{CLOSING, DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// How long newcomers may overtake a waiter, in nanoseconds.
@@ -100,6 +101,8 @@ pub enum Outcome {
     Drained,
     /// Waiting would never end.
     Deadlock,
+    /// What the caller had in the file is not there any more.
+    Damaged,
     /// It could be had; only for who only looks.
     Free,
 }
@@ -295,7 +298,8 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
             w.settle_joint(words.word, word);
             continue;
         }
-        if word.generation() != words.generation {
+        let is_its = word.generation() == words.generation || seeded(Bug::FreeIsZero) && word.state() == State::Free;
+        if !is_its {
             return Ok(Look::End(Outcome::Stale));
         }
         if turn.is_refused(word.has(DRAINED), || w.is_drained()) {
@@ -448,7 +452,8 @@ pub fn stand_back<W: World>(
     // A time to come cannot be: damaged.
     let asked = waiting.pinged > waiting.seen && waiting.pinged <= now;
     let over = now >= lapse.until;
-    if over && fits(&waiting) == Fits::Now || asked && now >= waiting.pinged.saturating_add(LAPSE) {
+    let lapsed = over && fits(&waiting) == Fits::Now || asked && now >= waiting.pinged.saturating_add(LAPSE);
+    if lapsed && !seeded(Bug::NoLapse) {
         vacate(oldest, reference);
         return None;
     }
@@ -618,7 +623,24 @@ pub fn release<W: World>(w: &W, words: &Words<'_>, me: Owner, mark: bool) -> boo
         let reserved = if words.oldest.load(Acquire) != 0 { RESERVED } else { 0 };
         let free = word.freed(MARK | DRAINED).with(mark | reserved);
         if !word.has(WAITERS) {
+            if seeded(Bug::ReleaseByStore) {
+                words.word.store(free.0, Release);
+                return true;
+            }
             if words.swap(word, free) {
+                return true;
+            }
+            continue;
+        }
+        if seeded(Bug::WakeBeforePublish) || seeded(Bug::ReleaseInTwoSteps) {
+            let wakes_first = seeded(Bug::WakeBeforePublish);
+            if wakes_first {
+                w.wake_all(words.word);
+            }
+            if words.swap(word, free) {
+                if !wakes_first {
+                    w.wake_all(words.word);
+                }
                 return true;
             }
             continue;

@@ -21,11 +21,12 @@
 //!
 //! The threads are not the keeper: an error in a program's waker must not look like the death of the process.
 
-use super::arena::{self, Arena};
+use super::arena::Arena;
 use super::fault;
 use super::futex::{self, Watch};
 use super::ledger::Book;
 use super::members::Life;
+use super::own_thread;
 use super::protocol::Watching;
 use super::sleep::{DYING, RECHECK};
 use super::watchers;
@@ -398,12 +399,7 @@ impl Tables {
         crate::pin::library();
         let (news, k) = (Arc::new(AtomicU32::new(0)), self.shards.len());
         let theirs = news.clone();
-        // A program's signal handlers must not run on it.
-        let old = arena::block_all_signals();
-        let thread = std::thread::Builder::new().name("xsem-reactor".into()).stack_size(256 << 10);
-        let started = thread.spawn(move || run(k, &theirs));
-        arena::restore_signals(&old);
-        started.map_err(|e| {
+        own_thread::start(c"xsem-reactor", 256 << 10, move || run(k, &theirs)).map_err(|e| {
             Error::new(Code::NotEnoughMemory, "the thread that wakes asynchronous waits cannot be started")
                 .because(e)
                 .advice("raise the limit on processes (`ulimit -u`)")
@@ -526,8 +522,9 @@ impl Tables {
         }
         let mut dead: Vec<usize> = Vec::new();
         let mut lives: BTreeMap<(usize, Owner), (&'static Arena, Vec<usize>)> = BTreeMap::new();
-        // A program without waits is left alone.
-        let (mut words, mut until) = (Vec::new(), if groups.is_empty() { u64::MAX } else { time + RECHECK_EVERY });
+        // A program without waits is left alone; and where the second look is off, nothing else may take its place.
+        let looks_again = !groups.is_empty() && RECHECK.load(Relaxed);
+        let (mut words, mut until) = (Vec::new(), if looks_again { time + RECHECK_EVERY } else { u64::MAX });
         for a in groups {
             let Some(g) = self.groups.get_mut(&a) else { continue };
             let Some(plan) = &g.plan else { continue };

@@ -1,6 +1,7 @@
 //! Taking a name away: the instant from which it is gone, and what is left to do then.
 
 use super::arena::Arena;
+use super::chain::Circle;
 use super::count::{self, CLOSED, PENDING, WAITERS};
 use super::evict;
 use super::inspect::{has_count, is_event, waiters_of};
@@ -73,9 +74,9 @@ pub fn is_closed(cell: &Cell) -> bool {
 
 /// The cells through which a semaphore has moved, from that of its name to that where it is now.
 pub fn path(arena: &Arena, home: u32) -> Vec<u32> {
-    let mut path = vec![home];
+    let (mut path, mut circle) = (vec![home], Circle::default());
     while let Some((next, _)) = evict::successor(arena, path[path.len() - 1]) {
-        if path.len() > arena.map.geo.max_semaphores as usize {
+        if circle.closes_at(next) {
             break;
         }
         path.push(next);

@@ -24,6 +24,7 @@
 use super::count::{self, CLOSED, Count, DRAINED, Ledger, PENDING, RESERVED, WAITERS};
 use super::permits::PermitWords;
 use super::protocol::{self, Fits, Limit, Look, Outcome, Turn, Watching, World};
+use crate::seeded::{Bug, seeded};
 use crate::sync::Ordering::*;
 
 /// What the waits of an event need beyond [`World`] and [`Ledger`].
@@ -77,6 +78,13 @@ pub fn signal<L: Ledger + Restore>(words: &PermitWords<'_>, ledger: &L, manual: 
         if !manual && ledger.restore() {
             continue;
         }
+        if seeded(Bug::SignalInTwoSteps) && word.has(WAITERS) {
+            if words.count.swap(word, word.set(changed(word, manual), word.flags() & !WAITERS)) {
+                ledger.wake_pending(words.count.count);
+                return Some(true);
+            }
+            continue;
+        }
         let pending = if word.has(WAITERS) { PENDING } else { 0 };
         if words.count.swap(word, word.set(changed(word, manual), word.flags() | pending)) {
             if pending != 0 {
@@ -108,6 +116,10 @@ fn consume(words: &PermitWords<'_>, turn: &Turn, word: Count) -> bool {
     let oldest = words.oldest.load(Acquire);
     let kept = oldest != 0 && turn.mine.is_none_or(|(mine, _)| mine != oldest);
     let flags = word.flags() & !RESERVED | if kept { RESERVED } else { 0 };
+    if seeded(Bug::ConsumeByStore) {
+        words.count.count.store(word.set(0, flags).0, Release);
+        return true;
+    }
     words.count.swap(word, word.set(0, flags))
 }
 

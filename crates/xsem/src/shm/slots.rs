@@ -10,7 +10,7 @@ use super::layout::{BLOCK_TEXT, Block};
 use super::ledger::Book;
 use super::map::Map;
 use crate::engine::MAX_PERMITS;
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::sync::{AtomicU64, Ordering::*};
 
 // A count word has 17 bits for the free ones, one of them the sign.
@@ -37,7 +37,7 @@ fn walk(book: &Book, grow: bool, mut visit: impl FnMut(u32, &AtomicU64) -> bool)
             }
             let next = append(book, last)?;
             if next == at || map.block(next.wrapping_sub(1)).is_none() {
-                return Err(Error::new(Code::FileCorrupt, "the slots lead to a block that does not exist"));
+                return Err(book.arena.damaged(format_args!("the slots of the cell {cell} lead to a block that does not exist")));
             }
             at = next;
             continue;
@@ -113,7 +113,8 @@ pub fn of_claim(book: &Book, entry: u32, token: u64, n: u32) -> Result<Vec<u32>>
     }
     if found.len() < n as usize {
         // Cannot be: fewer are named by claims than permits are held.
-        return Err(Error::new(Code::FileCorrupt, format!("`{}` slots and {n} permits: the ledger is damaged", found.len())));
+        let (cell, found) = (book.index, found.len());
+        return Err(book.arena.damaged(format_args!("{found} slots and {n} permits in the ledger of the cell {cell}")));
     }
     Ok(found)
 }

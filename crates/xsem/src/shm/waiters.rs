@@ -1,6 +1,7 @@
 //! Wait records: who waits for what, since when. A record belongs to its slot for ever; the slot's next incarnation
 //! takes it over with the slot.
 
+use super::chain::Circle;
 use super::layout::Waiter;
 use super::map::Map;
 use super::word::Owner;
@@ -16,11 +17,9 @@ pub fn target(cell: u32, generation: u32) -> u64 {
 /// Visits the records of a slot.
 pub fn of_slot<'a>(map: &'a Map, slot: u32) -> impl Iterator<Item = (u32, &'a Waiter)> + 'a {
     let mut at = map.slot(slot).map_or(0, |s| s.waiters.load(Acquire));
-    let mut left = map.geo.waiters;
+    let mut circle = Circle::default();
     std::iter::from_fn(move || {
-        // A damaged list that runs in a circle ends here.
-        left = left.checked_sub(1)?;
-        let i = at.checked_sub(1)?;
+        let i = at.checked_sub(1).filter(|i| !circle.closes_at(*i))?;
         let w = map.waiter(i)?;
         at = w.next.load(Acquire);
         Some((i, w))

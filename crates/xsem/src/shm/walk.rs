@@ -38,7 +38,7 @@ pub fn directory(dir: &Path, trust: &Trust) -> Result<Option<OwnedFd>> {
             libc::S_IFLNK => {
                 links += 1;
                 if links > 40 {
-                    return Err(denied(&full, "too many symbolic links on the way"));
+                    return Err(denied(dir, "too many symbolic links on the way").advice("see where they lead: `namei -l`"));
                 }
                 if !trust.trusts(s.st_uid) {
                     return Err(denied(dir, foreign("the link", &full, s.st_uid)).advice("give the path without that link"));
@@ -56,7 +56,9 @@ pub fn directory(dir: &Path, trust: &Trust) -> Result<Option<OwnedFd>> {
                 }
                 parts(&target).into_iter().rev().for_each(|p| todo.push_front(p));
             }
-            _ => return Err(denied(dir, format!("`{}` is not a directory", full.display()))),
+            _ => {
+                return Err(denied(dir, format!("`{}` is not a directory", full.display())).advice("name a file in a directory"));
+            }
         }
     }
     Ok(Some(here))
@@ -72,8 +74,7 @@ fn parts(path: &Path) -> VecDeque<OsString> {
 }
 
 fn follow(dir: &OwnedFd, name: &CStr) -> io::Result<OwnedFd> {
-    let file = sys::open_following(dir.as_raw_fd(), name, LOOK | libc::O_DIRECTORY)?;
-    Ok(file)
+    sys::open_following(dir.as_raw_fd(), name, LOOK | libc::O_DIRECTORY)
 }
 
 fn foreign(what: &str, at: &Path, uid: u32) -> String {

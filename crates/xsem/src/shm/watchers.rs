@@ -7,6 +7,8 @@
 use super::arena::Arena;
 use super::futex::{self, Watch};
 use super::members::Life;
+use super::own_thread;
+use super::sys;
 use super::word::Owner;
 use crate::forklock::ForkLock;
 use crate::sync::Ordering::*;
@@ -47,7 +49,12 @@ pub fn watch(arena: &'static Arena, me: Owner, lives: &BTreeSet<Owner>) -> Optio
             None => {
                 let w = Arc::new(Watcher { arena, me, lives: ForkLock::new(), news: AtomicU32::new(0) });
                 let thread = w.clone();
-                std::thread::Builder::new().name("xsem-watcher".into()).stack_size(128 << 10).spawn(move || thread.run()).ok()?;
+                if own_thread::start(c"xsem-watcher", 128 << 10, move || thread.run()).is_err() {
+                    drop(all);
+                    // Without one nobody tells of a death: the caller looks again by itself, and does nothing else meanwhile.
+                    sys::nap(std::time::Duration::from_millis(10));
+                    return None;
+                }
                 all.push(w.clone());
                 w
             }

@@ -1,6 +1,8 @@
 //! Acquiring: free, contended, in a queue, in vain, and from the dead.
 
+use super::play::{PLAY, Play};
 use super::*;
+use xsem::Wait;
 
 /// The victim acquires, and owns until it may leave.
 fn acquires(p: &Player<'_>, check: impl FnOnce(&Held<'_>)) {
@@ -250,6 +252,85 @@ impl Scenario for Takeover {
         all_finish(case);
     }
 }
+
+/// The owner dies while the victim waits, and nobody else comes by whose steps would wake it.
+pub(crate) const OWNER_DIES_ALONE: Play = Play {
+    name: "acquire-alone-owner-dies",
+    about: "acquire while a living process owns it, whose death is all that can wake it",
+    prepare: |case| {
+        make(case);
+        owner(case);
+    },
+    victim: |p| acquires(p, |held| checks_death(p, held)),
+    asleep: OwnerDies::kill_owner,
+    killed: |case| {
+        OwnerDies::kill_owner(case);
+        succeeds_twice(case);
+    },
+    paused: OwnerDies::kill_owner,
+    resumed: |case| {
+        case.wake("the victim, resumed after the owner's death", Flag::Done);
+        case.stage.set(Flag::Leave);
+        case.until("the victim to give it up", Flag::Left);
+        passes(case);
+    },
+    ..PLAY
+};
+
+/// The wait is cancelled, by another thread.
+pub(crate) const CANCELLED: Play = Play {
+    name: "acquire-cancelled",
+    about: "acquire until another thread cancels it, before another waiter",
+    prepare: |case| {
+        make(case);
+        owner(case);
+    },
+    victim: |p| {
+        let s = p.open(SEM);
+        p.register();
+        let (stage, token) = (p.stage, xsem::CancelToken::new());
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !stage.is_set(Flag::Go) {
+                    stage.await_briefly(Flag::Go);
+                }
+                token.cancel();
+            });
+            p.begin();
+            let r = s.acquire_with(Wait::forever().cancel(&token));
+            p.done();
+            match p.owns(r) {
+                // It was stopped for so long that the owner has released.
+                Ok(held) => enjoy(p, held),
+                Err(e) => {
+                    if e.code() != xsem::Code::Interrupt {
+                        p.violation(format_args!("95 was due: {e}"));
+                    }
+                    p.stage.set(Flag::Left);
+                }
+            }
+        });
+    },
+    asleep: |case| case.stage.set(Flag::Go),
+    killed: |case| {
+        waiter(case);
+        case.stage.set(Flag::Release);
+        case.wake("the waiter", Flag::Got);
+        case.stage.set(Flag::Give);
+        case.until("the waiter to give it up", Flag::Peer);
+        succeeds(case, Told::No);
+    },
+    paused: |case| {
+        waiter(case);
+        case.stage.set(Flag::Release);
+        case.others_reach("the waiter to acquire", Flag::Got);
+    },
+    resumed: |case| {
+        case.stage.set(Flag::Go);
+        all_finish(case);
+    },
+    ..PLAY
+};
 
 /// The owner dies while the victim waits.
 pub(crate) struct OwnerDies;

@@ -302,8 +302,14 @@ pub(crate) const TAKEOVER: Play = Play {
         deaths_are(case, 1);
     },
     paused: |case| {
-        peer_for(case, 1);
+        // Ends the dead one's claim, if nobody has; so its entry is there for the next.
+        case.run_player("passer-by", |p| {
+            let s = p.pool();
+            let held = p.take(&s, 1);
+            p.give(held);
+        });
         // There is enough for both.
+        peer_for(case, 1);
         case.until("a peer to acquire what is free in any case", Flag::Got);
     },
     resumed: |case| {

@@ -110,6 +110,7 @@ fn opens(p: &Player<'_>, kind: Kind) {
     let r = kind.open(p);
     p.done();
     p.put_code(Value::VictimCode, &r);
+    p.stage.set(Flag::Acknowledged);
     if let Ok(h) = r {
         h.works(p);
         p.stage.set(Flag::Got);
@@ -125,7 +126,7 @@ fn last_user_goes(case: &Case<'_>) {
 }
 
 fn opened_beside(case: &Case<'_>, kind: Kind) {
-    case.until("the resumed victim to finish", Flag::Done);
+    case.until("the resumed victim to say how it went", Flag::Acknowledged);
     match case.stage.get(Value::VictimCode) {
         0 => {
             case.until("the victim to use its handle", Flag::Got);

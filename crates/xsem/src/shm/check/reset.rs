@@ -19,7 +19,7 @@ use super::super::members::{Who, generation, is_alive};
 use super::super::place::Place;
 use super::super::sys;
 use super::super::trust::system;
-use super::super::word::{Owner, State, Word};
+use super::super::word::{DRAINED, Owner, State, Word};
 use super::open;
 use crate::claim::{Process, ProcessState};
 use crate::deadline::realtime;
@@ -122,9 +122,13 @@ fn retire(path: &Path, dir: &OwnedFd, name: &CString, old: OwnedFd) {
     for i in 0..map.cells() {
         let Some(cell) = map.cell(i) else { continue };
         let word = Word(cell.word.load(Acquire));
-        if word.state() == State::Free {
-            let _ = cell.word.compare_exchange(word.0, Word::removed(word.generation()).0, AcqRel, Relaxed);
-        }
+        // Who holds it ends in peace, and whoever asks next takes the long way, where it is seen that this is over.
+        let to = match word.state() {
+            State::Free => Word::removed(word.generation()),
+            State::Owned(_) => word.with(DRAINED),
+            _ => word,
+        };
+        let _ = cell.word.compare_exchange(word.0, to.0, AcqRel, Relaxed);
         futex::wake_all(futex::low(&cell.word));
         if inspect::has_count(cell) {
             futex::wake_all(futex::low(&cell.claim));
