@@ -12,6 +12,7 @@ mod ledger;
 mod options;
 mod os;
 mod round;
+mod seeded;
 mod signals;
 mod worker;
 
@@ -22,6 +23,7 @@ pub use round::{Verdict, run};
 pub fn go_on(arguments: &[String]) -> bool {
     let is_image = arguments.first().is_some_and(|a| a == image::ARGUMENT);
     if is_image {
+        seeded::inherit();
         worker::become_image(&arguments[1..]);
     }
     is_image

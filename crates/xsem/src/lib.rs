@@ -118,6 +118,8 @@ pub mod shm;
 #[cfg(not(loom))]
 mod signal_release;
 #[cfg(not(loom))]
+mod timens;
+#[cfg(not(loom))]
 mod wait;
 
 #[cfg(not(loom))]

@@ -58,10 +58,20 @@ mod tests {
     fn an_image_that_is_not_the_present_one_is_over() {
         assert_eq!((pid_of(own()), is_over(own())), (sys::own_pid(), false));
         assert!(is_over(own() | 3 << PID_BITS), "the process lives, and has become another program");
-        let mut child = std::process::Command::new("sleep").args(["1000", ARGUMENT, "5"]).spawn().unwrap();
+        // A shell that waits for a line, and has these arguments.
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", "read line", "sh", ARGUMENT, "5"])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
         let pid = child.id() as Pid;
+        // Until its exec it is this program.
+        while generation(pid) != Some(5) {
+            sys::nap(100);
+        }
+        assert_eq!([0, 4, 5].map(|g| is_over(pid | g << PID_BITS)), [true, true, false]);
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(is_over(pid) && is_over(pid | 5 << PID_BITS));
+        assert!(is_over(pid | 5 << PID_BITS));
     }
 }

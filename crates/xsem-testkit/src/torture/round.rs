@@ -11,6 +11,7 @@ use super::account::{Account, Balance, STEADY_POOLS};
 use super::ledger::{GUESTS, Ledger, PLACES, State, monotonic_micros};
 use super::options::Options;
 use super::os;
+use super::seeded;
 use super::worker::Mix;
 use crate::random::{Random, seed_of};
 use crate::sys::{self, Pid, SharedBox};
@@ -71,6 +72,9 @@ impl Drop for Directory {
 
 /// Runs what the options ask for.
 pub fn run(options: &Options) -> io::Result<Verdict> {
+    if let Some(bug) = &options.bug {
+        seeded::choose(bug)?;
+    }
     println!("seed {}, {} processes with {} threads each", options.seed, options.processes, options.threads);
     os::adopt_orphans();
     os::note_requests_to_end();

@@ -115,6 +115,17 @@ fn users_may_have_other_numbers() {
 }
 
 #[test]
+fn clocks_may_differ() {
+    let _dog = Watchdog::start("time namespaces");
+    for time in [["--time", "100000"], ["--time", "-5000"]] {
+        if allows(&time, "owners and waiters in a time namespace") {
+            scene(&Place::new(), &time, &[]);
+            scene(&Place::new(), &[], &time);
+        }
+    }
+}
+
+#[test]
 fn a_file_may_have_another_path_there() {
     let _dog = Watchdog::start("bind mounts");
     let (here, there) = (Place::new(), tempfile::tempdir_in("/dev/shm").unwrap());

@@ -228,6 +228,7 @@ impl Object for ShmCounting {
                 Err(e) => break Err(e),
             }
         };
+        let done = done.and_then(|outcome| base.arena.sound().map(|()| outcome));
         let owned = matches!(done, Ok(Outcome::Owned));
         // Also with permits: there may be some left for those who stood back.
         turn.leave(&world, words.count.count, words.oldest, false);

@@ -116,6 +116,7 @@ impl Object for ShmEvent {
                 Err(e) => break Err(e),
             }
         };
+        let done = done.and_then(|outcome| base.arena.sound().map(|()| outcome));
         let seen = matches!(done, Ok(Outcome::Owned));
         turn.leave(&world, words.count.count, words.oldest, seen);
         if seen {

@@ -100,6 +100,7 @@ pub fn sleep_at(words: &[Watch], until: Option<u64>) -> (Woke, Option<usize>) {
 }
 
 fn timespec(ns: u64) -> libc::timespec {
+    let ns = crate::timens::of_process(ns);
     libc::timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ }
 }
 

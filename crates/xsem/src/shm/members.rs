@@ -231,7 +231,7 @@ impl Members {
             (Some(w), _) if sys::has_let_go(w.pid) => true,
             // Another process of this number, or another program in this process.
             (Some(w), Ok(false)) => {
-                let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| s.start == w.start));
+                let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| sys::same_start(s.start, w.start)));
                 !same || !sys::maps_file(w.pid, self.file_id)
             }
             (None, Ok(false)) => true,
@@ -257,7 +257,7 @@ impl Members {
         pid != 0
             && sys::sees(s.identity.pid_ns.load(Relaxed))
             && match sys::stat_of(pid) {
-                Ok(Some(p)) => p.start == start && !matches!(p.state, b'Z' | b'X'),
+                Ok(Some(p)) => sys::same_start(p.start, start) && !matches!(p.state, b'Z' | b'X'),
                 // Not shown (hidepid), or not readable now: only the kernel's own word that it is gone counts.
                 Ok(None) => !sys::is_gone(pid),
                 Err(_) => true,
@@ -464,7 +464,7 @@ impl Members {
         }
         let state = match sys::stat_of(pid) {
             _ if !sys::sees(who.pid_ns) => ProcessState::Unseen,
-            Ok(Some(p)) if p.start != start => ProcessState::Dead,
+            Ok(Some(p)) if !sys::same_start(p.start, start) => ProcessState::Dead,
             Ok(Some(p)) if matches!(p.state, b'T' | b't') => ProcessState::Stopped,
             Ok(Some(p)) if matches!(p.state, b'Z' | b'X') => ProcessState::Dead,
             Ok(Some(_)) => ProcessState::Alive,

@@ -100,6 +100,12 @@ pub struct Stat {
     pub start: u64,
 }
 
+/// Whether these are starts of one process: where clocks are shifted by parts of a tick, they may differ by one. (No number comes
+/// again within two ticks.)
+pub fn same_start(a: u64, b: u64) -> bool {
+    a.abs_diff(b) <= 1
+}
+
 /// Reads a stat file. None: there is no such process (or it is hidden). An error is neither yes nor no.
 pub fn stat(path: &str) -> io::Result<Option<Stat>> {
     let _whole = whole();
@@ -109,7 +115,8 @@ pub fn stat(path: &str) -> io::Result<Option<Stat>> {
         Err(e) => return Err(e),
     };
     let strange = || io::Error::from(io::ErrorKind::InvalidData);
-    Ok(Some(parse_stat(&String::from_utf8_lossy(&text)).ok_or_else(strange)?))
+    let found = parse_stat(&String::from_utf8_lossy(&text)).ok_or_else(strange)?;
+    Ok(Some(Stat { start: crate::timens::start_of_machine(found.start), ..found }))
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {
