@@ -3,6 +3,7 @@
 mod fuzz;
 mod inject;
 mod need;
+mod pairs;
 mod proc;
 mod steps;
 mod survive;
@@ -21,6 +22,7 @@ usage: cargo xtask COMMAND
   inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
   survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
+  pairs [OPTIONS]                          every pair of operations, one killed or stopped while the other runs (--help)
   torture [--minutes N] [OPTIONS]          random operations, kills and stops for a while (1 minute by default; --help)
   fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
   docs                                     the API pages, into target/doc
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         Some("bench") => bench(rest),
         Some("inject") => inject::command(rest),
         Some("survive") => survive::command(rest),
+        Some("pairs") => pairs::command(rest),
         Some("torture") => torture::command(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::need::{self, Need};
+use crate::pairs;
 use crate::proc::{Job, target};
 use crate::survive;
 use std::time::{Duration, Instant};
@@ -23,6 +24,12 @@ const STEPS: &[Step] = &[
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
+    Step {
+        name: "pairs",
+        what: "a sample of all pairs of operations, one killed or stopped",
+        needs: &[need::CC],
+        run: pairs::step,
+    },
     Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs },
     Step { name: "torture", what: "random kills and stops for 25 seconds", needs: &[need::CC], run: crate::torture::step },
     Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },

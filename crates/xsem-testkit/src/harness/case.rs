@@ -129,6 +129,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The namespace's file.
+    pub(crate) fn path(&self) -> &'a str {
+        self.url.trim_start_matches("shm:")
+    }
+
     /// As `play`, on the driver's processor.
     pub(crate) fn play_beside(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) -> Pid {
         self.start_player(name, |p| {

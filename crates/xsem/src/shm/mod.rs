@@ -429,7 +429,20 @@ impl Engine for ShmEngine {
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
         let me = self.arena.register()?;
-        drain::drain(&self.behind(name)?, me, request)
+        let mut sem = self.behind(name)?;
+        loop {
+            match drain::drain(&sem, me, request) {
+                // It was removed in between: who names a semaphore means the one that has the name now, if there is one.
+                Err(e) if e.code() == Code::InvalidHandle => {
+                    let now = self.behind(name)?;
+                    if (now.index, now.generation) == (sem.index, sem.generation) {
+                        return Err(e);
+                    }
+                    sem = now;
+                }
+                done => return done,
+            }
+        }
     }
 
     fn reopen(&self, name: &Name) -> Result<()> {
@@ -528,6 +541,13 @@ pub mod testing {
     /// Registers this process as a member, as the first acquire does.
     pub fn register(ns: &Namespace) -> Result<()> {
         engine(ns)?.arena.register().map(|_| ())
+    }
+
+    /// Where in the file the word of an exclusive semaphore is, for a test that watches it.
+    pub fn place_of_word(ns: &Namespace, name: &str) -> Result<u64> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, word) as u64)
     }
 
     /// Where in the file the count word of a counting semaphore or an event is, for a test that watches it.

@@ -1,0 +1,34 @@
+//! `cargo xtask pairs`: every pair of operations that meet on one semaphore, one killed or stopped while the other runs.
+
+use crate::Failure;
+use crate::proc::Job;
+use std::time::SystemTime;
+
+/// How many of the pairs a run of CI takes; the next day it takes others.
+const SAMPLE: &str = "30";
+
+/// Pairs that have found something are run each time.
+const FOUND: &[&str] = &["pair-free-drain-x-gc", "pair-own-slept-release-x-evict-A"];
+
+fn harness() -> Job {
+    Job::cargo(["run", "--quiet", "--release", "-p", "xsem-testkit", "--bin", "harness", "--"])
+}
+
+/// The command, with the options of the harness; all pairs, where these name none.
+pub fn command(rest: &[String]) -> Result<(), Failure> {
+    let chosen = rest.iter().any(|a| ["--only", "--help", "-h"].contains(&a.as_str()));
+    let job = if chosen { harness() } else { harness().args(["--only", "pair-"]) };
+    job.args(rest).unlimited().must("the harness over pairs")
+}
+
+/// The step of CI: a sample that goes round, which the last line of its table states.
+pub fn step() -> Result<(), Failure> {
+    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs() / 86_400);
+    let seed = today.to_string();
+    let args = ["--only", "pair-", "--brief", "--sample", SAMPLE, "--seed", &seed];
+    harness().args(args).must("the harness over pairs")?;
+    harness()
+        .args(FOUND.iter().flat_map(|pair| ["--only", pair]))
+        .args(["--mode", "pause", "--brief"])
+        .must("pairs that found something")
+}
