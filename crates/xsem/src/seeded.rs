@@ -5,6 +5,8 @@
 
 /// A fault that somebody could make here, and that some have made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+// The model checker builds only a part of the engine.
+#[cfg_attr(loom, allow(dead_code))]
 pub(crate) enum Bug {
     /// A claim of the dead is ended without looking again whether the entry is still that owner's.
     ReclaimUnchecked,
