@@ -169,7 +169,7 @@ fn give(s: &Shared, slot: u32) {
 
 #[test]
 fn loom_permits_that_come_back_wake_all_whom_they_may_serve() {
-    bounded(|| {
+    preempted(2, || {
         let s = Shared::with_permits(2);
         take(&s, 1, 2);
         let waiters = [(2, 1), (3, 2)].map(|(slot, n)| borrower(&s, slot, n));
@@ -217,35 +217,36 @@ fn loom_who_gives_back_dies_before_it_wakes() {
     });
 }
 
-#[test]
-fn loom_a_joint_request_that_fails_leaves_nobody_asleep() {
-    preempted(2, || {
+/// Somebody wants both at one instant, while one who slept on one of them wakes up; whoever is first, the other is served or
+/// refused, and nobody stays asleep.
+fn meets_a_joint_request(sleeps: impl Fn(&Arc<Shared>) -> JoinHandle<()> + Sync + Send + 'static) {
+    preempted(2, move || {
         let s = Shared::with_permits(1);
-        // Process 1 has the word and the permit tentatively while two fall asleep on them, if that is what they do.
-        let number = joint::begin(&s.joints[1]);
         own(&s, 4);
         take(&s, 4, 1);
-        let sleeps = [waiter(&s, 2, 0), borrower(&s, 3, 1)];
-        let fails = spawn({
-            let s = s.clone();
-            move || {
-                let items = [joint::Item::Exclusive(s.words()), joint::Item::Permits(s.permits(), 1, 1)];
-                let p = Process::new(&s, 1, 0);
-                s.members.fetch_or(1 << 1, SeqCst);
-                let mut turns = [Turn::new(0), Turn::new(0)];
-                if let joint::Attempt::Owned = joint::attempt(&[&p, &p], &s.joints[1], number, owner(1), &items, &mut turns) {
-                    give(&s, 1);
-                    leave(&s, 1);
-                }
-            }
-        });
+        let sleeper = sleeps(&s);
         give(&s, 4);
         leave(&s, 4);
-        for t in sleeps {
-            t.join().unwrap();
+        let (p, joint) = (Process::new(&s, 1, 0), &s.joints[1]);
+        s.members.fetch_or(1 << 1, SeqCst);
+        let items = [joint::Item::Exclusive(s.words()), joint::Item::Permits(s.permits(), 1, 1)];
+        let mut turns = [Turn::new(0), Turn::new(0)];
+        if let joint::Attempt::Owned = joint::attempt(&[&p, &p], joint, joint::begin(joint), owner(1), &items, &mut turns) {
+            give(&s, 1);
+            leave(&s, 1);
         }
-        fails.join().unwrap();
+        sleeper.join().unwrap();
         s.balance(4);
         assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
     });
+}
+
+#[test]
+fn loom_a_joint_request_meets_one_who_slept_on_the_word() {
+    meets_a_joint_request(|s| waiter(s, 2, 0));
+}
+
+#[test]
+fn loom_a_joint_request_meets_one_who_slept_on_permits() {
+    meets_a_joint_request(|s| borrower(s, 3, 1));
 }
