@@ -2,10 +2,10 @@
 
 use crate::Failure;
 use crate::proc::Job;
-use std::time::SystemTime;
 
-/// How many of the pairs a run of CI takes; the next day it takes others.
-const SAMPLE: &str = "12";
+/// How many of the pairs a run of CI takes, and which: the same ones each time, so that what it says is about the change.
+const SAMPLE: &str = "30";
+const SEED: &str = "20778";
 
 /// Pairs that have found something are run each time.
 const FOUND: &[&str] = &["pair-free-drain-x-gc", "pair-own-slept-release-x-evict-A", "pair-auto-set-state-x-remove"];
@@ -21,11 +21,9 @@ pub fn command(rest: &[String]) -> Result<(), Failure> {
     job.args(rest).unlimited().must("the harness over pairs")
 }
 
-/// The step of CI: a sample that goes round, which the last line of its table states.
+/// The step of CI: a sample, which the last line of its table states.
 pub fn step() -> Result<(), Failure> {
-    let today = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |t| t.as_secs() / 86_400);
-    let seed = today.to_string();
-    let args = ["--only", "pair-", "--brief", "--sample", SAMPLE, "--seed", &seed];
+    let args = ["--only", "pair-", "--brief", "--sample", SAMPLE, "--seed", SEED];
     harness().args(args).must("the harness over pairs")?;
     harness()
         .args(FOUND.iter().flat_map(|pair| ["--only", pair]))

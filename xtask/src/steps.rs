@@ -30,7 +30,7 @@ const STEPS: &[Step] = &[
         needs: &[need::CC],
         run: pairs::step,
     },
-    Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs },
+    Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs_step },
     Step { name: "torture", what: "random kills and stops for 25 seconds", needs: &[need::CC], run: crate::torture::step },
     Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];

@@ -80,19 +80,7 @@ pub fn step() -> Result<(), Failure> {
 
 /// Each of the known faults must be found; and where there is none, nothing.
 pub fn bugs() -> Result<(), Failure> {
-    with_bugs(&["build", "--quiet", "--bin", "torture"]).must("the build with faults")?;
-    println!("\n{:<22} {:<26} {:<6} {:>6} {:>7}  finding", "fault", "found by", "mode", "at", "points");
-    let mut failed = Vec::new();
-    for b in BUGS {
-        let (line, text) = look_for(b)?;
-        match line {
-            Some(line) => println!("{:<22} {line}", b.name),
-            None => {
-                println!("{:<22} NOT FOUND\n{text}", b.name);
-                failed.push(b.name);
-            }
-        }
-    }
+    let mut failed = look_for_all(|_| true)?;
     // What finds every fault must be content without one.
     let scenarios =
         BUGS.iter().filter_map(|b| if let By::Harness { scenario, .. } = b.by { Some(["--only", scenario]) } else { None });
@@ -103,9 +91,37 @@ pub fn bugs() -> Result<(), Failure> {
         println!("{:<22} FOUND SOMETHING\n{text}", "none");
         failed.push("none");
     }
-    match failed.is_empty() {
-        true => Ok(()),
-        false => Err(Failure::check(format!("not as it should be: {}; again: cargo xtask survive --bugs", failed.join(", ")))),
+    judge(&failed)
+}
+
+/// The step of CI: without what is found by chance, which a busy machine may not find in time, and without the scenarios
+/// without a fault, which are a step of their own.
+pub fn bugs_step() -> Result<(), Failure> {
+    judge(&look_for_all(|b| matches!(b.by, By::Harness { .. }))?)
+}
+
+/// The names of the faults that were not found.
+fn look_for_all(wanted: impl Fn(&Bug) -> bool) -> Result<Vec<&'static str>, Failure> {
+    with_bugs(&["build", "--quiet", "--bin", "torture"]).must("the build with faults")?;
+    println!("\n{:<22} {:<26} {:<6} {:>6} {:>7}  finding", "fault", "found by", "mode", "at", "points");
+    let mut failed = Vec::new();
+    for b in BUGS.iter().filter(|b| wanted(b)) {
+        let (line, text) = look_for(b)?;
+        match line {
+            Some(line) => println!("{:<22} {line}", b.name),
+            None => {
+                println!("{:<22} NOT FOUND\n{text}", b.name);
+                failed.push(b.name);
+            }
+        }
+    }
+    Ok(failed)
+}
+
+fn judge(failed: &[&str]) -> Result<(), Failure> {
+    match failed {
+        [] => Ok(()),
+        _ => Err(Failure::check(format!("not as it should be: {}; again: cargo xtask survive --bugs", failed.join(", ")))),
     }
 }
 
@@ -125,7 +141,7 @@ fn look_for(b: &Bug) -> Result<(Option<String>, String), Failure> {
             Ok((line, text))
         }
         By::Torture { mix } => {
-            let job = program("torture").args(["--seconds", "10", "--mix", mix]).env("XSEM_BUG", b.name);
+            let job = program("torture").args(["--seconds", "60", "--mix", mix]).env("XSEM_BUG", b.name);
             let (code, text) = job.tell("the torture run")?;
             let what = text.lines().find(|l| l.to_lowercase().contains("violation")).unwrap_or_default().trim();
             let what: String = what.chars().take(90).collect();

@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 /// Up to so many instructions every one is tested.
 const ALL: u64 = 400;
 /// Of longer operations, about so many, besides those that matter to others.
-const SAMPLE: u64 = 150;
+const SAMPLE: u64 = 40;
 
 /// The second one where there are very many operations.
 const SAMPLE_BRIEF: u64 = 4;
@@ -265,7 +265,7 @@ mod tests {
         let short = measured(&["instructions 5", "matter 0 2"]);
         assert_eq!(short.points(Density::Usual, 1), (1, vec![0, 1, 2, 3, 4, 5, 6]));
         let long = measured(&["instructions 10000", "matter 0 7", "matter 4444"]);
-        assert_eq!(long.points(Density::Usual, 1).0, 67);
+        assert_eq!(long.points(Density::Usual, 1).0, 250);
         let (stride, points) = long.points(Density::Deep, 1);
         assert_eq!(stride, 10);
         assert!([0, 7, 4444, 10000, 10001].iter().all(|k| points.contains(k)));

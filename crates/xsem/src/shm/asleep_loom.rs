@@ -168,11 +168,24 @@ fn give(s: &Shared, slot: u32) {
 }
 
 #[test]
-fn loom_permits_that_come_back_wake_all_whom_they_may_serve() {
-    preempted(2, || {
+fn loom_permits_that_come_back_wake_who_asked_for_several() {
+    bounded(|| {
         let s = Shared::with_permits(2);
         take(&s, 1, 2);
-        let waiters = [(2, 1), (3, 2)].map(|(slot, n)| borrower(&s, slot, n));
+        let waiter = borrower(&s, 2, 2);
+        give(&s, 1);
+        waiter.join().unwrap();
+        s.balance(4);
+    });
+}
+
+#[test]
+fn loom_permits_that_come_back_wake_all_whom_they_may_serve() {
+    // Three who meet at one word: more switches than one make it minutes.
+    preempted(1, || {
+        let s = Shared::with_permits(2);
+        take(&s, 1, 2);
+        let waiters = [2, 3].map(|slot| borrower(&s, slot, 1));
         give(&s, 1);
         for w in waiters {
             w.join().unwrap();
