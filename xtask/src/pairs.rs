@@ -8,7 +8,7 @@ const SAMPLE: &str = "30";
 const SEED: &str = "20778";
 
 /// Pairs that have found something are run each time.
-const FOUND: &[&str] = &["pair-free-drain-x-gc"];
+const FOUND: &[&str] = &["pair-free-drain-x-gc", "pair-own-slept-release-x-evict-A", "pair-auto-set-state-x-remove"];
 
 fn harness() -> Job {
     Job::cargo(["run", "--quiet", "--release", "-p", "xsem-testkit", "--bin", "harness", "--"])

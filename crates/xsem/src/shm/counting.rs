@@ -377,7 +377,9 @@ impl Object for ShmCounting {
         }
         // What the dead held is free at once.
         self.base.book().reclaim();
-        Ok(inspect::capacity(&self.base.book()))
+        let capacity = inspect::capacity(&self.base.book());
+        // It may have been removed in between, and these may be the numbers of another one.
+        if self.gone() { Err(self.base.stale()) } else { Ok(capacity) }
     }
 
     fn close(&self) -> Result<()> {

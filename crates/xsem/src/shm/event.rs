@@ -168,10 +168,9 @@ impl Object for ShmEvent {
     }
 
     fn signalled(&self) -> Result<Signal> {
-        match self.counted.gone() {
-            true => Err(self.base().stale()),
-            false => Ok(inspect::signal(&self.base().book())),
-        }
+        // Looked at before that is asked: one that is removed in between is not signalled either.
+        let signal = inspect::signal(&self.base().book());
+        if self.counted.gone() { Err(self.base().stale()) } else { Ok(signal) }
     }
 
     fn close(&self) -> Result<()> {

@@ -139,6 +139,13 @@ impl Search<'_> {
                 match state.model.clone().request(who, How::One, &list, until) {
                     Reply::Granted(_) => {
                         to(Stage::Over, &|s| self.is_granted(i, s, |m| grant(m.request(who, How::One, &list, until))));
+                        // A limit that is lowered after the request was made makes it one that waits in vain, also for no time.
+                        if way == Way::Now && self.meets(i, |op| matches!(op, Op::Resize(_))) {
+                            to(Stage::Waits, &|s| {
+                                s.model.suppose_waiting(who, How::One, &list);
+                                true
+                            });
+                        }
                         // What is free may be kept for somebody who waits.
                         if self.is_reserved(i) {
                             match way {
@@ -156,9 +163,11 @@ impl Search<'_> {
             }
             Op::Ask(..) => {
                 to(Stage::Over, &|s| self.is_granted(i, s, |m| m.granted(who).map(|mut g| g.remove(0).1)));
+                let at_once = matches!(act.op, Op::Ask(_, Way::Now));
                 to(Stage::Over, &|s| {
+                    let in_vain = !at_once || s.model.clone().granted(who).is_none();
                     s.model.stop_waiting(who);
-                    says(Code::SemTimeout.number())
+                    in_vain && says(Code::SemTimeout.number())
                 });
             }
             Op::Drain(_) if !waits => {
@@ -169,9 +178,12 @@ impl Search<'_> {
                         true
                     }),
                 }
-                // A drain lasts until it says that it is over, also where nobody is left before that.
-                let drains = |j: usize| matches!(self.acts[j].op, Op::Drain(_)) && state.stages[j] == Stage::Waits;
-                if (0..self.acts.len()).any(|j| drains(j) && !self.has_died(self.acts[j].actor, state)) {
+                // A drain, and a reopening, last until they say that they are over, also where nothing is left to be done.
+                let drains = |j: usize| {
+                    let other = matches!(self.acts[j].op, Op::Drain(_)) && state.stages[j] == Stage::Waits;
+                    other && !self.has_died(self.acts[j].actor, state)
+                };
+                if (0..self.acts.len()).any(drains) || self.meets(i, |op| op == Op::Reopen) {
                     to(Stage::Over, &|_| says(Code::SemIsSet.number()));
                 }
             }
@@ -309,6 +321,13 @@ impl Search<'_> {
             }
             Op::Ask(..) | Op::Drain(_) | Op::Gc => unreachable!("these are not over at once"),
         }
+    }
+
+    /// Whether somebody else, who lives, is at such an operation at the same time.
+    fn meets(&self, i: usize, f: impl Fn(Op) -> bool) -> bool {
+        let (me, ends) = (&self.acts[i], |a: &Act| a.end.map_or(u64::MAX, |e| e.0));
+        let beside = |o: &Act| o.actor != me.actor && o.begin < ends(me) && ends(o) > me.begin;
+        self.acts.iter().any(|o| f(o.op) && beside(o) && !self.deaths.iter().any(|d| d.actor == o.actor))
     }
 
     /// Whether somebody else waits at that time, so that what is free may be kept for it (rule 5).
