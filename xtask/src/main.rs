@@ -5,10 +5,12 @@ mod fuzz;
 mod inject;
 mod machines;
 mod need;
+mod pairs;
 mod proc;
 mod sanitize;
 mod steps;
 mod survive;
+mod torture;
 
 use proc::Job;
 use std::env;
@@ -23,7 +25,8 @@ usage: cargo xtask COMMAND
   inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
   survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
-  torture [--minutes N | ARGS]             random kills for a while (1 minute by default)
+  pairs [OPTIONS]                          every pair of operations, one killed or stopped while the other runs (--help)
+  torture [--minutes N] [OPTIONS]          random operations, kills and stops for a while (1 minute by default; --help)
   aarch64 [OPTIONS]                        the tests on an emulated aarch64 machine (`aarch64 --help`)
   sanitize [address|leak|thread]           tests under the compiler's sanitizers (`sanitize --help`)
   fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
@@ -39,7 +42,8 @@ fn main() -> ExitCode {
         Some("bench") => bench(rest),
         Some("inject") => inject::command(rest),
         Some("survive") => survive::command(rest),
-        Some("torture") => torture(rest),
+        Some("pairs") => pairs::command(rest),
+        Some("torture") => torture::command(rest),
         Some("aarch64") => aarch64::run(rest),
         Some("sanitize") => sanitize::run(rest),
         Some("fuzz") => fuzz::run(rest),
@@ -111,17 +115,4 @@ fn bench(rest: &[String]) -> Result<(), Failure> {
         job = job.arg("uncontended");
     }
     job.args(rest).unlimited().must("the benchmark")
-}
-
-fn torture(rest: &[String]) -> Result<(), Failure> {
-    let job = Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--"]).unlimited();
-    let job = match rest {
-        [] => job.args(["--seconds", "60"]),
-        [flag, n] if flag == "--minutes" => match n.parse::<u64>() {
-            Ok(m) if m > 0 => job.args(["--seconds", &(m * 60).to_string()]),
-            _ => return Err(Failure::usage(format!("`--minutes` takes a whole number above 0, not `{n}`"))),
-        },
-        other => job.args(other),
-    };
-    job.must("the torture run")
 }

@@ -81,7 +81,12 @@ impl Job {
     }
 
     /// Runs it to its end.
-    pub fn must(mut self, what: &str) -> Result<(), Failure> {
+    pub fn must(self, what: &str) -> Result<(), Failure> {
+        self.must_or_its_code(what).map_err(|f| Failure::check(f.text))
+    }
+
+    /// Runs it to its end. Its exit code is that of the failure, since it says what failed.
+    pub fn must_or_its_code(mut self, what: &str) -> Result<(), Failure> {
         println!("$ {}", self.shown());
         let mut child = self
             .command
@@ -89,7 +94,10 @@ impl Job {
             .map_err(|e| Failure::check(format!("{what} could not be started: {e}; is `{}` installed?", self.program())))?;
         match self.wait(&mut child) {
             Ok(s) if s.success() => Ok(()),
-            Ok(s) => Err(Failure::check(format!("{what} failed ({s})"))),
+            Ok(s) => {
+                let code = s.code().and_then(|c| u8::try_from(c).ok()).unwrap_or(1);
+                Err(Failure { text: format!("{what} failed ({s})"), code })
+            }
             Err(text) => Err(Failure::check(format!("{what} {text}"))),
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::Failure;
 use crate::need::{self, Need};
+use crate::pairs;
 use crate::proc::{Job, target};
 use crate::survive;
 use std::time::{Duration, Instant};
@@ -23,8 +24,14 @@ const STEPS: &[Step] = &[
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
-    Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs },
-    Step { name: "torture", what: "random kills for 20 seconds", needs: &[need::CC], run: torture },
+    Step {
+        name: "pairs",
+        what: "a sample of all pairs of operations, one killed or stopped",
+        needs: &[need::CC],
+        run: pairs::step,
+    },
+    Step { name: "bugs", what: "faults that are built in are found", needs: &[need::CC], run: survive::bugs_step },
+    Step { name: "torture", what: "random kills and stops for 25 seconds", needs: &[need::CC], run: crate::torture::step },
     Step { name: "fuzz", what: "damaged namespace files for 15 seconds", needs: &[need::CC], run: fuzz },
 ];
 
@@ -130,10 +137,6 @@ fn loom() -> Result<(), Failure> {
         return Err(Failure::check("no model was found (tests with `loom` in their path, under `cfg(loom)`)".to_owned()));
     }
     test(&[]).must("a model")
-}
-
-fn torture() -> Result<(), Failure> {
-    Job::cargo(["run", "--release", "-p", "xsem-testkit", "--bin", "torture", "--", "--seconds", "20"]).must("the torture run")
 }
 
 fn fuzz() -> Result<(), Failure> {

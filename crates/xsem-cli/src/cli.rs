@@ -35,7 +35,8 @@ Its file is /dev/shm/xsem-UID/default, and no daemon is needed.";
 #[derive(Debug, Parser)]
 #[command(name = "xsem", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
-    /// Where the names live: `shm:` (this user's default), `shm:NAME`, or `shm:/path/to/file`
+    /// Where the names live: `shm:` (this user's default), `shm:NAME`, `shm:/path/to/file`, or
+    /// `shm:/path/to/file?group=NAME`, shared with a group
     #[arg(long, global = true, display_order = 900, value_name = "URL", env = "XSEM_NAMESPACE", default_value = "shm:")]
     pub namespace: String,
 

@@ -67,6 +67,15 @@ fn give_back(ns: &Namespace, name: &str, hold: &Hold, force: bool) -> Result<u8,
     if !tree::holds(ns, name)?.1.iter().any(|h| h.keeper.pid == pid && h.token == hold.token) {
         return Err(ended(std::io::Error::from_raw_os_error(libc::ESRCH)));
     }
+    // Who may write to the namespace's file may write any process's number there.
+    if !watch::is_keeper(pid) {
+        let line = format!(
+            "process {pid}, which is said to keep `{name}`, is none of xsem's keepers, and is told nothing: somebody has written to the \
+             namespace's file; `xsem evict {name} {}` ends the claim",
+            hold.token
+        );
+        return Err(Failure::new(exit_codes::FAILED, line));
+    }
     watch::tell(&pidfd, hold.token).map_err(ended)?;
     watch::gone(&pidfd);
     Ok(exit_codes::OK)

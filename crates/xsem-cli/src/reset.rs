@@ -31,9 +31,9 @@ fn tell(loss: &Loss, done: bool, out: &mut impl Write) -> io::Result<()> {
     for c in loss.claims.iter().take(LISTED) {
         line(out, &format!("{verb}: `{}`, held by {}", c.name, c.holder))?;
     }
-    more(out, loss.claims.len(), &format!("claims, {verb}"))?;
+    more(out, loss.claims.len(), &format!("claims {verb}"))?;
     if loss.waiters > 0 {
-        line(out, &format!("{} waiting, {}", loss.waiters, if done { "refused" } else { "would be refused" }))?;
+        line(out, &format!("{} waiting {}", loss.waiters, if done { "refused" } else { "would be refused" }))?;
     }
     for p in loss.users.iter().take(LISTED) {
         line(out, &format!("in use by {} `{}` ({})", p.pid, p.command, p.user()))?;
@@ -42,7 +42,7 @@ fn tell(loss: &Loss, done: bool, out: &mut impl Write) -> io::Result<()> {
     let n = loss.semaphores;
     match loss.unreadable {
         Some(_) => Ok(()),
-        None => line(out, &format!("{n} semaphore{}, {verb}", if n == 1 { "" } else { "s" })),
+        None => line(out, &format!("{n} semaphore{} {verb}", if n == 1 { "" } else { "s" })),
     }
 }
 

@@ -309,3 +309,31 @@ fn one_shell_after_the_other() {
     }
     assert_eq!(fs::read_to_string(p.file("sum")).expect("the sum"), "20\n");
 }
+
+/// Who may write to the namespace's file may write any process's number there, and a user, or root, then says `xsem release`.
+#[test]
+fn release_tells_nothing_to_a_process_that_is_no_keeper() {
+    use std::os::unix::fs::FileExt;
+    let p = Place::new();
+    let mut shell = holder(&p, "a", "never", "true");
+    let keeper = keeper(&p, "a");
+    let mut bystander = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep can be started");
+    let path = p.url().trim_start_matches("shm:").to_owned();
+    let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("it is ours");
+    let mut head = vec![0; 4 << 20];
+    file.read_exact_at(&mut head, 0).expect("it is larger");
+    // In a member's identity: the process in the low half of a word, the user in the high one.
+    // SAFETY: no arguments, cannot fail.
+    let word = |pid: u32| (u64::from(pid) | u64::from(unsafe { libc::getuid() }) << 32).to_le_bytes();
+    let places: Vec<usize> = (0..head.len()).step_by(8).filter(|&i| head[i..i + 8] == word(keeper)).collect();
+    assert!(!places.is_empty());
+    for i in &places {
+        file.write_all_at(&word(bystander.id()), *i as u64).expect("it is ours");
+    }
+    let out = p.output(&["release", "--force", "--for", &shell.id().to_string(), "a"]);
+    let said = text(&out.stderr).to_owned();
+    let lived = bystander.try_wait().expect("our child").is_none();
+    let _ = (bystander.kill(), bystander.wait(), shell.kill(), shell.wait());
+    assert!(lived, "the bystander was ended: {said}");
+    assert!(code(out.status) == 1 && said.contains("none of xsem's keepers") && said.contains("xsem evict"), "{said}");
+}

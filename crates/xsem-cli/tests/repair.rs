@@ -49,6 +49,13 @@ fn check_says_what_is_damaged_and_repair_mends_it() {
     assert_eq!((code(out.status), text(&out.stderr)), (0, String::new()), "{}", text(&out.stdout));
     assert!(text(&out.stdout).starts_with("mended: header 0: "), "{}", text(&out.stdout));
     assert_eq!(p.holder("a").expect("it is held")["process"]["pid"], owner.id(), "who holds it still does");
+    // The epoch: whoever opens it must not take the living for members of another one.
+    damage(&p, 512, 3);
+    let out = p.output(&["run", "-n", "a", "--", "true"]);
+    assert_eq!(code(out.status), 125, "{}", text(&out.stderr));
+    assert!(one_line(&out.stderr).starts_with("xsem: 1392 "), "{}", text(&out.stderr));
+    assert_eq!(code(p.output(&["repair"]).status), 0);
+    assert_eq!(p.holder("a").expect("it is held")["process"]["pid"], owner.id());
     let again = json(&p.output(&["repair", "--json"]));
     assert_eq!((&again["mended"], &again["now"]["sound"]), (&Value::Array(vec![]), &Value::Bool(true)));
     common::kill(owner.id(), libc::SIGTERM);
@@ -66,7 +73,7 @@ fn reset_says_what_would_be_lost_and_does_it_only_with_force() {
     assert!(one_line(&out.stderr).contains("was not reset") && text(&out.stderr).contains("--force"), "{}", text(&out.stderr));
     let said = text(&out.stdout);
     assert!(said.contains(&format!("would be lost: `a`, held by {} `sleep 1000`", owner.id())), "{said}");
-    assert!(said.contains("1 waiting, would be refused") && said.contains("1 semaphore, would be lost"), "{said}");
+    assert!(said.contains("1 waiting would be refused") && said.contains("1 semaphore would be lost"), "{said}");
     assert_eq!(p.holder("a").expect("it is held")["process"]["pid"], owner.id());
 
     let out = p.output(&["reset", "--force"]);

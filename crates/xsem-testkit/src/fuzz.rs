@@ -97,3 +97,18 @@ pub fn run(o: &Options) -> io::Result<bool> {
     );
     Ok(findings == 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line() {
+        let parse = |line: &str| Options::parse(line.split_whitespace().map(str::to_owned));
+        assert_eq!(parse("--minutes 2 --seed 7 --at 9"), Ok(Options { seconds: 120, seed: 7, at: Some(9) }));
+        assert_eq!(parse("").unwrap().seconds, 20);
+        for (bad, why) in [("--seed", "needs a value"), ("--seed x", "whole number"), ("--what", "not an option")] {
+            assert!(parse(bad).unwrap_err().contains(why), "{bad}");
+        }
+    }
+}

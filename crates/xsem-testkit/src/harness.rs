@@ -14,6 +14,7 @@ mod events;
 mod lanes;
 mod operations;
 mod options;
+mod pairs;
 pub(crate) mod permits;
 mod player;
 mod points;

@@ -17,4 +17,5 @@ pub mod rig;
 pub mod sys;
 pub mod torture;
 pub mod watchdog;
+pub mod within;
 pub mod worker;

@@ -29,3 +29,8 @@ impl Random {
         self.below(n) == 0
     }
 }
+
+/// A seed that follows from these numbers, each of which matters.
+pub fn seed_of(numbers: &[u64]) -> u64 {
+    numbers.iter().fold(0, |seed, n| Random::new(seed ^ n).next())
+}

@@ -11,7 +11,7 @@ pub use first::*;
 
 use std::io;
 use std::ops::Deref;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -33,17 +33,30 @@ pub struct SharedBox<T: Shared>(NonNull<T>);
 impl<T: Shared> SharedBox<T> {
     /// Maps it.
     pub fn new() -> io::Result<SharedBox<T>> {
-        // SAFETY: a fresh anonymous mapping at an address of the kernel's choice touches nothing that exists.
-        let at = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                size_of::<T>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
+        Self::map(libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1)
+    }
+
+    /// Maps it from a file without a name, which also a program can map that one of the children becomes by exec.
+    pub fn with_file() -> io::Result<(SharedBox<T>, OwnedFd)> {
+        // SAFETY: the name is a C string; the descriptor is new.
+        let fd = unsafe { libc::memfd_create(c"torture".as_ptr(), libc::MFD_CLOEXEC) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it was just opened, and nobody else has it.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        std::fs::File::from(fd.try_clone()?).set_len(size_of::<T>() as u64)?;
+        Ok((Self::of_file(&fd)?, fd))
+    }
+
+    /// Maps what `with_file` made in this process before its exec.
+    pub fn of_file(fd: &OwnedFd) -> io::Result<SharedBox<T>> {
+        Self::map(libc::MAP_SHARED, fd.as_raw_fd())
+    }
+
+    fn map(flags: i32, fd: i32) -> io::Result<SharedBox<T>> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice touches nothing that exists.
+        let at = unsafe { libc::mmap(std::ptr::null_mut(), size_of::<T>(), libc::PROT_READ | libc::PROT_WRITE, flags, fd, 0) };
         if at == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(SharedBox(NonNull::new(at.cast()).unwrap())) }
     }
 }
@@ -129,6 +142,12 @@ pub fn on_signal(signal: i32, handler: extern "C" fn(i32)) {
     action.sa_sigaction = handler as usize;
     // SAFETY: `action` is valid, and the handler has the signature that goes with its flags; what it may do is its own affair.
     unsafe { libc::sigaction(signal, &action, std::ptr::null_mut()) };
+}
+
+/// From now on a signal does nothing, also in the program that this process becomes by exec.
+pub fn ignore_signal(signal: i32) {
+    // SAFETY: a plain disposition.
+    unsafe { libc::signal(signal, libc::SIG_IGN) };
 }
 
 /// What waiting for a child gave.

@@ -30,15 +30,15 @@ impl Deadline {
     }
 }
 
-/// `CLOCK_MONOTONIC` now, in nanoseconds: the clock of every wait and every age here. It does not jump when
-/// somebody sets the time.
+/// `CLOCK_MONOTONIC` of the machine now, in nanoseconds: the clock of every wait and every age here. It does not jump when
+/// somebody sets the time, and is the same in all time namespaces (see [`crate::timens`]).
 pub(crate) fn now() -> u64 {
-    clock(libc::CLOCK_MONOTONIC)
+    crate::timens::of_machine(clock(libc::CLOCK_MONOTONIC))
 }
 
 /// The same clock at the resolution of the tick (1 to 10 ms) for a fraction of the cost: good enough for "held since".
 pub(crate) fn now_coarse() -> u64 {
-    clock(libc::CLOCK_MONOTONIC_COARSE)
+    crate::timens::of_machine(clock(libc::CLOCK_MONOTONIC_COARSE))
 }
 
 /// Wall-clock time in nanoseconds since 1970, for people.

@@ -36,6 +36,9 @@ pub(crate) mod sync;
 #[cfg(loom)]
 #[path = "shm"]
 mod shm {
+    #[cfg(test)]
+    #[path = "asleep_loom.rs"]
+    mod asleep_loom;
     #[allow(dead_code)]
     #[path = "count.rs"]
     mod count;
@@ -117,6 +120,8 @@ mod pin;
 pub mod shm;
 #[cfg(not(loom))]
 mod signal_release;
+#[cfg(not(loom))]
+mod timens;
 #[cfg(not(loom))]
 mod wait;
 

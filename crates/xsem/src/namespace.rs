@@ -352,6 +352,8 @@ impl NamespaceBuilder {
     /// As [`Namespace::open`]; 87 for a limit out of range.
     pub fn open(self, url: &str) -> Result<Namespace> {
         if let Some(place) = url.strip_prefix("memory:") {
+            // There will be no keeper that does this when it is worth while (see `docs/interrupt.md`).
+            crate::interrupt::prepare();
             return Ok(Namespace { engine: Arc::new(MemoryEngine::open(place, &self.options)?) });
         }
         let Some(place) = url.strip_prefix("shm:") else {

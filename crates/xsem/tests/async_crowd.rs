@@ -300,7 +300,7 @@ fn lists_take_one_or_all() {
     event.signal().unwrap();
     assert_eq!(third.join().unwrap(), 2);
     let all = [Pick::from(&b), Pick::from(&a), Pick::permits(&pool, 1)];
-    let refused = block_on(ns.acquire_all_async(&all, Wait::timeout(Duration::from_millis(10)))).unwrap_err();
+    let refused = block_on(ns.acquire_all_async(&all, Wait::timeout(Duration::from_millis(300)))).unwrap_err();
     let OwnedAllError::Failed(e) = refused else { panic!("{refused}") };
     assert_eq!((e.code(), e.indices()), (Code::SemTimeout, &[1, 2][..]));
     drop(b.try_acquire().unwrap());

@@ -134,6 +134,35 @@ fn threads_never_hold_more_than_there_is() {
 }
 
 #[test]
+fn who_looks_on_never_sees_more_held_than_there_is() {
+    let (_dir, ns) = namespace();
+    let sem = Counting::open_or_create_pool(&ns, "pool", 5).unwrap();
+    let over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|s| {
+        for t in 0..6u32 {
+            let (sem, over) = (&sem, &over);
+            s.spawn(move || {
+                for n in (0..5).cycle().skip(t as usize) {
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    drop(sem.acquire_many(1 + n).unwrap());
+                }
+            });
+        }
+        for _ in 0..6000 {
+            let holders = ns.inspect("pool").unwrap().holders;
+            let held: u32 = holders.iter().map(|h| h.permits).sum();
+            if held > 5 {
+                over.store(true, Ordering::Relaxed);
+                panic!("{held} permits of 5: {holders:?}");
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
 fn joint_requests_and_single_ones_get_along() {
     let (_dir, ns) = namespace();
     let names = ["a", "b", "c"];

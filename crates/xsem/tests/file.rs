@@ -194,7 +194,8 @@ fn a_file_that_loses_its_name_takes_no_new_claims() {
     let ns = open(&file).unwrap();
     let sem = Exclusive::create(&ns, "a").unwrap();
     fs::remove_file(&file).unwrap();
-    // The first request of a process takes the long way, where this is seen.
+    // It is looked at every ten milliseconds at most, and the create has just done so.
+    std::thread::sleep(std::time::Duration::from_millis(30));
     assert_eq!(sem.acquire_timeout(std::time::Duration::from_millis(1)).unwrap_err().code(), Code::InvalidHandle);
     let fresh = open(&file).unwrap();
     assert!(fresh.list().unwrap().is_empty());

@@ -113,6 +113,20 @@ pub fn block_signals() {
     }
 }
 
+/// Whether a process may be told to release something: it is of the caller's own user, runs the program that the caller runs, and
+/// waits for the signal. Others the signal would end, or it means something to them. The number comes from a shared file,
+/// and the caller may be root.
+pub fn is_keeper(pid: u32) -> bool {
+    let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |key: &str| status.lines().find_map(|l| l.strip_prefix(key)).map(str::trim);
+    let blocked = field("SigBlk:").and_then(|hex| u64::from_str_radix(hex, 16).ok()).unwrap_or(0);
+    let user = field("Uid:").and_then(|l| l.split_ascii_whitespace().nth(1)?.parse::<u32>().ok());
+    // SAFETY: no arguments, cannot fail.
+    let me = unsafe { libc::geteuid() };
+    blocked >> (number() - 1) & 1 == 1 && user == Some(me) && name("self").is_some_and(|own| name(&pid.to_string()) == Some(own))
+}
+
 /// Tells the keeper `pid`, to which `pidfd` belongs, to release the claim with this token.
 ///
 /// # Errors

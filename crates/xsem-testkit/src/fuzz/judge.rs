@@ -104,3 +104,29 @@ impl Account {
         (Duration::from_nanos(v), calls.get(v as usize & 63).copied().unwrap_or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::SharedBox;
+
+    #[test]
+    fn wrong_errors_and_calls_without_an_end_are_noticed() {
+        let a = SharedBox::<Account>::new().unwrap();
+        a.error("x", "/f", &Error::new(Code::SemNotFound, "no such name"));
+        a.error("x", "/f", &Error::new(Code::FileCorrupt, "`/f` is damaged"));
+        assert_eq!(a.said(), None);
+        a.error("x", "/f", &Error::new(Code::FileCorrupt, "something is wrong"));
+        a.error("x", "/f", &Error::new(Code::NotEnoughMemory, "only the first counts"));
+        assert!(a.said().unwrap().contains("does not name the file"));
+        let b = SharedBox::<Account>::new().unwrap();
+        b.error("x", "/f", &Error::new(Code::NotEnoughMemory, "no memory"));
+        assert!(b.said().unwrap().contains("none of the stated codes"));
+        assert_eq!(b.call(1, 5, || b.last()), [5]);
+        assert_eq!((b.hangs(Duration::ZERO), b.last()), (None, vec![]));
+        // A call that began long ago.
+        b.began[2].store(1, SeqCst);
+        b.doing[2].store(8, SeqCst);
+        assert_eq!(b.hangs(Duration::ZERO), Some(7));
+    }
+}

@@ -129,6 +129,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The namespace's file.
+    pub(crate) fn path(&self) -> &'a str {
+        self.url.trim_start_matches("shm:")
+    }
+
     /// As `play`, on the driver's processor.
     pub(crate) fn play_beside(&self, name: &'static str, f: impl FnOnce(&Player<'_>)) -> Pid {
         self.start_player(name, |p| {
@@ -161,7 +166,11 @@ impl<'a> Case<'a> {
         let begin = Instant::now();
         loop {
             match sys::wait_briefly(pid, 5000) {
-                Status::Running if self.is_out_of_patience(begin) => self.stuck(format_args!("{name} to do its part")),
+                // Its end may have come between the look at it and the look at the time.
+                Status::Running if self.is_out_of_patience(begin) && sys::state(pid, pid) != Some('Z') => {
+                    self.stuck(format_args!("{name} to do its part"));
+                }
+                Status::Running if begin.elapsed() > 2 * MORE_PATIENCE => self.stuck(format_args!("{name} to end")),
                 Status::Running => {}
                 Status::Exited(0) => break,
                 other => {

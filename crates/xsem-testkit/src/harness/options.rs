@@ -12,10 +12,12 @@ Kills and pauses a process at every instruction of an operation; exits with 1 wh
   --all             every scenario
   --only NAME       the scenario NAME, else those whose names contain NAME (may be repeated)
   --mode kill|pause only one of the two
+  --brief           of each operation only the instructions that matter to others, and a few
   --deep            several times as many points of operations that are sampled, which are those of over 400 instructions
   --full            every instruction, however many there are
   --at K            only the point K (to look at one case again)
   --seed N          which instructions a sample takes (default 1)
+  --sample N        about N of the scenarios that are named, others with another --seed
   --jobs N          cases at one time (default: three for each processor, since most of a case is sleep)
   --first           end at the first finding
   --bug NAME        with a known fault (only in a build of its own: `cargo xtask survive --bug NAME`)
@@ -35,6 +37,8 @@ pub struct Options {
     pub at: Option<u64>,
     /// For the sample.
     pub seed: u64,
+    /// So many of the scenarios only.
+    pub sample: Option<usize>,
     /// Drivers at one time; None: as many as suit the machine.
     pub jobs: Option<usize>,
     /// The first finding ends it.
@@ -54,6 +58,7 @@ impl Options {
             density: Density::Usual,
             at: None,
             seed: 1,
+            sample: None,
             jobs: None,
             first: false,
             bug: None,
@@ -73,6 +78,8 @@ impl Options {
                         other => return Err(format!("`--mode` is `kill` or `pause`, not `{other}`")),
                     });
                 }
+                "--brief" => o.density = Density::Brief,
+                "--sample" => o.sample = Some(number(&a, &value()?)?.max(1) as usize),
                 "--deep" => o.density = Density::Deep,
                 "--full" => o.density = Density::Full,
                 "--at" => o.at = Some(number(&a, &value()?)?),
@@ -90,11 +97,20 @@ impl Options {
         }
     }
 
+    /// Those of the scenarios that are in the sample: evenly apart, beginning where the seed says.
+    pub(crate) fn sampled<T>(&self, all: Vec<T>) -> Vec<T> {
+        let stride = self.sample.map_or(1, |n| all.len().div_ceil(n).max(1));
+        all.into_iter().skip(self.seed as usize % stride).step_by(stride).collect()
+    }
+
     /// Which instructions are tested, in a sentence.
     pub(crate) fn sampling(&self) -> String {
         match self.at {
             Some(k) => format!("Only the point {k}."),
-            None => format!("{} Seed {}.", self.density.in_words(), self.seed),
+            None => {
+                let some = self.sample.map_or(String::new(), |n| format!(" About {n} of the scenarios that were named."));
+                format!("{}{some} Seed {}.", self.density.in_words(), self.seed)
+            }
         }
     }
 
@@ -123,6 +139,8 @@ mod tests {
         assert_eq!((o.only, o.mode, o.seed, o.at), (vec!["release".to_owned()], Some(Mode::Pause), 7, Some(12)));
         assert!(parse("--all").unwrap().only.is_empty());
         assert_eq!(parse("--all --deep").unwrap().density, Density::Deep);
+        let o = parse("--only pair- --brief --sample 3 --seed 2").unwrap();
+        assert_eq!((o.density, o.sampled((0..10).collect())), (Density::Brief, vec![2, 6]));
         for (line, why) in [("", "--all"), ("--fast", "not an option"), ("--seed x", "whole number"), ("--mode stop", "kill")] {
             assert!(parse(line).unwrap_err().contains(why), "{line}");
         }

@@ -15,7 +15,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 /// Up to so many instructions every one is tested.
 const ALL: u64 = 400;
 /// Of longer operations, about so many, besides those that matter to others.
-const SAMPLE: u64 = 150;
+const SAMPLE: u64 = 40;
+
+/// The second one where there are very many operations.
+const SAMPLE_BRIEF: u64 = 4;
 
 /// The same two where there is more time.
 const ALL_DEEP: u64 = 2500;
@@ -24,6 +27,8 @@ const SAMPLE_DEEP: u64 = 1000;
 /// Which points of an operation are tested.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Density {
+    /// Those that matter to others, and a few.
+    Brief,
     /// So many that all scenarios take a few minutes.
     Usual,
     /// Several times as many.
@@ -35,6 +40,7 @@ pub(crate) enum Density {
 impl Density {
     fn numbers(self) -> (u64, u64) {
         match self {
+            Density::Brief => (0, SAMPLE_BRIEF),
             Density::Usual => (ALL, SAMPLE),
             Density::Deep => (ALL_DEEP, SAMPLE_DEEP),
             Density::Full => (u64::MAX, 1),
@@ -45,6 +51,10 @@ impl Density {
     pub(crate) fn in_words(self) -> String {
         match (self, self.numbers()) {
             (Density::Full, _) => "Every instruction.".to_owned(),
+            (Density::Brief, (_, sample)) => format!(
+                "Before and after every instruction that changes what others see and every system call, and about {sample} of the \
+                 rest, at the stride shown."
+            ),
             (_, (all, sample)) => format!(
                 "Every instruction up to {all}; of longer operations every instruction that changes what others see and every \
                  system call, with two neighbours on each side, and about {sample} of the rest, at the stride shown."
@@ -217,13 +227,22 @@ impl Measured {
         }
     }
 
+    /// Of those that matter, the one before and the one after each change: without the neighbours at the edges.
+    fn around_changes(&self) -> BTreeSet<u64> {
+        let is_in = |k: u64| self.matter.contains(&k);
+        self.matter.iter().copied().filter(|&k| k == 0 || is_in(k - 1) && is_in(k + 1) && is_in(k + 2)).collect()
+    }
+
     /// The points to test, ascending, and the stride between those that do not matter to others.
     pub(crate) fn points(&self, density: Density, seed: u64) -> (u64, Vec<u64>) {
         let (all, sample) = density.numbers();
-        let stride = if self.instructions <= all { 1 } else { self.instructions.div_ceil(sample) };
+        let stride = if self.instructions <= all { 1 } else { self.instructions.div_ceil(sample).max(1) };
         // One beyond the last: the operation is over, and its result is not used yet.
         let sample = (0..=self.instructions + 1).filter(|k| (k + seed).is_multiple_of(stride));
-        let mut points = self.matter.clone();
+        let mut points = match density {
+            Density::Brief => self.around_changes(),
+            _ => self.matter.clone(),
+        };
         points.extend(sample);
         points.extend([self.instructions, self.instructions + 1]);
         (stride, points.into_iter().collect())
@@ -246,11 +265,14 @@ mod tests {
         let short = measured(&["instructions 5", "matter 0 2"]);
         assert_eq!(short.points(Density::Usual, 1), (1, vec![0, 1, 2, 3, 4, 5, 6]));
         let long = measured(&["instructions 10000", "matter 0 7", "matter 4444"]);
-        assert_eq!(long.points(Density::Usual, 1).0, 67);
+        assert_eq!(long.points(Density::Usual, 1).0, 250);
         let (stride, points) = long.points(Density::Deep, 1);
         assert_eq!(stride, 10);
         assert!([0, 7, 4444, 10000, 10001].iter().all(|k| points.contains(k)));
         assert_eq!(long.points(Density::Full, 1).1.len(), 10_002);
+        let around = measured(&["instructions 10000", "matter 0 50 51 52 53 54 4444"]);
+        let (stride, points) = around.points(Density::Brief, 0);
+        assert_eq!((stride, points), (2500, vec![0, 51, 52, 2500, 5000, 7500, 10000, 10001]));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 use super::Mode;
 use super::driver::{self, in_driver};
 use super::lanes::{self, Lanes};
-use super::operations;
 use super::options::Options;
 use super::player::line;
 use super::points::Measured;
 use super::scenarios::{self, Scenario};
 use super::table::{Table, Tally};
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, PipeWriter};
+use std::rc::Rc;
 use std::time::Instant;
 
 /// Points that one process goes through.
@@ -34,7 +34,8 @@ enum Work {
 /// How far a scenario is.
 #[derive(Debug, Default)]
 struct Progress {
-    measured: Option<Measured>,
+    /// Scenarios that are measured as one share it.
+    measured: Option<Rc<Measured>>,
     stride: u64,
     /// Pieces that are not over.
     open: usize,
@@ -56,9 +57,11 @@ struct Run<'a> {
 
 /// Runs what the options ask for. True: nothing was violated, nothing got stuck.
 pub fn run(options: &Options) -> io::Result<bool> {
-    let chosen = scenarios::named(&options.only);
+    let chosen = options.sampled(scenarios::named(&options.only));
     if options.list || chosen.is_empty() {
-        scenarios::ALL.iter().for_each(|s| println!("{:<24} {:<28} {}", operations::group_of(s.name()), s.name(), s.about()));
+        let listed = if chosen.is_empty() { scenarios::named(&[]) } else { chosen };
+        listed.iter().for_each(|s| println!("{:<24} {:<28} {}", s.group(), s.name(), s.about()));
+        println!("\nbesides, every pair of operations: --list --only pair-");
         if !options.list {
             println!("\nno scenario has that in its name");
         }
@@ -75,7 +78,7 @@ pub fn run(options: &Options) -> io::Result<bool> {
     let mut run = Run {
         options,
         progress: chosen.iter().map(|_| Progress::default()).collect(),
-        queue: (0..chosen.len()).map(Work::Measure).collect(),
+        queue: to_measure(&chosen),
         chosen,
         at_work: Vec::new(),
         printed: 0,
@@ -86,6 +89,12 @@ pub fn run(options: &Options) -> io::Result<bool> {
     driver::tidy();
     done?;
     Ok(run.table.foot(begin.elapsed().as_secs_f64(), options))
+}
+
+/// One of each that are measured as one.
+fn to_measure(chosen: &[&'static dyn Scenario]) -> VecDeque<Work> {
+    let mut seen = HashSet::new();
+    (0..chosen.len()).filter(|&i| seen.insert(chosen[i].measured_as())).map(Work::Measure).collect()
 }
 
 /// From here on this process and its children have a fault.
@@ -140,7 +149,10 @@ impl Run<'_> {
                 let mut measured = Measured::default();
                 lines.filter(|(kind, _)| *kind == "measure").for_each(|(_, text)| measured.read(text));
                 measured.complete();
-                self.plan(*i, measured);
+                let (measured, key) = (Rc::new(measured), self.chosen[*i].measured_as());
+                for j in (0..self.chosen.len()).filter(|&j| self.chosen[j].measured_as() == key).collect::<Vec<_>>() {
+                    self.plan(j, measured.clone());
+                }
             }
             Work::Points(i, mode, _) => {
                 let p = &mut self.progress[*i];
@@ -170,7 +182,7 @@ impl Run<'_> {
     }
 
     /// Chooses the points of a measured scenario.
-    fn plan(&mut self, i: usize, measured: Measured) {
+    fn plan(&mut self, i: usize, measured: Rc<Measured>) {
         let p = &mut self.progress[i];
         if measured.instructions == 0 {
             println!("  {}: the undisturbed run did not get through", self.chosen[i].name());
@@ -209,8 +221,7 @@ impl Run<'_> {
                 }
             }
             let scenario = self.chosen[self.printed];
-            let group = operations::group_of(scenario.name());
-            self.table.row(group, scenario, instructions.unwrap_or(0), p.stride, &p.tally);
+            self.table.row(scenario.group(), scenario, instructions.unwrap_or(0), p.stride, &p.tally);
             // It is not needed any more, and large.
             self.progress[self.printed].measured = None;
             self.printed += 1;

@@ -26,6 +26,7 @@ use super::case::Case;
 use super::player::{Held, Player, SEM};
 use super::stage::{Flag, Value};
 use super::step::Reached;
+use super::{operations, pairs};
 use crate::sys::Pid;
 use xsem::Exclusive;
 
@@ -35,6 +36,14 @@ pub(crate) trait Scenario: Sync {
     fn name(&self) -> &'static str;
     /// What it is, in a line.
     fn about(&self) -> &'static str;
+    /// Its group in the table.
+    fn group(&self) -> &'static str {
+        operations::group_of(self.name())
+    }
+    /// Scenarios of which this is the same are one operation in one situation: the undisturbed run of one is that of all.
+    fn measured_as(&self) -> &'static str {
+        self.name()
+    }
     /// Before the victim is there.
     fn prepare(&self, case: &Case<'_>) {
         make(case);
@@ -157,13 +166,17 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &drain::REOPEN_EVENT,
 ];
 
-/// Those that are meant by these words: each the name of one, or a part of several names; all, without a word.
+/// Those that are meant by these words: each the name of one, or a part of several names; all of this list, without a word.
+/// Pairs are many, and are meant by words that begin with `pair-`.
 pub(crate) fn named(words: &[String]) -> Vec<&'static dyn Scenario> {
-    let meant = |s: &&&'static dyn Scenario, w: &String| match ALL.iter().any(|a| a.name() == w) {
-        true => s.name() == w,
-        false => s.name().contains(w.as_str()),
+    let of_pairs = words.iter().any(|w| w.starts_with("pair-"));
+    let all: Vec<&'static dyn Scenario> = ALL.iter().copied().chain(pairs::all().filter(|_| of_pairs)).collect();
+    let exact: Vec<bool> = words.iter().map(|w| all.iter().any(|a| a.name() == w)).collect();
+    let meant = |s: &&'static dyn Scenario| {
+        let is = |(w, exact): (&String, &bool)| if *exact { s.name() == w } else { s.name().contains(w.as_str()) };
+        words.is_empty() || words.iter().zip(&exact).any(is)
     };
-    ALL.iter().filter(|s| words.is_empty() || words.iter().any(|w| meant(s, w))).copied().collect()
+    all.into_iter().filter(meant).collect()
 }
 
 /// Makes the namespace and the semaphore.

@@ -1,5 +1,6 @@
 //! The page that driver and players share: signals between them, and a witness of who owns.
 
+use super::pairs::log::Log;
 use super::permits::{Things, who};
 use crate::sys::{self, Pid, Shared};
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -100,6 +101,8 @@ pub(crate) struct Stage {
     slots: Things,
     /// Signals of the event that changed it, without what has taken them back (`events.rs`).
     pub(super) account: AtomicI64,
+    /// What everybody did, in the scenarios about pairs.
+    pub(super) log: Log,
 }
 
 // SAFETY: it consists of atomic integers only, for which zero is a value.

@@ -257,7 +257,7 @@ fn vdso(pid: Pid) -> Range<u64> {
 }
 
 /// Where a process has the beginning of a file mapped.
-fn mapped_at(pid: Pid, path: &str) -> Option<u64> {
+pub(super) fn mapped_at(pid: Pid, path: &str) -> Option<u64> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
     let line = maps.lines().find(|l| l.ends_with(path) && l.split(' ').nth(2) == Some("00000000"))?;
     u64::from_str_radix(line.split('-').next()?, 16).ok()

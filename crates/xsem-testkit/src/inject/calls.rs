@@ -10,8 +10,8 @@ pub(super) struct Call {
 }
 
 macro_rules! calls {
-    ($($name:ident = $number:ident: $($error:ident)*;)*) => {
-        &[$(Call { number: libc::$number, name: stringify!($name), errors: &[$(libc::$error),*] }),*]
+    ($($(#[$when:meta])* $name:ident = $number:ident: $($error:ident)*;)*) => {
+        &[$($(#[$when])* Call { number: libc::$number, name: stringify!($name), errors: &[$(libc::$error),*] }),*]
     };
 }
 
@@ -23,6 +23,7 @@ const CALLS: &[Call] = calls! {
     fstat = SYS_fstat: ENOMEM EIO;
     statx = SYS_statx: ENOMEM EACCES EIO ENOSYS EPERM;
     fstatfs = SYS_fstatfs: ENOMEM EIO ENOSYS EPERM;
+    #[cfg(target_arch = "x86_64")]
     readlink = SYS_readlink: EACCES ENOMEM EIO;
     readlinkat = SYS_readlinkat: EACCES ENOMEM EIO;
     getdents64 = SYS_getdents64: ENOMEM EIO;

@@ -168,11 +168,13 @@ impl Case<'_> {
         }
     }
 
-    fn until(&self, flag: &AtomicU32) {
-        // The driver has the patience.
-        while flag.load(SeqCst) == 0 {
+    /// False: it is not set in time.
+    fn until(&self, flag: &AtomicU32) -> bool {
+        let begin = Instant::now();
+        while flag.load(SeqCst) == 0 && begin.elapsed() < PATIENCE {
             sys::nap(50);
         }
+        flag.load(SeqCst) != 0
     }
 
     /// The other process of the case. Some: it ends by itself.
@@ -185,8 +187,8 @@ impl Case<'_> {
             Beside::Waits => self.waiter(),
             _ => self.owner(beside == Beside::Owns),
         })?;
-        if beside != Beside::Waits {
-            self.until(&self.board.owning);
+        if beside != Beside::Waits && !self.until(&self.board.owning) {
+            self.violation("the other process does not come to own what it shall own");
         }
         if beside == Beside::Died {
             sys::end(pid);
@@ -239,7 +241,8 @@ impl Case<'_> {
             if before == Before::Owner {
                 world.guard = Some(self.must("own", things.sem.acquire()));
                 self.board.victim_owns.store(1, SeqCst);
-                while !ns.inspect(SEM).is_ok_and(|r| !r.waiters.is_empty()) {
+                let begin = Instant::now();
+                while begin.elapsed() < PATIENCE && !ns.inspect(SEM).is_ok_and(|r| !r.waiters.is_empty()) {
                     sys::nap(100);
                 }
                 sys::nap(2000);

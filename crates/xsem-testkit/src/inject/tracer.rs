@@ -65,12 +65,11 @@ pub(super) fn run(pid: Pid, fault: Option<Fault>, patience: Duration, mut other:
     let mut over = false;
     let begin = Instant::now();
     loop {
-        let Some((who, status)) = wait_any() else {
-            if begin.elapsed() > patience {
-                return Ok(trace);
-            }
-            continue;
-        };
+        // Also one that makes calls for ever is stuck.
+        if begin.elapsed() > patience {
+            return Ok(trace);
+        }
+        let Some((who, status)) = wait_any() else { continue };
         if libc::WIFEXITED(status) || libc::WIFSIGNALED(status) {
             let end = match libc::WIFEXITED(status) {
                 true => End::Exited(libc::WEXITSTATUS(status)),

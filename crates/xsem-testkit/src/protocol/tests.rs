@@ -55,6 +55,8 @@ fn verbs_survive_the_wire() {
         Verb::Play(script),
         Verb::DropInChild(2),
         Verb::EndThread,
+        Verb::Hoard(3),
+        Verb::Confine(true, "futex_waitv=ENOSYS,fork=kill".into()),
         Verb::Exit,
         Verb::Exec,
     ] {

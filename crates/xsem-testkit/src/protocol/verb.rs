@@ -142,6 +142,10 @@ pub enum Verb {
     Why,
     /// Run random operations and record them: `Done`.
     Play(Script),
+    /// Takes so many MiB of memory, and writes to all of it: `Done`.
+    Hoard(usize),
+    /// This seccomp filter (see `within`) over all threads from here on, or over this one: `Done`.
+    Confine(bool, String),
     /// In a forked child: drop this guard there and say whether the child thought that it held it: `Is`.
     DropInChild(usize),
     /// The thread ends and keeps what it owns: `Done`, after it did.
@@ -262,6 +266,8 @@ impl fmt::Display for Verb {
             Verb::Play(s) => {
                 write!(f, "play {} {} {} {} {} {} {} {}", s.actor, s.seed, s.ops, s.at, s.mix, list(&s.handles), s.keep, s.file)
             }
+            Verb::Hoard(mib) => write!(f, "hoard {mib}"),
+            Verb::Confine(all, rules) => write!(f, "confine {all} {rules}"),
             Verb::DropInChild(g) => write!(f, "drop_in_child {g}"),
             Verb::EndThread => f.write_str("end_thread"),
             Verb::Exit => f.write_str("exit"),
@@ -344,6 +350,8 @@ impl FromStr for Verb {
                 keep: word!(),
                 file: after(7),
             }),
+            "hoard" => Verb::Hoard(word!()),
+            "confine" => Verb::Confine(word!(), word!()),
             "drop_in_child" => Verb::DropInChild(word!()),
             "end_thread" => Verb::EndThread,
             "exit" => Verb::Exit,

@@ -1,64 +1,83 @@
 //! What the processes of a torture run write down in shared memory, independent of the engine.
 
+mod state;
+mod trace;
+
 use super::account::{Death, Entry, NAMES, POOLS, STEADY, STEADY_POOLS};
+use super::image;
 use super::signals::{CREDIT_LIMIT, Signals};
 use crate::harness::permits::{Things, Who, who};
 use crate::sys::{self, Pid, Shared};
+pub(super) use state::{State, StateWord, exclusive, pool};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::SeqCst};
+pub(super) use trace::{Did, Trace};
 
-/// Processes at most.
-pub(super) const PROCESSES: usize = 64;
+/// Workers at most.
+pub(super) const WORKERS: usize = 64;
+/// Children of workers at one time, at most; their places come after those of the workers.
+pub(super) const GUESTS: usize = 16;
+/// Places for processes.
+pub(super) const PROCESSES: usize = WORKERS + GUESTS;
 /// Threads in each at most.
 pub(super) const THREADS: usize = 4;
+/// Asynchronous requests in each at most; their places come after those of the threads.
+pub(super) const TASKS: usize = 4;
+/// Claimants in a process.
+pub(super) const PLACES: usize = THREADS + TASKS;
 const LOG: usize = 1 << 15;
 const TEXTS: usize = 64;
 const TEXT: usize = 200;
 
-/// What a thread holds, and may hold: a bit for each exclusive semaphore, and after those one for each pool. Only with it
-/// does a kill say who died as an owner.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct State {
-    /// It holds these.
-    pub(super) held: u8,
-    /// Between asking and knowing, or between giving back and knowing: it may hold these.
-    pub(super) unsure: u8,
-    /// It owns these, or has abandoned them: a death in either case.
-    pub(super) abandoning: u8,
-    /// Deaths that it made on purpose, on semaphores that stay.
-    pub(super) made: u64,
-}
-
-/// The bit of an exclusive semaphore.
-pub(super) fn exclusive(name: usize) -> u8 {
-    1 << name
-}
-
-/// The bit of a pool.
-pub(super) fn pool(k: usize) -> u8 {
-    1 << (NAMES + k)
-}
-
-/// The state of one thread in one word, because a kill may fall between any two stores.
+/// One claimant: a thread, or a task.
 #[derive(Debug)]
-pub(super) struct Thread {
-    word: AtomicU64,
+pub(super) struct Claimant {
+    pub(super) state: StateWord,
     /// Operations so far.
     pub(super) operations: AtomicU64,
     /// It saw that it shall rest, and does.
     pub(super) resting: AtomicU32,
     /// The kernel's number of it, once it may be interrupted; else 0.
     pub(super) tid: AtomicU32,
+    pub(super) trace: Trace,
 }
 
-impl Thread {
-    pub(super) fn set(&self, s: State) {
-        let masks = u64::from(s.held) | u64::from(s.unsure) << 8 | u64::from(s.abandoning) << 16;
-        self.word.store(masks | s.made << 24, SeqCst);
-    }
+/// One process, as it is known to the others.
+#[derive(Debug)]
+pub(super) struct Process {
+    pub(super) claimants: [Claimant; PLACES],
+    /// How many threads it has, which must come to rest.
+    pub(super) threads: AtomicU32,
+    /// A forked child's place: 0 free; what `guest_of` and `reserved_for` make.
+    pub(super) guest: AtomicU64,
+    /// 1: it has become another program, and waits until what it held before is written down.
+    pub(super) execed: AtomicU32,
+}
 
-    pub(super) fn get(&self) -> State {
-        let w = self.word.load(SeqCst);
-        State { held: w as u8, unsure: (w >> 8) as u8, abandoning: (w >> 16) as u8, made: w >> 24 }
+/// A guest's place is taken by a process that is about to fork.
+pub(super) fn reserved_for(image: Pid) -> u64 {
+    1 << 63 | image as u64
+}
+
+/// The place is that of a forked child.
+pub(super) fn guest_of(pid: Pid) -> u64 {
+    1 << 62 | pid as u64
+}
+
+/// What is in a guest's place: who reserved it, or who lives there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Guest {
+    Nobody,
+    Reserved(Pid),
+    Lives(Pid),
+}
+
+impl Guest {
+    pub(super) fn of(word: u64) -> Guest {
+        match word >> 62 {
+            0 => Guest::Nobody,
+            1 => Guest::Lives(word as u32 as Pid),
+            _ => Guest::Reserved(word as u32 as Pid),
+        }
     }
 }
 
@@ -84,10 +103,61 @@ struct Permits {
 #[derive(Debug)]
 struct Line([AtomicU64; 6]);
 
+/// What is counted over the whole run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    Grants,
+    Nested,
+    PermitGrants,
+    ListGrants,
+    Resizes,
+    Timeouts,
+    Cancelled,
+    Removals,
+    Creations,
+    Collected,
+    Fresh,
+    MemberLimit,
+    EventWaits,
+    SpentByHandlers,
+    Drains,
+    Drained,
+    Evictions,
+    Forks,
+    Execs,
+    ThreadsReturned,
+    ThreadsExited,
+    ThreadsCancelled,
+    Panics,
+    Exits,
+    FuturesDone,
+    FuturesDropped,
+    FuturesMoved,
+    Observations,
+}
+
+/// How many of them.
+pub(super) const COUNTS: usize = Count::Observations as usize + 1;
+
 /// Everything.
 #[derive(Debug)]
 pub(super) struct Ledger {
-    pub(super) threads: [[Thread; THREADS]; PROCESSES],
+    pub(super) processes: [Process; PROCESSES],
+    /// Where places for children begin, and how many claimants a worker has: as the options say.
+    pub(super) workers: AtomicU32,
+    pub(super) threads: AtomicU32,
+    pub(super) supervisor: AtomicU32,
+    /// The descriptor of its file, for images that come by exec.
+    pub(super) file: AtomicU32,
+    /// Of every choice, and which round this is.
+    pub(super) seed: AtomicU64,
+    pub(super) round: AtomicU64,
+    /// 1: the second look of waits is on in this round.
+    pub(super) recheck: AtomicU32,
+    /// `CLOCK_MONOTONIC` at the beginning, in microseconds.
+    pub(super) began: AtomicU64,
+    /// A bit for each process id that ever was one of ours.
+    ours: [AtomicU64; 1 << (22 - 6)],
     witnesses: [Witness; NAMES],
     permits: [Permits; POOLS],
     /// Deaths of holders, as the pools themselves count them.
@@ -98,31 +168,50 @@ pub(super) struct Ledger {
     logged: AtomicU64,
     texts: [[AtomicU64; TEXT / 8]; TEXTS],
     violations: AtomicU64,
-    pub(super) grants: AtomicU64,
-    pub(super) nested: AtomicU64,
-    pub(super) permit_grants: AtomicU64,
-    pub(super) list_grants: AtomicU64,
-    pub(super) resizes: AtomicU64,
-    pub(super) timeouts: AtomicU64,
-    pub(super) removals: AtomicU64,
+    pub(super) counts: [AtomicU64; COUNTS],
+    /// The longest wait that came to its end, in microseconds; the waiter may have been stopped meanwhile.
+    pub(super) longest_wait: AtomicU64,
     pub(super) quiet: AtomicU32,
     /// Somebody shall signal for those who still wait for a signal.
     pub(super) ring: AtomicU32,
     pub(super) signals: Signals,
     credit: Things,
+    /// Who owns what has no account: the ephemeral name, and the semaphore of the round's new namespace.
+    pub(super) aside: [AtomicU64; 2],
+    /// The round in which a semaphore of a new namespace was created last: once in each.
+    pub(super) fresh: AtomicU64,
     /// The tokens of those who own, hang, and may be evicted.
     pub(super) hangs: [AtomicU64; STEADY],
-    pub(super) event_waits: AtomicU64,
-    pub(super) spent_by_handlers: AtomicU64,
-    pub(super) drains: AtomicU64,
-    pub(super) drained: AtomicU64,
-    pub(super) evictions: AtomicU64,
 }
 
 // SAFETY: it consists of atomic integers only, for which zero is a value.
 unsafe impl Shared for Ledger {}
 
 impl Ledger {
+    /// One more of these.
+    pub(super) fn count(&self, what: Count) {
+        self.counts[what as usize].fetch_add(1, SeqCst);
+    }
+
+    pub(super) fn counted(&self, what: Count) -> u64 {
+        self.counts[what as usize].load(SeqCst)
+    }
+
+    /// Time since the beginning, in ten microseconds.
+    pub(super) fn now(&self) -> u32 {
+        ((monotonic_micros() - self.began.load(SeqCst)) / 10) as u32
+    }
+
+    /// A process id is one of ours from now on.
+    pub(super) fn is_our_own(&self, pid: Pid) {
+        self.ours[pid as usize >> 6].fetch_or(1 << (pid & 63), SeqCst);
+    }
+
+    /// Whether a process of ours ever had this id.
+    pub(super) fn was_ours(&self, pid: u32) -> bool {
+        self.ours.get(pid as usize >> 6).is_some_and(|w| w.load(SeqCst) >> (pid & 63) & 1 != 0)
+    }
+
     /// Takes note of what must never be. The first texts are kept, all are counted.
     pub(super) fn violation(&self, text: &str) {
         let n = self.violations.fetch_add(1, SeqCst) as usize;
@@ -185,16 +274,18 @@ impl Ledger {
     pub(super) fn enter(&self, name: usize, me: u64, told: bool, steady: bool, token: u64) {
         let w = &self.witnesses[name];
         let before = w.owner.swap(me, SeqCst);
-        let pid = (before >> 8) as Pid;
-        if before != 0 && !sys::is_ending(pid) {
+        let other = (before >> 8) as Pid;
+        let pid = image::pid_of(other);
+        let me_pid = image::pid_of((me >> 8) as Pid);
+        if before != 0 && !image::is_over(other) {
             let how = sys::describe(pid);
-            self.violation(&format!("two owners of {name}: {} (told of a death: {told}) and {pid}, which lives: {how}", me >> 8));
+            self.violation(&format!("two owners of {name}: {me_pid} (told of a death: {told}) and {pid}, which lives: {how}"));
         }
         if before != 0 && !told && steady {
-            self.violation(&format!("{pid} died as owner of {name}, and {} was not told", me >> 8));
+            self.violation(&format!("{pid} died as owner of {name}, and {me_pid} was not told"));
         }
         if before == 0 && !told && w.a.load(SeqCst) != w.b.load(SeqCst) {
-            self.violation(&format!("what {name} protects is torn, and {} was not told", me >> 8));
+            self.violation(&format!("what {name} protects is torn, and {me_pid} was not told"));
         }
         let last = w.token.swap(token, SeqCst);
         if steady && token <= last {
@@ -210,7 +301,7 @@ impl Ledger {
         work();
         let (owner, a) = (w.owner.load(SeqCst), w.a.load(SeqCst));
         if owner != me || a != v {
-            self.violation(&format!("while {} owned {name}, {} came in", me >> 8, owner >> 8));
+            self.violation(&format!("while {} owned {name}, {} came in", name_of(me), name_of(owner)));
         }
         w.b.store(v, SeqCst);
     }
@@ -218,15 +309,15 @@ impl Ledger {
     /// `me` is about to give `name` up.
     pub(super) fn leave(&self, name: usize, me: u64) {
         if let Err(other) = self.witnesses[name].owner.compare_exchange(me, 0, SeqCst, SeqCst) {
-            self.violation(&format!("while {} owned {name}, {} came in", me >> 8, other >> 8));
+            self.violation(&format!("while {} owned {name}, {} came in", name_of(me), name_of(other)));
         }
     }
 
     /// A grant of `n` permits of a pool that never had more than `limit`.
     pub(super) fn enter_permits(&self, k: usize, thread: usize, n: u32, limit: u32) {
-        if let Err(holders) = self.permits[k].out.take(limit as usize, n as usize, holder(thread), sys::is_ending) {
+        if let Err(holders) = self.permits[k].out.take(limit as usize, n as usize, holder(thread), image::is_over) {
             let me = sys::own_pid();
-            self.violation(&format!("{me} was granted {n} permits of pool {k}, and all {limit} are out: {holders:?}"));
+            self.violation(&format!("{me} was granted {n} permits of pool {k}, and all {limit} are out: {:?}", pids(&holders)));
         }
     }
 
@@ -239,8 +330,8 @@ impl Ledger {
 
     /// These slots were said to be this thread's.
     pub(super) fn enter_slots(&self, k: usize, thread: usize, slots: &[u32]) {
-        for (slot, other) in self.permits[k].slots.claim(slots, holder(thread), sys::is_ending) {
-            self.violation(&format!("slot {slot} of pool {k} belongs to {} and to {other}", sys::own_pid()));
+        for (slot, other) in self.permits[k].slots.claim(slots, holder(thread), image::is_over) {
+            self.violation(&format!("slot {slot} of pool {k} belongs to {} and to {}", sys::own_pid(), image::pid_of(other)));
         }
     }
 
@@ -251,9 +342,12 @@ impl Ledger {
 
     /// A grant of `n` permits of the credit.
     pub(super) fn enter_credit(&self, thread: usize, n: u32) {
-        if let Err(holders) = self.credit.take(CREDIT_LIMIT as usize, n as usize, holder(thread), sys::is_ending) {
+        if let Err(holders) = self.credit.take(CREDIT_LIMIT as usize, n as usize, holder(thread), image::is_over) {
             let me = sys::own_pid();
-            self.violation(&format!("{me} was granted {n} permits of the credit, and all {CREDIT_LIMIT} are out: {holders:?}"));
+            self.violation(&format!(
+                "{me} was granted {n} permits of the credit, and all {CREDIT_LIMIT} are out: {:?}",
+                pids(&holders)
+            ));
         }
     }
 
@@ -267,8 +361,8 @@ impl Ledger {
     /// At rest nobody who lives holds permits.
     pub(super) fn must_be_free(&self, k: usize) {
         for pid in self.permits[k].out.owners() {
-            if !sys::is_ending(pid) {
-                self.violation(&format!("at rest {pid} still believes to hold permits of pool {k}"));
+            if !image::is_over(pid) {
+                self.violation(&format!("at rest {} still believes to hold permits of pool {k}", image::pid_of(pid)));
             }
         }
         self.permits[k].out.clear();
@@ -277,12 +371,28 @@ impl Ledger {
 }
 
 fn holder(thread: usize) -> Who {
-    who(sys::own_pid(), thread)
+    who(image::own(), thread)
 }
 
-/// pid and thread in one word, never 0.
-pub(super) fn identity(thread: usize) -> u64 {
-    (sys::own_pid() as u64) << 8 | (thread as u64 + 1)
+fn pids(images: &[Pid]) -> Vec<Pid> {
+    images.iter().map(|i| image::pid_of(*i)).collect()
+}
+
+/// Image and claimant in one word, never 0.
+pub(super) fn identity(place: usize) -> u64 {
+    (image::own() as u64) << 8 | (place as u64 + 1)
+}
+
+fn name_of(identity: u64) -> String {
+    format!("{} (claimant {})", image::pid_of((identity >> 8) as Pid), identity & 0xff)
+}
+
+/// The clock that is one for all processes.
+pub(super) fn monotonic_micros() -> u64 {
+    let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `t` is a valid place for the time.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+    t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1000
 }
 
 #[cfg(test)]
@@ -308,11 +418,8 @@ mod tests {
     }
 
     #[test]
-    fn phases_and_the_log_survive_shared_memory() {
+    fn the_log_survives_shared_memory() {
         let l = SharedBox::<Ledger>::new().unwrap();
-        let state = State { held: exclusive(1), unsure: exclusive(0) | pool(POOLS - 1), abandoning: 4, made: 70_000 };
-        l.threads[1][1].set(state);
-        assert_eq!(l.threads[1][1].get(), state);
         let death = |pid, token| Death { pid, token };
         let e = Entry { name: 2, first: death(7, 8), latest: death(9, 1 << 40), count: 3 };
         l.report(&e);

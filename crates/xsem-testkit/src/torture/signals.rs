@@ -1,11 +1,11 @@
-//! The accounts of events and of the credit: what changed them, and what took that back.
+//! The accounts of events, of the credit, and of names: what changed them, and what took that back.
 //!
 //! Who signals an event, adds permits, consumes a signal or uses permits up says what it is about to do, does it, counts it,
 //! and withdraws what it said. So at rest an account differs from the truth by no more than what was said by those who were
 //! killed, and where nobody was, not at all. Signals that are consumed twice, lost, or come back from the dead are missed.
 //! All of it is done in signal handlers, too.
 
-use super::ledger::{PROCESSES, THREADS};
+use super::ledger::{PLACES as CLAIMANTS, PROCESSES};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::SeqCst};
 
 /// Events of a torture run: two that reset themselves, and one that does not.
@@ -14,12 +14,19 @@ pub(super) const EVENTS: usize = 3;
 pub(super) const MANUAL: usize = EVENTS - 1;
 /// The most permits of the credit.
 pub(super) const CREDIT_LIMIT: u32 = 6;
-/// The accounts: the events, and the credit.
-const ACCOUNTS: usize = EVENTS + 1;
+/// Names that are made and removed by anybody at any time.
+pub(super) const SCRATCH: usize = 2;
+/// The accounts: the events, the credit, and whether those names exist.
+const ACCOUNTS: usize = EVENTS + 1 + SCRATCH;
 /// That of the credit.
 pub(super) const CREDIT: usize = EVENTS;
-/// Who may do something at the same time in a process: its threads and the main thread, and handlers that interrupt them.
-const PLACES: usize = 2 * (THREADS + 1);
+/// That of the first of those names.
+pub(super) const FIRST_SCRATCH: usize = CREDIT + 1;
+/// Who may do something at the same time in a process: its claimants and the main thread, and handlers that interrupt them.
+const PLACES: usize = 2 * (CLAIMANTS + 1);
+/// Bits of an intent for each account: half of them for what comes, half for what goes.
+const BITS: usize = 8;
+const _: () = assert!(ACCOUNTS * BITS <= 64);
 
 /// One of those who do something: process and thread, in a handler or not.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +43,7 @@ impl Place {
 
     /// A handler that interrupts it.
     pub(super) fn handler(self) -> Place {
-        Place { slot: self.slot, at: self.at + THREADS + 1 }
+        Place { slot: self.slot, at: self.at + CLAIMANTS + 1 }
     }
 }
 
@@ -47,12 +54,12 @@ pub(super) struct Intent(u64);
 impl Intent {
     /// Signals an event, or adds permits to the credit.
     pub(super) fn up(account: usize, n: u32) -> Intent {
-        Intent(u64::from(n) << (account * 16))
+        Intent(u64::from(n) << (account * BITS))
     }
 
     /// Consumes a signal, resets the event, or uses permits up.
     pub(super) fn down(account: usize, n: u32) -> Intent {
-        Intent(u64::from(n) << (account * 16 + 8))
+        Intent(u64::from(n) << (account * BITS + BITS / 2))
     }
 
     /// Both.
@@ -61,8 +68,9 @@ impl Intent {
     }
 
     fn of(self, account: usize) -> (i64, i64) {
-        let bits = self.0 >> (account * 16);
-        ((bits & 0xff) as i64, (bits >> 8 & 0xff) as i64)
+        let bits = self.0 >> (account * BITS);
+        let one = (1 << (BITS / 2)) - 1;
+        ((bits & one) as i64, (bits >> (BITS / 2) & one) as i64)
     }
 }
 
@@ -116,7 +124,7 @@ impl Signals {
 
     /// Whether a handler of that process is running.
     pub(super) fn is_busy(&self, slot: usize) -> bool {
-        self.intents[slot][THREADS + 1..].iter().any(|i| i.load(SeqCst) != 0)
+        self.intents[slot][CLAIMANTS + 1..].iter().any(|i| i.load(SeqCst) != 0)
     }
 
     /// A process was killed: what it had said it may have done, and may have counted.
@@ -145,7 +153,7 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ledger::Ledger;
+    use super::super::ledger::{Ledger, THREADS};
     use super::*;
     use crate::sys::SharedBox;
 

@@ -235,6 +235,16 @@ impl Player {
             // SAFETY: `_exit` never returns; that destructors do not run is what the test asks for.
             Verb::Exit => unsafe { libc::_exit(0) },
             Verb::Exec => Ok(Answer::Broken(std::process::Command::new("/bin/sleep").arg("1000").exec().to_string())),
+            Verb::Hoard(mib) => {
+                let memory: Vec<u8> = (0..mib << 20).map(|i| i as u8 | 1).collect();
+                std::hint::black_box(memory.leak());
+                Ok(Answer::Done)
+            }
+            Verb::Confine(all, rules) => {
+                let filter: crate::within::Filter = rules.parse().map_err(Answer::Broken)?;
+                filter.install(*all).map_err(|e| Answer::Broken(e.to_string()))?;
+                Ok(Answer::Done)
+            }
             Verb::EndThread | Verb::Cancel => Ok(Answer::Broken("not for here".to_owned())),
         }
     }

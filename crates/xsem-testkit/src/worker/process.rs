@@ -29,6 +29,11 @@ impl Worker {
         Worker::run(Command::new(worker.as_ref()).args(arguments))
     }
 
+    /// Starts it in this directory.
+    pub fn start_in(dir: &Path, worker: impl AsRef<Path>, url: &str) -> Worker {
+        Worker::run(Command::new(worker.as_ref()).arg(url).current_dir(dir))
+    }
+
     /// Starts it as another user, of one group. Needs root.
     pub fn start_as(worker: impl AsRef<Path>, arguments: &[&str], user: u32, group: u32) -> Worker {
         Worker::run(Command::new(worker.as_ref()).args(arguments).env(super::USER, format!("{user} {group}")))

@@ -19,6 +19,7 @@
 //! what it costs, and what cannot be recognized: `docs/interrupt.md`. What is no signal handler and shall be treated like
 //! one is declared: [`scope`].
 
+mod errand;
 mod full;
 mod hint;
 mod rseq;
@@ -27,6 +28,7 @@ mod selftest;
 mod stack;
 mod unwind;
 
+pub(crate) use errand::Errand;
 pub use scope::{Scope, scope};
 
 use crate::code::Code;
@@ -127,7 +129,7 @@ fn normal_time() {
     stack::learn(stack::here());
     match LOOKED.load(Acquire) {
         KNOWN => hint::arm(),
-        UNKNOWN if hint::FULL_CHECKS.load(Relaxed) > LOOK_AFTER => look_for_cheaper(),
+        UNKNOWN if hint::FULL_CHECKS.load(Relaxed) > LOOK_AFTER => errand::ask(),
         _ => {}
     }
 }
@@ -235,6 +237,11 @@ pub mod testing {
     /// How many full checks this process has made.
     pub fn full_checks() -> u32 {
         hint::FULL_CHECKS.load(Relaxed)
+    }
+
+    /// Whether this process has looked how normal time is to be recognized here.
+    pub fn is_known() -> bool {
+        LOOKED.load(Acquire) == KNOWN
     }
 
     /// Whether the next request of this thread needs no full check.

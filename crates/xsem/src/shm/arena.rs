@@ -139,7 +139,7 @@ impl Arena {
             if let Some(me) = self.me() {
                 return self.sound().map(|()| me);
             }
-            self.look();
+            self.look_at_file(false);
             self.stands()?;
             match page.state.compare_exchange(0, 1, AcqRel, Acquire) {
                 Ok(_) => {
@@ -228,15 +228,16 @@ impl Arena {
         // A reset says so in the old file, too.
         let retired = self.map.retired().state.load(Acquire) != 0;
         if seen == 0 || retired || now.wrapping_sub(seen) >= 10_000_000 {
-            self.look();
+            self.look_at_file(false);
             self.seen_current.store(now, Relaxed);
         }
         self.loss().is_none()
     }
 
-    /// Looks what became of the file, and writes it down.
-    pub fn look(&self) {
-        match standing::of(&self.place, self.dev_ino, &self.map) {
+    /// Looks what became of the file, and writes it down. `closely`: also whether parts of it were cut off that are there
+    /// again, which the keeper has time for, and errors have that such a part may be the cause of.
+    fn look_at_file(&self, closely: bool) {
+        match standing::of(&self.place, self.dev_ino, &self.map, closely) {
             Standing::As(seen) => self.map.region().settle(seen),
             // It cannot be looked at any more (a changed root, a changed user): the descriptor may say.
             Standing::Unknown if !self.map.is_linked() => self.map.region().settle(Some(Loss::Gone)),
@@ -244,10 +245,23 @@ impl Arena {
         }
     }
 
+    /// Looks closely.
+    pub fn look(&self) {
+        self.look_at_file(true);
+    }
+
     /// Why there are no new claims.
     #[inline]
     pub fn loss(&self) -> Option<Loss> {
         self.map.region().loss()
+    }
+
+    /// The same; a header that was damaged may have been put back since.
+    fn loss_now(&self) -> Option<Loss> {
+        if self.loss() == Some(Loss::Header) {
+            self.look();
+        }
+        self.loss()
     }
 
     /// Where it is.
@@ -263,12 +277,12 @@ impl Arena {
     /// 6 or 1392, if the file is not the namespace any more.
     pub fn stands(&self) -> Result<()> {
         let why = |l| super::check::reset_by(&self.map, &self.path).unwrap_or_else(|| standing::lost(&self.path, l));
-        self.loss().map_or(Ok(()), |l| Err(why(l)))
+        self.loss_now().map_or(Ok(()), |l| Err(why(l)))
     }
 
     /// 1392, if what is in the file cannot be believed any more. What was claimed may end also where it only lost its name.
     pub fn sound(&self) -> Result<()> {
-        self.loss().filter(|l| l.is_damage()).map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
+        self.loss_now().filter(|l| l.is_damage()).map_or(Ok(()), |l| Err(standing::lost(&self.path, l)))
     }
 
     /// An error that may come from what became of the file.
@@ -323,7 +337,8 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     // SAFETY: a NUL-terminated name of fewer than 16 bytes for the calling thread.
     unsafe { libc::prctl(libc::PR_SET_NAME, c"xsem-keeper".as_ptr()) };
     let owner = keeper::register(start.arena, &start.who);
-    let (arena, joined) = (start.arena, owner.as_ref().ok().map(|me| me.slot()));
+    // Before the first claim: from there on the program may enter a sandbox at any time.
+    let (arena, joined) = (start.arena, owner.as_ref().ok().map(|me| (me.slot(), crate::interrupt::Errand::begin())));
     if let Ok(me) = &owner {
         start.arena.joined(*me);
     }
@@ -333,7 +348,7 @@ extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {
     // From here on the value may be gone; waking its address is harmless.
     super::futex::wake_private_at(done);
     match joined {
-        Some(slot) => vigil::keep(arena, slot),
+        Some((slot, errand)) => vigil::keep(arena, slot, errand),
         None => std::ptr::null_mut(),
     }
 }

@@ -105,7 +105,7 @@ impl ShmCounting {
     /// Writes a claim down that has just been made.
     pub fn granted(&self, (i, entry): (u32, &Entry), request: &Request<'_>) -> Grant {
         let cell = self.base.cell();
-        let token = cell.token.fetch_add(1, Relaxed) + 1;
+        let token = cell.token.fetch_add(1, Relaxed).wrapping_add(1);
         let at = now_coarse();
         entry.since.store(at, Relaxed);
         entry.token.store(token, Release);
@@ -228,6 +228,7 @@ impl Object for ShmCounting {
                 Err(e) => break Err(e),
             }
         };
+        let done = done.and_then(|outcome| base.arena.sound().map(|()| outcome));
         let owned = matches!(done, Ok(Outcome::Owned));
         // Also with permits: there may be some left for those who stood back.
         turn.leave(&world, words.count.count, words.oldest, false);
@@ -376,7 +377,9 @@ impl Object for ShmCounting {
         }
         // What the dead held is free at once.
         self.base.book().reclaim();
-        Ok(inspect::capacity(&self.base.book()))
+        let capacity = inspect::capacity(&self.base.book());
+        // It may have been removed in between, and these may be the numbers of another one.
+        if self.gone() { Err(self.base.stale()) } else { Ok(capacity) }
     }
 
     fn close(&self) -> Result<()> {

@@ -164,7 +164,9 @@ fn drain_here(sem: &ShmExclusive, me: Owner, request: &Request<'_>, begun: bool)
     loop {
         let state = cold.drain.load(Acquire);
         match state & !(u32::MAX as u64) {
-            0 | DONE => {}
+            0 => {}
+            // Nobody can have come since; and a drain that began anew would open it again, if it died.
+            DONE => return Ok(()),
             _ if !is_alive(sem, state) => {
                 open(sem, cold, state, me);
                 continue;

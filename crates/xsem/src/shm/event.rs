@@ -116,6 +116,7 @@ impl Object for ShmEvent {
                 Err(e) => break Err(e),
             }
         };
+        let done = done.and_then(|outcome| base.arena.sound().map(|()| outcome));
         let seen = matches!(done, Ok(Outcome::Owned));
         turn.leave(&world, words.count.count, words.oldest, seen);
         if seen {
@@ -167,10 +168,9 @@ impl Object for ShmEvent {
     }
 
     fn signalled(&self) -> Result<Signal> {
-        match self.counted.gone() {
-            true => Err(self.base().stale()),
-            false => Ok(inspect::signal(&self.base().book())),
-        }
+        // Looked at before that is asked: one that is removed in between is not signalled either.
+        let signal = inspect::signal(&self.base().book());
+        if self.counted.gone() { Err(self.base().stale()) } else { Ok(signal) }
     }
 
     fn close(&self) -> Result<()> {

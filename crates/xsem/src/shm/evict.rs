@@ -21,7 +21,7 @@ use super::obituary::{self, Facts};
 use super::object::ShmExclusive;
 use super::word::{CLOSING, DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
 use crate::claim::Cause;
-use crate::deadline::now_coarse;
+use crate::deadline::{now, now_coarse};
 use crate::engine::Spec;
 use crate::error::{Code, Error, Result};
 use crate::seeded::{Bug, seeded};
@@ -88,7 +88,7 @@ pub fn least_token(sem: &ShmExclusive) -> u64 {
     let before = cold.filter(|_| inspect::is_successor(sem.cell())).map_or(0, |c| c.bounds.load(Acquire));
     let cell = (before as u32).checked_sub(1).and_then(|i| sem.arena.map.cell(i));
     // It may just be writing down a claim that is over.
-    cell.map_or(0, |c| c.token.load(Acquire) + 1)
+    cell.map_or(0, |c| c.token.load(Acquire).wrapping_add(1))
 }
 
 /// Ends the claim with this token.
@@ -131,7 +131,8 @@ fn evict_holder(sem: &ShmExclusive, token: u64) -> bool {
 
 fn evict_owner(sem: &ShmExclusive, me: Owner, token: u64) -> Result<bool> {
     let (arena, cell) = (sem.arena, sem.cell());
-    let mut patience = 1000;
+    // By the clock: on a machine with much to do a single yield takes milliseconds.
+    let patience = now() + 10_000_000;
     loop {
         let word = sem.load();
         let State::Owned(owner) = word.state() else { return Ok(false) };
@@ -142,8 +143,7 @@ fn evict_owner(sem: &ShmExclusive, me: Owner, token: u64) -> Result<bool> {
         let prepared = word.has(CLOSING) && (cell.claim.load(Acquire) >> 32) as u32 == owner.bits();
         if word.has(CLOSING) && !prepared {
             // It is just being released; or its owner was stopped in the middle of that, and then it is over.
-            patience -= 1;
-            if patience == 0 {
+            if now() >= patience {
                 return Ok(false);
             }
             std::thread::yield_now();

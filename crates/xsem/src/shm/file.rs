@@ -187,6 +187,11 @@ pub fn construct(
     let temp = c(format!(".{}.{nonce:016x}.new", name.to_string_lossy()))?;
     let gate = gate_name(name, nonce)?;
     let unlink = |n: &CString| sys::unlink_at(dir.as_raw_fd(), n);
+    // While it is made, it is not room for semaphores that is missing.
+    let no_room = |e: Error| match std::error::Error::source(&e).and_then(|e| e.downcast_ref::<io::Error>()?.raw_os_error()) {
+        Some(errno @ (libc::ENOSPC | libc::EDQUOT)) => system(path, io::Error::from_raw_os_error(errno)),
+        _ => e,
+    };
     let build = || -> Result<bool> {
         drop(trust.make(dir, &gate, path)?);
         let file = trust.make(dir, &temp, path)?;
@@ -197,7 +202,7 @@ pub fn construct(
             }
         }
         let stat = sys::fstat(&file).map_err(|e| system(path, e))?;
-        fallocate(&file, 0, geo.slots_at)?;
+        fallocate(&file, 0, geo.slots_at).map_err(no_room)?;
         let map = Map::new(file, path, geo)?;
         let h = map.header();
         h.magic.store(MAGIC, Relaxed);
@@ -212,8 +217,8 @@ pub fn construct(
             copy.store(word.load(Relaxed), Relaxed);
         }
         write_epoch(&h.epochs[0], 0, (stat.st_dev, stat.st_ino));
-        map.ensure(0, geo.slots_at)?;
-        map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at)?;
+        map.ensure(0, geo.slots_at).map_err(no_room)?;
+        map.ensure(geo.morgue_at, geo.history_at - geo.morgue_at).map_err(no_room)?;
         publish(&temp)
     };
     let made = build();
@@ -333,11 +338,18 @@ fn check<T>(
     if !current {
         // After a restart nobody has a lock, and a copy has a gate of its own.
         let has_lock = |slot: u32| sys::byte_is_locked(gate.as_raw_fd(), slot as u64).unwrap_or(false);
-        if epoch_of_the_living(&map, has_lock).is_some() && !epoch_is_current(&map, dev_ino) {
-            return Err(damaged("its epoch is over, and processes of it live".into()));
+        match epoch_of_the_living(&map, has_lock) {
+            // Containers may have boot ids of their own (systemd-nspawn makes one for each): who lives says that this is the
+            // boot that it was.
+            Some(living) if is_this_file(&map, dev_ino) && living == map.header().epoch.load(Acquire) as u8 => {}
+            Some(_) if !epoch_is_current(&map, dev_ino) => {
+                return Err(damaged("its epoch is over, and processes of it live".into()));
+            }
+            _ => {
+                map.take_marked_room()?;
+                renew_epoch(&map, dev_ino);
+            }
         }
-        map.take_marked_room()?;
-        renew_epoch(&map, dev_ino);
     }
     let gate = Descriptor::new(gate, &gate_path).map_err(|e| system(path, e))?;
     Ok(Some(Found::New(Box::new(Opened { map, gate, dev_ino }))))
@@ -378,13 +390,15 @@ pub fn read_words(file: &OwnedFd, at: u64) -> io::Result<[u64; 8]> {
 
 /// Whether the file was made, or last renewed, by this boot of the machine and as this very inode.
 pub fn epoch_is_current(map: &Map, dev_ino: (u64, u64)) -> bool {
-    let h = map.header();
-    let current = h.epoch.load(Acquire);
-    let e = &h.epochs[current as usize % 4];
-    e.number.load(Acquire) == current
-        && e.dev.load(Relaxed) == dev_ino.0
-        && e.ino.load(Relaxed) == dev_ino.1
-        && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+    let e = &map.header().epochs[map.header().epoch.load(Acquire) as usize % 4];
+    is_this_file(map, dev_ino) && same_boot([e.boot[0].load(Relaxed), e.boot[1].load(Relaxed)], sys::boot_id())
+}
+
+/// Whether it was made, or last renewed, as this very inode.
+fn is_this_file(map: &Map, dev_ino: (u64, u64)) -> bool {
+    let current = map.header().epoch.load(Acquire);
+    let e = &map.header().epochs[current as usize % 4];
+    e.number.load(Acquire) == current && e.dev.load(Relaxed) == dev_ino.0 && e.ino.load(Relaxed) == dev_ino.1
 }
 
 /// Where one side could not read it (a hidden /proc), nothing speaks for a restart; shared memory does not survive one.

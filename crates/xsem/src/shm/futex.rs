@@ -57,8 +57,8 @@ static NO_WAITV: AtomicBool = AtomicBool::new(false);
 
 /// Sleeps on all words at once until `until` (monotonic, nanoseconds).
 ///
-/// Where the kernel has no futex_waitv (before 5.16, or a seccomp filter), it sleeps on the first word for at most 20 ms
-/// at a time: correct, later.
+/// Where the kernel has no futex_waitv (before 5.16, or a seccomp filter, whatever that answers), it sleeps on the first word
+/// for at most 20 ms at a time: correct, later. Where it has not even that, it looks again each millisecond.
 pub fn sleep(words: &[Watch], until: Option<u64>) -> Woke {
     sleep_at(words, until).0
 }
@@ -72,10 +72,12 @@ pub fn sleep_at(words: &[Watch], until: Option<u64>) -> (Woke, Option<usize>) {
         // dereferences the futex addresses in the kernel, where a bad one is EFAULT.
         let r = unsafe { libc::syscall(libc::SYS_futex_waitv, words.as_ptr(), words.len(), 0, p, libc::CLOCK_MONOTONIC) };
         match if r < 0 { sys::errno() } else { 0 } {
-            libc::ENOSYS | libc::EPERM => NO_WAITV.store(true, Ordering::Relaxed),
+            0 | libc::EAGAIN => return (Woke::LookAgain, usize::try_from(r).ok()),
             libc::ETIMEDOUT => return (Woke::TimedOut, None),
             libc::EINTR => return (Woke::Signal, None),
-            _ => return (Woke::LookAgain, usize::try_from(r).ok()),
+            // No memory now, or a word that cannot be slept on: perhaps the next time.
+            libc::ENOMEM | libc::EFAULT | libc::EINVAL => {}
+            _ => NO_WAITV.store(true, Ordering::Relaxed),
         }
     }
     let (w, short) = (words[0], crate::deadline::now() + 20_000_000);
@@ -87,12 +89,18 @@ pub fn sleep_at(words: &[Watch], until: Option<u64>) -> (Woke, Option<usize>) {
     let woke = match if r < 0 { sys::errno() } else { 0 } {
         libc::ETIMEDOUT if until.is_some_and(|u| u <= end) => Woke::TimedOut,
         libc::EINTR => Woke::Signal,
-        _ => Woke::LookAgain,
+        0 | libc::EAGAIN | libc::ETIMEDOUT => Woke::LookAgain,
+        _ => {
+            // Without this it would look again and again as fast as it can.
+            sys::nap(std::time::Duration::from_millis(1));
+            Woke::LookAgain
+        }
     };
     (woke, None)
 }
 
 fn timespec(ns: u64) -> libc::timespec {
+    let ns = crate::timens::of_process(ns);
     libc::timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ }
 }
 

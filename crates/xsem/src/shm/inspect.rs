@@ -1,10 +1,10 @@
 //! Looking without touching: holders, waiters, reports, the audit.
 
 use super::arena::Arena;
-use super::count::{Bounds, Doing};
+use super::count::{Bounds, Doing, Op};
 use super::deadlock;
 use super::drain;
-use super::layout::Cell;
+use super::layout::{Cell, Entry};
 use super::ledger::Book;
 use super::members::{Life, is_alive};
 use super::names;
@@ -222,21 +222,39 @@ pub fn holders(arena: &'static Arena, index: u32) -> Vec<Holder> {
     }
 }
 
+/// The claims on permits that there are at one instant: entry, what it does, and whose it is. Permits move while the entries
+/// are read one after the other, and one that goes from a claim to another would be seen in both; so what has changed when
+/// all are read is left out, if it still does after some tries. What has not changed was there when the last one was read.
+fn holds_at_one_instant(book: &Book) -> Vec<(u32, &'static Entry, Op, u64)> {
+    let mut tries = 0;
+    loop {
+        book.settled();
+        let mut seen: Vec<_> = book.holds().map(|(i, e, op)| (i, e, op, e.who.load(Acquire))).collect();
+        let all = seen.len();
+        // Each operation has a number of its own, so one that is equal is the same.
+        seen.retain(|(_, e, op, who)| Op(e.op.load(Acquire)) == *op && e.who.load(Acquire) == *who);
+        tries += 1;
+        if seen.len() == all || tries == 16 {
+            return seen;
+        }
+    }
+}
+
 /// Who holds permits, the oldest claim first.
 fn holders_of_permits(book: &Book) -> Vec<Holder> {
     let (map, m) = (&book.arena.map, &book.arena.members);
-    book.settled();
+    let holds = holds_at_one_instant(book);
     let mut slots = slots::all(book);
-    let mut found: Vec<(u64, Holder)> = book
-        .holds()
-        .filter_map(|(i, e, op)| {
+    let mut found: Vec<(u64, Holder)> = holds
+        .into_iter()
+        .filter_map(|(i, e, op, who)| {
             if op.doing() == Doing::Giving && op.rest() == 0 {
                 return None;
             }
-            let owner = super::ledger::owner_of(e)?;
+            let owner = Owner::from_bits((who >> 32) as u32)?;
             let (token, began) = (e.token.load(Acquire), e.since.load(Relaxed));
             let h = Holder {
-                claimant: e.who.load(Relaxed) as u32,
+                claimant: who as u32,
                 label: book.label(e),
                 // Before it is written down the entry shows nothing of its last claim.
                 held_for: (token != 0).then(|| since(began)),

@@ -125,6 +125,11 @@ fn take_slot(arena: &'static Arena, list: &RobustList) -> Result<(u32, u32)> {
             if super::members::is_alive(main) {
                 continue;
             }
+            // Of who is being taken apart; or of a process that has the file which stood in this one's place, with the same gate.
+            if arena.members.gate_is_locked(i).unwrap_or(false) {
+                dying += 1;
+                continue;
+            }
             if main as u32 & OWNER_DIED != 0 {
                 if !arena.members.gate_is_open(map, i) {
                     dying += 1;

@@ -446,6 +446,10 @@ impl<'a> Several<'a> {
 
     /// The claim at seat `k`, and the end of the others.
     pub fn finish_any(self, k: usize, request: &Request<'_>) -> Result<Grant> {
+        if let Err(e) = self.arena.sound() {
+            self.give_up(request);
+            return Err(e);
+        }
         finish(self.arena, self.seats, k, (self.me, request))
     }
 
@@ -460,6 +464,10 @@ impl<'a> Several<'a> {
 
     /// The claims, in the order of the list.
     pub fn finish_all(self, request: &Request<'_>) -> Result<Vec<Grant>> {
+        if let Err(e) = self.arena.sound() {
+            self.give_up(request);
+            return Err(e);
+        }
         let n = self.places.len() + self.nested.len();
         let mut grants: Vec<(usize, Option<Grant>)> = self.nested.into_iter().map(|(i, _, g)| (i, Some(g))).collect();
         for (i, s) in self.places.into_iter().zip(self.seats) {

@@ -389,8 +389,9 @@ impl Drop for Map {
 pub fn fallocate(file: &impl AsRawFd, at: u64, len: u64) -> Result<()> {
     let _whole = sys::whole();
     loop {
+        // The length stays: it would make a file longer again that somebody has truncated, and zeros would be believed.
         // SAFETY: plain numbers.
-        if unsafe { libc::fallocate(file.as_raw_fd(), 0, at as i64, len as i64) } == 0 {
+        if unsafe { libc::fallocate(file.as_raw_fd(), libc::FALLOC_FL_KEEP_SIZE, at as i64, len as i64) } == 0 {
             return Ok(());
         }
         if sys::errno() != libc::EINTR {

@@ -99,7 +99,8 @@ impl Who {
         Who {
             pid,
             uid: sys::uid(),
-            start: sys::stat_of(pid).ok().flatten().map_or(0, |s| s.start),
+            // By this name it is this process in whatever /proc.
+            start: sys::stat("/proc/self/stat").ok().flatten().map_or(0, |s| s.start),
             pid_ns: sys::pid_namespace(),
             command: shorten(&command.map_or_else(sys::command_line, str::to_owned), COMMAND - 1),
         }
@@ -193,7 +194,8 @@ impl Members {
         self.gate
     }
 
-    fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
+    /// Whether another process holds that lock.
+    pub fn gate_is_locked(&self, slot: u32) -> std::io::Result<bool> {
         sys::byte_is_locked(self.gate.get()?, slot as u64)
     }
 
@@ -224,19 +226,19 @@ impl Members {
         }
         let identity = self.identity_in_slot(map, slot).filter(|(g, _)| *g == generation(main));
         // Died while it registered: it has no identity, and had nothing to write to.
-        let visible = identity.map(|(_, w)| w).filter(|w| w.pid_ns != 0 && w.pid_ns == sys::pid_namespace());
+        let visible = identity.map(|(_, w)| w).filter(|w| sys::sees(w.pid_ns));
         let stopped = match (&visible, self.gate_is_locked(slot)) {
             (Some(w), _) if sys::has_let_go(w.pid) => true,
             // Another process of this number, or another program in this process.
             (Some(w), Ok(false)) => {
-                let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| s.start == w.start));
+                let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| sys::same_start(s.start, w.start)));
                 !same || !sys::maps_file(w.pid, self.file_id)
             }
             (None, Ok(false)) => true,
             // Still held, or nobody can say (ENOLCK and its like).
             _ => false,
         };
-        match stopped {
+        match stopped || seeded(Bug::GateIgnored) {
             false => Gate::Writing,
             true if self.cover_lives(s) && !seeded(Bug::CoverIgnored) => Gate::Covering,
             true => Gate::Open,
@@ -253,9 +255,9 @@ impl Members {
     fn cover_lives(&self, s: &Slot) -> bool {
         let (pid, start) = (s.cover_pid.load(Acquire) as u32, s.cover_start.load(Relaxed));
         pid != 0
-            && s.identity.pid_ns.load(Relaxed) == sys::pid_namespace()
+            && sys::sees(s.identity.pid_ns.load(Relaxed))
             && match sys::stat_of(pid) {
-                Ok(Some(p)) => p.start == start && !matches!(p.state, b'Z' | b'X'),
+                Ok(Some(p)) => sys::same_start(p.start, start) && !matches!(p.state, b'Z' | b'X'),
                 // Not shown (hidepid), or not readable now: only the kernel's own word that it is gone counts.
                 Ok(None) => !sys::is_gone(pid),
                 Err(_) => true,
@@ -311,8 +313,7 @@ impl Members {
                 }
             }
             fence(SeqCst);
-            let lives = row[0].load(Acquire) == main || seeded(Bug::WatchUnchecked);
-            return lives.then(|| Watch::shared(mine as *const _, armed));
+            return (row[0].load(Acquire) == main).then(|| Watch::shared(mine as *const _, armed));
         }
     }
 
@@ -444,7 +445,7 @@ impl Members {
             Life::Gone => ProcessState::Dead,
             Life::Dead if self.gate_is_open(map, owner.slot()) => ProcessState::Dead,
             Life::Dead => ProcessState::Dying,
-            Life::Alive if w.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
+            Life::Alive if !sys::sees(w.pid_ns) => ProcessState::Unseen,
             Life::Alive => match sys::stat_of(w.pid) {
                 Ok(Some(s)) if matches!(s.state, b'T' | b't') => ProcessState::Stopped,
                 Ok(Some(_)) => ProcessState::Alive,
@@ -462,8 +463,8 @@ impl Members {
             return None;
         }
         let state = match sys::stat_of(pid) {
-            _ if who.pid_ns != sys::pid_namespace() => ProcessState::Unseen,
-            Ok(Some(p)) if p.start != start => ProcessState::Dead,
+            _ if !sys::sees(who.pid_ns) => ProcessState::Unseen,
+            Ok(Some(p)) if !sys::same_start(p.start, start) => ProcessState::Dead,
             Ok(Some(p)) if matches!(p.state, b'T' | b't') => ProcessState::Stopped,
             Ok(Some(p)) if matches!(p.state, b'Z' | b'X') => ProcessState::Dead,
             Ok(Some(_)) => ProcessState::Alive,

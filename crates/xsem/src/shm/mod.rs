@@ -80,7 +80,7 @@ mod signal;
 mod sleep;
 mod slots;
 mod standing;
-mod sys;
+pub(crate) mod sys;
 mod thread;
 mod trust;
 mod users;
@@ -113,6 +113,9 @@ use removal::Closing;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use word::State;
+
+/// How often an operation on a name begins again because others have changed it.
+const ROUNDS: u32 = 20_000;
 
 /// A namespace in shared memory.
 #[derive(Debug)]
@@ -221,6 +224,10 @@ impl ShmEngine {
     fn make(&self, name: &Name, spec: &Spec) -> Result<names::Created> {
         spec.check()?;
         let me = self.arena.enroll()?;
+        if self.arena.map.cells() == 0 {
+            // The first name of all; or everything was cut off, and is there again as zeros.
+            self.arena.look();
+        }
         if !self.arena.is_current() {
             self.arena.stands()?;
         }
@@ -269,6 +276,11 @@ impl ShmEngine {
         })
     }
 
+    /// Others change a name for a few rounds while one looks; what is otherwise in every round is made by nobody.
+    fn never_settles(&self, name: &Name) -> Error {
+        self.arena.damaged(format_args!("what is stored of `{name}` does not fit together")).of(name.as_str())
+    }
+
     fn in_use(&self, name: &Name, index: u32, generation: u32) -> Error {
         let waiters = inspect::waiters_of(self.arena, index, generation, None).into_iter().map(|(_, w)| w).collect();
         Error::new(Code::SemIsSet, format!("`{name}` is in use and stays"))
@@ -285,7 +297,7 @@ impl Engine for ShmEngine {
     }
 
     fn create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>> {
-        loop {
+        for _ in 0..ROUNDS {
             match self.make(name, spec)? {
                 names::Created::New(index, generation) => {
                     // None: ephemeral, and gone before we had it open.
@@ -300,19 +312,21 @@ impl Engine for ShmEngine {
                 }
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn open(&self, name: &Name, kind: Kind) -> Result<Arc<dyn Object>> {
-        loop {
+        for _ in 0..ROUNDS {
             let found = self.find(name)?;
             if let Some(object) = self.of_kind(name, kind, found)? {
                 return Ok(object);
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn open_or_create(&self, name: &Name, spec: &Spec) -> Result<Arc<dyn Object>> {
-        loop {
+        for _ in 0..ROUNDS {
             let found = match self.look_up(name)? {
                 Some(found) => found,
                 None => match self.make(name, spec)? {
@@ -324,6 +338,7 @@ impl Engine for ShmEngine {
                 return Ok(object);
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
@@ -341,7 +356,7 @@ impl Engine for ShmEngine {
     fn remove(&self, name: &Name, if_acquired: Option<u64>) -> Result<()> {
         let me = self.arena.register()?;
         let mut attempt = 0;
-        loop {
+        for _ in 0..ROUNDS {
             let (home, home_generation) = self.find(name)?;
             let sem = ShmExclusive::new(self.arena, home, home_generation, name.clone())?.resolved();
             let used = || if_acquired.is_some_and(|n| n != inspect::acquired(&sem));
@@ -396,6 +411,7 @@ impl Engine for ShmEngine {
                 return Ok(());
             }
         }
+        Err(self.never_settles(name))
     }
 
     fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
@@ -413,7 +429,20 @@ impl Engine for ShmEngine {
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
         let me = self.arena.register()?;
-        drain::drain(&self.behind(name)?, me, request)
+        let mut sem = self.behind(name)?;
+        loop {
+            match drain::drain(&sem, me, request) {
+                // It was removed in between: who names a semaphore means the one that has the name now, if there is one.
+                Err(e) if e.code() == Code::InvalidHandle => {
+                    let now = self.behind(name)?;
+                    if (now.index, now.generation) == (sem.index, sem.generation) {
+                        return Err(e);
+                    }
+                    sem = now;
+                }
+                done => return done,
+            }
+        }
     }
 
     fn reopen(&self, name: &Name) -> Result<()> {
@@ -512,6 +541,13 @@ pub mod testing {
     /// Registers this process as a member, as the first acquire does.
     pub fn register(ns: &Namespace) -> Result<()> {
         engine(ns)?.arena.register().map(|_| ())
+    }
+
+    /// Where in the file the word of an exclusive semaphore is, for a test that watches it.
+    pub fn place_of_word(ns: &Namespace, name: &str) -> Result<u64> {
+        let engine = engine(ns)?;
+        let (index, _) = engine.find(&crate::name::Name::new(name)?)?;
+        Ok(engine.arena.map.geo.cells_at + u64::from(index) * 64 + std::mem::offset_of!(super::layout::Cell, word) as u64)
     }
 
     /// Where in the file the count word of a counting semaphore or an event is, for a test that watches it.

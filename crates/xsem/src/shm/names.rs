@@ -280,7 +280,11 @@ fn find_in(arena: &'static Arena, bucket: &AtomicU64, h: u32, name: &Name) -> Re
 pub fn name_of(arena: &Arena, i: u32, generation: u32) -> Option<String> {
     let cell = arena.map.cell(i)?;
     let bytes = blob::get(&arena.map, i, cell.name.load(Acquire))?;
-    let text = String::from_utf8(bytes).ok()?;
+    let mut text = String::from_utf8(bytes).ok()?;
+    // No name has any, so somebody wrote them into the file; they must not get to a terminal.
+    if text.contains(char::is_control) {
+        text = text.replace(char::is_control, "\u{fffd}");
+    }
     (ledger::generation_of(cell) == generation).then_some(text)
 }
 

@@ -467,6 +467,7 @@ impl ShmExclusive {
                 .of(n.as_str())
                 .closing(world.cycle.take())
                 .advice("give up what the others wait for, or take all of it at once (`acquire_all`, `xsem run A B`)"),
+            Outcome::Damaged => self.arena.damaged(format_args!("an entry of the ledger of `{n}` has gone")).of(n.as_str()),
             Outcome::Owned | Outcome::Free | Outcome::Stale | Outcome::Moved => self.stale(),
         }
     }
@@ -484,10 +485,8 @@ impl ShmExclusive {
         }
         let (cell, key) = (self.cell(), key(me.bits(), claimant));
         let token = cell.token.load(Relaxed);
-        if !self.owns(me, &Claim::new(token, key)) {
-            return Ok(None);
-        }
-        let depth = cell.depth.load(Relaxed).saturating_add(1);
+        let Some(depth) = self.depth(me, &Claim::new(token, key)) else { return Ok(None) };
+        let depth = depth.saturating_add(1);
         if depth >= MAX_DEPTH {
             return Err(Error::new(
                 Code::TooManySemRequests,
@@ -560,6 +559,13 @@ impl ShmExclusive {
             && self.cell().claim.load(Relaxed) == claim.key
             && self.cell().token.load(Relaxed) == claim.token
     }
+
+    /// How many levels lie below the latest one, if `me` owns it by this claim. The depth is read first: who evicts moves the
+    /// word and then writes there who was evicted, which is no depth.
+    pub fn depth(&self, me: Owner, claim: &Claim) -> Option<u32> {
+        let depth = self.cell().depth.load(Acquire);
+        self.owns(me, claim).then_some(depth)
+    }
 }
 
 impl Object for ShmExclusive {
@@ -593,6 +599,8 @@ impl Object for ShmExclusive {
             if outcome != Outcome::Owned {
                 return Err(sem.refused(outcome, &world));
             }
+            // What was granted in a part that has just gone is nothing.
+            self.arena.sound()?;
             let grant = sem.granted(me, request);
             if world.record.is_some() {
                 let waited = now().saturating_sub(world.since);
@@ -629,12 +637,11 @@ impl Object for ShmExclusive {
         let Some(me) = self.arena.me().filter(|m| m.bits() as u64 == claim.key >> 32) else {
             return Err(self.not_owner());
         };
-        if !self.owns(me, claim) {
+        let Some(depth) = self.depth(me, claim) else {
             let shared = self.arena.members.shares(&self.arena.map, me, self.target(), claim.token);
             return if shared { sharing::leave(self, me, claim.token, ending) } else { Err(self.not_owner()) };
-        }
+        };
         let cell = self.cell();
-        let depth = cell.depth.load(Relaxed);
         if ending == Ending::Release && depth > 0 {
             cell.depth.store(depth - 1, Relaxed);
             return Ok(());

@@ -107,6 +107,9 @@ pub fn look<W: World + Ledger + Reclaim>(
                 if take(w, words, turn, word, (e, n)) {
                     return Ok(Look::End(Outcome::Owned));
                 }
+                if w.entry(e).is_none() {
+                    return Ok(Look::End(Outcome::Damaged));
+                }
                 continue;
             };
             standing_back = Some((kept_for, until));

@@ -48,12 +48,12 @@ pub fn exclusive(sem: &ShmExclusive, claim: &Claim) -> Result<Box<dyn Prepared>>
             .advice("prepare the release of a claim that is neither nested nor shared"))
     };
     let Some(me) = sem.arena.me().filter(|me| me.bits() as u64 == claim.key >> 32) else { return Err(sem.not_owner()) };
-    if !sem.owns(me, claim) {
+    let Some(depth) = sem.depth(me, claim) else {
         let shared = sem.arena.members.shares(&sem.arena.map, me, sem.target(), claim.token);
         return if shared { cannot("it is shared with another process") } else { Err(sem.not_owner()) };
-    }
+    };
     let cell = sem.cell();
-    if cell.depth.load(Relaxed) != 0 {
+    if depth != 0 {
         return cannot("it is nested");
     }
     match protocol::prepare(&ShmWorld::new(sem, me, None), &sem.words(), me) {

@@ -101,6 +101,8 @@ pub enum Outcome {
     Drained,
     /// Waiting would never end.
     Deadlock,
+    /// What the caller had in the file is not there any more.
+    Damaged,
     /// It could be had; only for who only looks.
     Free,
 }

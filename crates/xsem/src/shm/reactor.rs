@@ -522,8 +522,9 @@ impl Tables {
         }
         let mut dead: Vec<usize> = Vec::new();
         let mut lives: BTreeMap<(usize, Owner), (&'static Arena, Vec<usize>)> = BTreeMap::new();
-        // A program without waits is left alone.
-        let (mut words, mut until) = (Vec::new(), if groups.is_empty() { u64::MAX } else { time + RECHECK_EVERY });
+        // A program without waits is left alone; and where the second look is off, nothing else may take its place.
+        let looks_again = !groups.is_empty() && RECHECK.load(Relaxed);
+        let (mut words, mut until) = (Vec::new(), if looks_again { time + RECHECK_EVERY } else { u64::MAX });
         for a in groups {
             let Some(g) = self.groups.get_mut(&a) else { continue };
             let Some(plan) = &g.plan else { continue };

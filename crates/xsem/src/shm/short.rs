@@ -76,7 +76,7 @@ impl FastPermits {
             return None;
         }
         let cell = self.book.cell;
-        let token = cell.token.fetch_add(1, Relaxed) + 1;
+        let token = cell.token.fetch_add(1, Relaxed).wrapping_add(1);
         let time = now_coarse();
         entry.since.store(time, Relaxed);
         entry.token.store(token, Release);
@@ -100,7 +100,7 @@ impl FastPermits {
             return None;
         }
         let cell = self.book.cell;
-        let token = cell.token.fetch_add(1, Relaxed) + 1;
+        let token = cell.token.fetch_add(1, Relaxed).wrapping_add(1);
         let time = now_coarse();
         entry.since.store(time, Relaxed);
         entry.token.store(token, Release);

@@ -16,10 +16,10 @@ pub enum Standing {
     Unknown,
 }
 
-/// Looks at the file by its path. Takes no memory and no descriptor.
-pub fn of(place: &CStr, dev_ino: (u64, u64), map: &Map) -> Standing {
+/// Looks at the file by its path; `closely`: also at the room that it has. Takes no memory and no descriptor.
+pub fn of(place: &CStr, dev_ino: (u64, u64), map: &Map, closely: bool) -> Standing {
     let _whole = sys::whole();
-    let marked = map.marked();
+    let marked = if closely { map.marked() } else { 0 };
     let s = match sys::lstat(place) {
         Ok(s) => s,
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ENOTDIR)) => return Standing::As(Some(Loss::Gone)),

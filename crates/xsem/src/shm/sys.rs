@@ -100,6 +100,12 @@ pub struct Stat {
     pub start: u64,
 }
 
+/// Whether these are starts of one process: where clocks are shifted by parts of a tick, they may differ by one. (No number comes
+/// again within two ticks.)
+pub fn same_start(a: u64, b: u64) -> bool {
+    a.abs_diff(b) <= 1
+}
+
 /// Reads a stat file. None: there is no such process (or it is hidden). An error is neither yes nor no.
 pub fn stat(path: &str) -> io::Result<Option<Stat>> {
     let _whole = whole();
@@ -109,7 +115,8 @@ pub fn stat(path: &str) -> io::Result<Option<Stat>> {
         Err(e) => return Err(e),
     };
     let strange = || io::Error::from(io::ErrorKind::InvalidData);
-    Ok(Some(parse_stat(&String::from_utf8_lossy(&text)).ok_or_else(strange)?))
+    let found = parse_stat(&String::from_utf8_lossy(&text)).ok_or_else(strange)?;
+    Ok(Some(Stat { start: crate::timens::start_of_machine(found.start), ..found }))
 }
 
 fn parse_stat(text: &str) -> Option<Stat> {
@@ -172,6 +179,22 @@ pub fn pid_namespace() -> u64 {
     let text = std::fs::read_link("/proc/self/ns/pid").ok();
     let text = text.as_ref().and_then(|t| t.to_str()).unwrap_or("");
     text.trim_start_matches("pid:[").trim_end_matches(']').parse().unwrap_or(0)
+}
+
+/// Whether the processes of a pid namespace can be looked at by their numbers in it: it is that of this process, and `/proc`
+/// shows it. (A container may have been given the /proc of the machine, where these are numbers of other processes; kernel
+/// threads among them, which have no memory, as those have not that have let go of it.)
+pub fn sees(pid_ns: u64) -> bool {
+    pid_ns != 0 && pid_ns == pid_namespace() && proc_is_own()
+}
+
+/// Whether `/proc` is that of this process's pid namespace: then this process has no other number in it than its own.
+fn proc_is_own() -> bool {
+    let _whole = whole();
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    // Not told before Linux 4.1.
+    let numbers = status.lines().find_map(|l| l.strip_prefix("NSpid:"));
+    numbers.is_none_or(|n| n.split_ascii_whitespace().count() == 1)
 }
 
 /// This boot of the machine; 0 where /proc does not say.

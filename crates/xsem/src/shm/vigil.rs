@@ -12,6 +12,7 @@
 
 use super::arena::Arena;
 use super::sys;
+use crate::interrupt::Errand;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -25,9 +26,10 @@ const EVERY: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_millis(10);
 
 /// Until the process ends. All signals but SIGBUS are blocked.
-pub fn keep(arena: &'static Arena, slot: u32) -> ! {
-    sys::nap(EVERY);
-    let mut eyes = if slot < EYES { Eyes::new(arena.place()).ok() } else { None };
+pub fn keep(arena: &'static Arena, slot: u32, errand: Errand) -> ! {
+    // A filter that came meanwhile may punish the calls that make the eyes.
+    let free = errand.run(EVERY);
+    let mut eyes = if free && slot < EYES { Eyes::new(arena.place()).ok() } else { None };
     loop {
         arena.look();
         match (arena.loss(), &eyes) {

@@ -149,6 +149,15 @@ impl Waits {
     }
 }
 
+impl Waits {
+    /// Whether it is open now.
+    pub fn is_open(&self) -> bool {
+        let mut p = libc::pollfd { fd: self.descriptor(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd.
+        unsafe { libc::poll(&mut p, 1, 0) == 1 }
+    }
+}
+
 impl Opens {
     /// Lets one waiter go on.
     pub fn open(&self) {

@@ -1,181 +1,137 @@
-//! At rest: what a newcomer finds.
+//! The time of a round in which everybody must come to rest by himself.
 
-use super::super::account::{POOLS, STEADY, STEADY_POOLS};
-use super::super::ledger::{Ledger, identity};
-use super::super::signals::{CREDIT, CREDIT_LIMIT, EVENTS};
-use super::super::worker;
-use super::super::worker::signals::{CREDIT_NAME, event_name, open_credit, open_event};
-use crate::sys;
+use super::super::ledger::{PLACES, THREADS};
+use super::super::os;
+use super::super::worker::Mix;
+use super::patience::Patience;
+use super::{Supervisor, newcomer};
+use crate::sys::{self, Pid, Status};
+use std::io;
 use std::sync::atomic::Ordering::SeqCst;
-use xsem::{AcquireError, Code, Counting, Event, Exclusive, Namespace};
+use xsem::Namespace;
 
-/// Owns as the workers do, so that the witness knows of it, and what the semaphore protects is whole again.
-fn pass(ledger: &Ledger, name: usize, guard: xsem::Guard<'_>, told: bool) {
-    let me = identity(0);
-    ledger.enter(name, me, told, true, guard.token());
-    ledger.change(name, me, || {});
-    ledger.leave(name, me);
-    if let Err(e) = guard.release() {
-        ledger.violation(&format!("release {name} at rest: {e}"));
-    }
-}
-
-/// A newcomer acquires everything, reports and acknowledges what is still to be told, and audits the file.
-pub(super) fn check(ledger: &Ledger, url: &str) {
-    xsem::shm::testing::set_recheck(false);
-    let ns = match Namespace::open(url) {
-        Ok(ns) => ns,
-        Err(e) => return ledger.violation(&format!("open the namespace at rest: {e}")),
-    };
-    for name in (0..STEADY).map(worker::name).chain((0..STEADY_POOLS).map(worker::pool_name)).chain((0..EVENTS).map(event_name)) {
-        // Whoever drained it may have been killed before it could open it again.
-        match ns.reopen(&name).map_err(|e| e.code()) {
-            Ok(()) | Err(Code::SemNotFound) => {}
-            Err(other) => ledger.violation(&format!("reopen {name} at rest: {other:?}")),
+impl Supervisor<'_> {
+    /// Everybody goes on until its operation is over, and rests. False: somebody hangs.
+    pub(super) fn rest(&mut self) -> io::Result<bool> {
+        for p in self.processes.iter_mut().flatten() {
+            p.stopped_until = None;
+            sys::kill(p.pid, libc::SIGCONT);
         }
+        self.ledger.quiet.store(1, SeqCst);
+        // A death now, when nobody comes any more: only the sleepers themselves can notice it.
+        if self.random.one_in(2) {
+            sys::nap(self.random.below(100));
+            let holds = |slot: usize| self.ledger.processes[slot].claimants.iter().any(|c| c.state.get().held != 0);
+            if let Some(slot) = (0..self.processes.len()).find(|slot| self.processes[*slot].is_some() && holds(*slot)) {
+                self.kill(slot);
+            }
+        }
+        self.ledger.ring.store(1, SeqCst);
+        let (ledger, url) = (&self.ledger, &self.url);
+        let ringer = sys::fork(|| {
+            os::leave_the_terminal_alone();
+            newcomer::ring(ledger, url);
+        })?;
+        self.ledger.is_our_own(ringer);
+        self.helper = Some(ringer);
+        let rested = self.all_rest();
+        self.ledger.ring.store(0, SeqCst);
+        self.helper_ends(ringer, "a signal or an `add_permits`");
+        Ok(rested)
     }
-    ledger.hangs.iter().for_each(|h| h.store(0, SeqCst));
-    for name in 0..STEADY {
-        // Nobody made it, when every worker was killed early.
-        let Ok(s) = Exclusive::open(&ns, &worker::name(name)) else { continue };
-        match s.try_acquire() {
-            Ok(guard) => pass(ledger, name, guard, false),
-            Err(AcquireError::Failed(e)) => ledger.violation(&format!("at rest: {e}")),
-            Err(AcquireError::OwnerDied(r)) => {
-                ledger.report(&worker::entry(name, r.deaths()));
-                match r.mark_consistent() {
-                    Ok(guard) => pass(ledger, name, guard, true),
-                    Err(e) => ledger.violation(&format!("mark {name} consistent at rest: {e}")),
+
+    /// A process of the supervisor's own must come to its end.
+    pub(super) fn helper_ends(&mut self, pid: Pid, what: &str) {
+        self.helper = Some(pid);
+        let mut patience = Patience::new();
+        loop {
+            match sys::wait(pid, false) {
+                Status::Running if patience.is_over(|| vec![(pid, pid)]) => {
+                    self.ledger.violation(&format!("at rest, {what} hangs: {}", sys::describe(pid)));
+                    sys::end(pid);
+                    break;
+                }
+                Status::Running | Status::Stopped(_) => sys::nap(100),
+                Status::Exited(0) => break,
+                other => {
+                    self.ledger.violation(&format!("at rest, {what} ended with {other:?}"));
+                    break;
                 }
             }
         }
+        self.helper = None;
     }
-    for k in 0..POOLS {
-        check_pool(ledger, &ns, k);
-    }
-    for e in 0..EVENTS {
-        check_event(ledger, &ns, e);
-    }
-    check_credit(ledger, &ns);
-    for v in xsem::shm::testing::audit(&ns) {
-        ledger.violation(&format!("audit: {v}"));
-    }
-}
 
-/// All permits of a pool are there at once, and no more; the slots are as many; and nobody believes to hold any.
-fn check_pool(ledger: &Ledger, ns: &Namespace, k: usize) {
-    // Nobody made it, when every worker was killed early; or somebody has just removed the last one.
-    let Ok(s) = Counting::open(ns, &worker::pool_name(k)) else { return };
-    let wrong = |what: &str, e: &dyn std::fmt::Display| ledger.violation(&format!("at rest, pool {k}: {what}: {e}"));
-    let limit = match s.capacity() {
-        Ok(c) => c.limit,
-        Err(e) => return wrong("capacity", &e),
-    };
-    ledger.must_be_free(k);
-    match s.try_acquire_many(limit) {
-        Err(e) => wrong("all permits", &e),
-        Ok(all) => {
-            ledger.enter_permits(k, 0, limit, worker::LIMITS[k]);
-            match all.slots() {
-                Ok(slots) if slots.len() == limit as usize => ledger.enter_slots(k, 0, &slots),
-                Ok(slots) => wrong("slots", &format!("{slots:?} for {limit} permits")),
-                Err(e) => wrong("slots", &e),
+    fn all_rest(&mut self) -> bool {
+        let mut patience = Patience::new();
+        loop {
+            self.look_around();
+            let busy = self.busy();
+            if busy.is_empty() && !self.is_expecting() {
+                return true;
             }
-            match s.try_acquire().map_err(|e| e.code()) {
-                Err(Code::SemTimeout) => {}
-                other => wrong("one more permit than there are", &format!("{other:?}")),
+            if patience.is_over(|| self.threads_of(&busy)) {
+                self.print_hang(&busy);
+                return false;
             }
-            ledger.leave_permits(k, 0, limit);
-            ledger.must_be_free(k);
-            if let Err(e) = all.release() {
-                wrong("release", &e);
-            }
+            sys::nap(100);
         }
     }
-    match s.capacity() {
-        Ok(c) if (c.total, c.free) == (limit, limit) => {}
-        other => wrong("with everything given back, capacity is", &format!("{other:?}")),
-    }
-    match ns.inspect(&worker::pool_name(k)) {
-        Ok(r) if r.holders.is_empty() => {
-            if let Some(deaths) = ledger.pool_deaths.get(k) {
-                deaths.store(r.counters.deaths, SeqCst);
-            }
-        }
-        other => wrong("nobody holds anything", &format!("{other:?}")),
-    }
-}
 
-/// Signals events that are reset and adds permits to the credit until nobody waits any more. What is signalled it leaves alone:
-/// a sleeper that nobody has told of that stays asleep.
-pub(super) fn ring(ledger: &Ledger, url: &str) {
-    let open = || -> xsem::Result<_> {
-        let ns = Namespace::open(url)?;
-        let events = (0..EVENTS).map(|e| open_event(&ns, e)).collect::<xsem::Result<Vec<Event>>>()?;
-        Ok((events, open_credit(&ns)?))
-    };
-    let (events, credit) = match open() {
-        Ok(opened) => opened,
-        Err(e) => return ledger.violation(&format!("open the events at rest: {e}")),
-    };
-    while ledger.ring.load(SeqCst) != 0 {
-        for (e, event) in events.iter().enumerate() {
-            match event.signal() {
-                Ok(changed) => ledger.signals.did(e, changed.into()),
-                Err(why) => ledger.violation(&format!("signal event {e} at rest: {why}")),
+    /// Who does not rest, and who still has something or runs a handler.
+    fn busy(&self) -> Vec<(usize, usize)> {
+        let mut busy = Vec::new();
+        for slot in (0..self.processes.len()).filter(|slot| self.processes[*slot].is_some()) {
+            let p = &self.ledger.processes[slot];
+            let threads = p.threads.load(SeqCst) as usize;
+            let rests = |t: usize| t >= threads || p.claimants[t].resting.load(SeqCst) != 0;
+            let idle = |c: usize| p.claimants[c].state.get().is_idle();
+            busy.extend((0..PLACES).filter(|c| *c < THREADS && !rests(*c) || !idle(*c)).map(|c| (slot, c)));
+            if p.execed.load(SeqCst) != 0 || self.ledger.signals.is_busy(slot) {
+                busy.push((slot, 0));
             }
         }
-        match credit.add_permits(1).map_err(|e| e.code()) {
-            Ok(()) => ledger.signals.did(CREDIT, 1),
-            Err(Code::TooManyPosts) => {}
-            Err(other) => ledger.violation(&format!("add a permit at rest: {other:?}")),
-        }
-        sys::nap(200);
+        busy
     }
-}
 
-/// The account of an event is even, it stays as it is, and begins anew.
-fn check_event(ledger: &Ledger, ns: &Namespace, e: usize) {
-    let Ok(event) = Event::open(ns, &event_name(e)) else { return };
-    let wrong = |what: &str| ledger.violation(&format!("at rest, event {e}: {what}"));
-    let set = match event.state() {
-        Ok(s) => s.is_set,
-        Err(e) => return wrong(&format!("state: {e}")),
-    };
-    if let Some(why) = ledger.signals.settle(e, set.into()) {
-        wrong(&why);
-    }
-    match (event.reset(), event.reset(), event.try_wait().map_err(|e| e.code())) {
-        (Ok(first), Ok(false), Err(Code::SemTimeout)) if first == set => {}
-        other => wrong(&format!("signalled: {set}; two resets and a try give {other:?}")),
-    }
-    match ns.inspect(&event_name(e)) {
-        Ok(r) if r.waiters.is_empty() && r.holders.is_empty() => {}
-        other => wrong(&format!("nobody waits any more: {other:?}")),
-    }
-}
-
-/// The account of the credit is even; it is used up, and begins anew.
-fn check_credit(ledger: &Ledger, ns: &Namespace) {
-    let Ok(s) = Counting::open(ns, CREDIT_NAME) else { return };
-    let wrong = |what: String| ledger.violation(&format!("at rest, the credit: {what}"));
-    // Who asks for permits finds what the dead held.
-    drop(s.try_acquire_many(CREDIT_LIMIT));
-    let total = match s.capacity() {
-        Ok(c) if c.free == c.total && c.limit == CREDIT_LIMIT => c.total,
-        other => return wrong(format!("nobody holds anything, and capacity is {other:?}")),
-    };
-    if let Some(why) = ledger.signals.settle(CREDIT, total.into()) {
-        wrong(why);
-    }
-    if total > 0 {
-        match s.try_acquire_many(total).and_then(|all| all.forget()) {
-            Ok(()) => {}
-            Err(e) => wrong(format!("all {total}: {e}")),
+    /// The threads that these are, and who signals for them. A task is polled by one of the threads that do not rest.
+    fn threads_of(&self, busy: &[(usize, usize)]) -> Vec<(Pid, Pid)> {
+        let tid = |slot: usize, c: usize| self.ledger.processes[slot].claimants[c].tid.load(SeqCst) as Pid;
+        let pids = || busy.iter().filter_map(|&(slot, c)| Some((slot, c, self.processes[slot]?.pid)));
+        let known = pids().filter(|&(slot, c, _)| c < THREADS && tid(slot, c) != 0);
+        let mut all: Vec<(Pid, Pid)> = known.map(|(slot, c, pid)| (pid, tid(slot, c))).collect();
+        if all.is_empty() {
+            // Before a thread has said its number, the whole process counts.
+            all = pids().flat_map(|(_, _, pid)| sys::threads(pid).into_iter().map(move |t| (pid, t))).collect();
         }
+        // It naps between two rounds of signals; only where it waits for a processor, they may have to wait for it.
+        all.extend(self.helper.map(|pid| (pid, pid)).filter(|&(p, t)| sys::state(p, t) == Some('R')));
+        all
     }
-    match s.capacity() {
-        Ok(c) if c.total == 0 && c.free == 0 => {}
-        other => wrong(format!("everything is used up, and capacity is {other:?}")),
+
+    fn print_hang(&self, busy: &[(usize, usize)]) {
+        let mix = Mix::of(&self.ledger);
+        println!("  stuck: these are not done, and sleep (a round of {mix:?}):");
+        for &(slot, c) in busy {
+            let (pid, claimant) = (self.processes[slot].map_or(0, |p| p.pid), &self.ledger.processes[slot].claimants[c]);
+            println!("    process {pid} claimant {c}: {:?}", claimant.state.get());
+            claimant.trace.steps().iter().for_each(|s| println!("      {s}"));
+        }
+        for p in self.processes.iter().flatten() {
+            println!("    {}: {}", p.pid, sys::describe(p.pid));
+        }
+        let url = self.url.clone();
+        let show = sys::fork(|| match Namespace::open(&url).and_then(|ns| ns.list().map(|all| (ns, all))) {
+            Ok((ns, all)) => {
+                for s in all {
+                    println!("    {:?}", ns.inspect(&s.name));
+                }
+                xsem::shm::testing::audit(&ns).iter().for_each(|v| println!("    audit: {v}"));
+            }
+            Err(e) => println!("    {e}"),
+        });
+        if let Ok(pid) = show {
+            while sys::wait(pid, true) == Status::Running {}
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! What an administrator does to the others: closing semaphores, opening them again, ending the claims of those who hang.
 
 use super::super::account::{NAMES, STEADY, STEADY_POOLS};
-use super::super::ledger::{exclusive, identity};
+use super::super::ledger::{Count, exclusive, identity};
 use super::super::signals::EVENTS;
+use super::claimant::Claimant;
 use super::signals::event_name;
-use super::{Claimant, Mix, name, pool_name};
+use super::{Mix, name, pool_name};
 use crate::sys;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -13,9 +14,9 @@ use xsem::{Code, Guard, Wait};
 /// How long one that hangs waits for somebody to evict it.
 const HANGS: Duration = Duration::from_millis(2);
 
-impl Claimant<'_> {
+impl Claimant {
     pub(super) fn mix(&self) -> Mix {
-        Mix::ALL[self.ledger.mix.load(SeqCst) as usize % Mix::ALL.len()]
+        Mix::of(self.ledger)
     }
 
     /// Drains something for a while, or evicts somebody.
@@ -36,7 +37,7 @@ impl Claimant<'_> {
         let allowed = |code: Code| matches!(code, Code::SemTimeout | Code::SemIsSet | Code::Interrupt | Code::SemNotFound);
         match self.ns.drain(&name, Wait::timeout(patience)) {
             Ok(()) => {
-                self.ledger.drains.fetch_add(1, SeqCst);
+                self.ledger.count(Count::Drains);
                 for _ in 0..self.random.below(2000) {
                     std::hint::spin_loop();
                 }
@@ -60,7 +61,7 @@ impl Claimant<'_> {
             return;
         }
         match self.ns.evict(&name(i), token).map_err(|e| e.code()) {
-            Ok(()) => drop(self.ledger.evictions.fetch_add(1, SeqCst)),
+            Ok(()) => self.ledger.count(Count::Evictions),
             // It was killed, or gave up waiting for us.
             Err(Code::NotOwner) => {}
             Err(other) => self.ledger.violation(&format!("evict {i}: {other:?}")),
@@ -71,9 +72,7 @@ impl Claimant<'_> {
     pub(super) fn hang(&mut self, i: usize, guard: Guard<'static>) {
         debug_assert!(i < NAMES);
         let bit = exclusive(i);
-        self.state.held &= !bit;
-        self.state.abandoning |= bit;
-        self.tell();
+        self.books.abandons(bit);
         self.ledger.leave(i, identity(self.thread));
         self.ledger.hangs[i].store(guard.token(), SeqCst);
         let begin = Instant::now();
@@ -82,15 +81,13 @@ impl Claimant<'_> {
         }
         self.ledger.hangs[i].compare_exchange(guard.token(), 0, SeqCst, SeqCst).ok();
         // From here on whether it died in office is not known, until it is.
-        self.state.abandoning &= !bit;
-        self.state.unsure |= bit;
-        self.tell();
+        self.books.perhaps_abandoned(bit);
         match guard.release().map_err(|e| e.code()) {
             Ok(()) => {}
             // That was a death.
-            Err(Code::NotOwner) => self.state.made += 1,
+            Err(Code::NotOwner) => self.books.was_evicted(),
             Err(other) => self.ledger.violation(&format!("release {i} after it hung: {other:?}")),
         }
-        self.without(bit);
+        self.books.without(bit);
     }
 }

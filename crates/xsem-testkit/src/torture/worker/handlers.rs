@@ -2,7 +2,7 @@
 //! credit, spend releases that were prepared, and see that acquiring is refused.
 
 use super::super::account::STEADY;
-use super::super::ledger::{Ledger, THREADS};
+use super::super::ledger::{Count, Ledger, THREADS};
 use super::super::signals::{CREDIT, EVENTS, Intent, Place};
 use super::name;
 use super::signals::{open_credit, open_event};
@@ -10,7 +10,7 @@ use crate::sys;
 use std::cell::Cell;
 use std::ptr::null_mut;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 use xsem::{AcquireError, Code, Counting, Event, Exclusive, Namespace, SignalRelease};
 
@@ -20,10 +20,12 @@ pub(in super::super) const SIGNAL: i32 = libc::SIGUSR1;
 /// What a handler needs, made before the first one may run.
 struct Context {
     ledger: &'static Ledger,
-    slot: usize,
+    slot: AtomicUsize,
     events: [Event; EVENTS],
     credit: Counting,
     exclusive: Exclusive,
+    /// False in a forked child that could not add permits in normal code yet, so that it may not do so in a handler.
+    may_add: AtomicBool,
     /// How many have run: each does something else.
     turn: AtomicUsize,
     /// What a thread would like a handler to spend, in whichever thread that runs.
@@ -63,7 +65,7 @@ pub(super) fn offer(ledger: &Ledger, thread: usize, release: &SignalRelease) -> 
         std::hint::spin_loop();
     }
     if !offer.take() {
-        ledger.spent_by_handlers.fetch_add(1, SeqCst);
+        ledger.count(Count::SpentByHandlers);
     }
     // A handler that has taken it is on its way.
     while offer.spent.load(SeqCst) == 0 {
@@ -80,21 +82,20 @@ thread_local! {
 }
 
 /// Opens what handlers use and installs them; threads that `may_come` are interrupted.
-pub(super) fn install(ledger: &Ledger, ns: &Namespace, slot: usize) -> xsem::Result<()> {
+pub(super) fn install(ledger: &'static Ledger, ns: &Namespace, slot: usize) -> xsem::Result<()> {
     let mut events = Vec::new();
     for e in 0..EVENTS {
         events.push(open_event(ns, e)?);
     }
-    // SAFETY: the ledger is a mapping that this process never ends, because the worker ends by being killed.
-    let ledger: &'static Ledger = unsafe { &*std::ptr::from_ref(ledger) };
     let events = events.try_into().unwrap_or_else(|_| unreachable!("as many as there are"));
     let (credit, exclusive) = (open_credit(ns)?, Exclusive::open_or_create(ns, &name(STEADY - 1))?);
     let _ = CONTEXT.set(Context {
         ledger,
-        slot,
+        slot: AtomicUsize::new(slot),
         events,
         credit,
         exclusive,
+        may_add: AtomicBool::new(true),
         turn: AtomicUsize::new(slot),
         offers: Default::default(),
     });
@@ -102,21 +103,36 @@ pub(super) fn install(ledger: &Ledger, ns: &Namespace, slot: usize) -> xsem::Res
     Ok(())
 }
 
+/// In a forked child: handlers that come write down what they do at its own place, and do not spend what its parent offers.
+pub(super) fn move_to(slot: usize) {
+    ME.set(None);
+    let Some(c) = CONTEXT.get() else { return };
+    c.slot.store(slot, SeqCst);
+    c.offers.iter().for_each(|o| o.release.store(null_mut(), SeqCst));
+    // A child is no member before it does something in normal code.
+    let (who, s) = (Place::of(slot, 0), &c.ledger.signals);
+    s.say(who, Intent::up(CREDIT, 1));
+    let added = c.credit.add_permits(1);
+    s.did(CREDIT, added.is_ok().into());
+    s.done(who);
+    c.may_add.store(added.is_ok(), SeqCst);
+}
+
 /// From now on the supervisor interrupts the calling thread.
 pub(super) fn may_come(ledger: &Ledger, slot: usize, thread: usize) {
     ME.set(Some(thread));
-    ledger.threads[slot][thread].tid.store(sys::own_tid() as u32, SeqCst);
+    ledger.processes[slot].claimants[thread].tid.store(sys::own_tid() as u32, SeqCst);
 }
 
 /// No more.
 pub(super) fn may_not_come(ledger: &Ledger, slot: usize, thread: usize) {
-    ledger.threads[slot][thread].tid.store(0, SeqCst);
+    ledger.processes[slot].claimants[thread].tid.store(0, SeqCst);
 }
 
 /// The handler. Allocates nothing and takes no lock, unless something is wrong.
 extern "C" fn run(_: i32) {
     let (Some(c), Some(me)) = (CONTEXT.get(), ME.get()) else { return };
-    let who = Place::of(c.slot, me).handler();
+    let who = Place::of(c.slot.load(SeqCst), me).handler();
     let turn = c.turn.fetch_add(1, SeqCst);
     let e = turn % EVENTS;
     let s = &c.ledger.signals;
@@ -131,6 +147,7 @@ extern "C" fn run(_: i32) {
             Ok(()) => s.did(CREDIT, 1),
             // There are enough.
             Err(Code::TooManyPosts) => {}
+            Err(Code::InvalidAtInterruptTime) if !c.may_add.load(SeqCst) => {}
             Err(_) => c.ledger.violation("a handler could not add a permit to the credit"),
         }
         c.offers[turn % THREADS].take();

@@ -1,23 +1,22 @@
 //! What a thread of the torture run does with lists of semaphores.
 
 use super::super::account::{Entry, NAMES, POOLS, STEADY, STEADY_POOLS};
-use super::super::ledger::{exclusive, identity, pool};
+use super::super::ledger::{Count, exclusive, identity, pool};
 use super::super::signals::{EVENTS, Intent, MANUAL};
-use super::{Claimant, Mix, Next, entry};
-use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use super::claimant::{Claimant, Next};
+use super::{Mix, entry};
 use xsem::{AllError, AnyError, Code, Counting, Error, Event, Exclusive, Held, Pick, Wait};
 
 /// An entry of a list.
 #[derive(Clone, Copy)]
-enum Want {
+pub(super) enum Want {
     Exclusive(usize, &'static Exclusive),
     Permits(usize, &'static Counting, u32),
     Event(usize, &'static Event),
 }
 
 impl Want {
-    fn pick(&self) -> Pick<'static> {
+    pub(super) fn pick(&self) -> Pick<'static> {
         match *self {
             Want::Exclusive(_, s) => s.into(),
             Want::Permits(_, s, n) => Pick::permits(s, n),
@@ -25,7 +24,7 @@ impl Want {
         }
     }
 
-    fn bit(&self) -> u8 {
+    pub(super) fn bit(&self) -> u8 {
         match *self {
             Want::Exclusive(i, _) => exclusive(i),
             Want::Permits(k, ..) => pool(k),
@@ -33,8 +32,16 @@ impl Want {
         }
     }
 
+    /// Which exclusive semaphore it is.
+    pub(super) fn name(&self) -> Option<usize> {
+        match *self {
+            Want::Exclusive(i, _) => Some(i),
+            _ => None,
+        }
+    }
+
     /// What it does to an event's account.
-    fn intent(&self) -> Intent {
+    pub(super) fn intent(&self) -> Intent {
         match *self {
             Want::Event(e, _) => Intent::down(e, 1),
             _ => Intent::default(),
@@ -42,7 +49,7 @@ impl Want {
     }
 }
 
-impl Claimant<'_> {
+impl Claimant {
     pub(super) fn list(&mut self) -> Next {
         // Events are signalled now and then; semaphores are given back at once.
         let without_end = self.random.one_in(if self.mix().has_events() { 5 } else { 2 });
@@ -52,27 +59,24 @@ impl Claimant<'_> {
         }
         let picks: Vec<Pick<'static>> = wants.iter().map(Want::pick).collect();
         let mask = wants.iter().fold(0, |m, w| m | w.bit());
-        let patience = Duration::from_micros(self.random.below(3000));
-        let wait = match without_end {
-            true => Wait::forever(),
-            false if self.random.one_in(2) => Wait::timeout(patience),
-            false => Wait::not(),
-        };
+        let token = self.token();
+        let way = if without_end { 0 } else { 2 + self.random.below(2) };
+        let wait = self.wait(way, token.as_ref());
         let any = self.random.one_in(3);
-        self.unsure(mask);
-        self.say(wants.iter().fold(Intent::default(), |all, w| all.and(w.intent())));
-        let got = if any { self.any(&wants, &picks, wait) } else { self.all(&wants, &picks, wait) };
+        self.books.unsure(mask);
+        self.books.say(wants.iter().fold(Intent::default(), |all, w| all.and(w.intent())));
+        let got = self.waiting(|| if any { self.any(&wants, &picks, wait) } else { self.all(&wants, &picks, wait) });
         // Signals are consumed, and not held.
         for (want, ..) in got.iter().flatten() {
             if let Want::Event(e, _) = *want {
                 self.ledger.signals.did(e, if e == MANUAL { 0 } else { -1 });
             }
         }
-        self.say(Intent::default());
+        self.books.say(Intent::default());
         match got {
             Err(e) => {
-                self.without(mask);
-                self.refused_list(&wants, &e);
+                self.books.without(mask);
+                self.refused_list(&wants, &e, token.is_some());
                 Next::GoOn
             }
             Ok(got) => self.has_list(got),
@@ -80,7 +84,7 @@ impl Claimant<'_> {
     }
 
     /// Two to four different ones, in any order.
-    fn wants(&mut self, without_end: bool) -> Vec<Want> {
+    pub(super) fn wants(&mut self, without_end: bool) -> Vec<Want> {
         let events = if self.mix().has_events() { EVENTS } else { 0 };
         let mut left: Vec<usize> = (0..NAMES + POOLS + events).collect();
         let mut wants = Vec::new();
@@ -147,19 +151,18 @@ impl Claimant<'_> {
         Ok(wants.iter().copied().zip(held).zip(told).map(|((w, h), t)| (w, h, t)).collect())
     }
 
-    fn refused_list(&mut self, wants: &[Want], e: &Error) {
+    pub(super) fn refused_list(&mut self, wants: &[Want], e: &Error, has_token: bool) {
         let stale = |w: &Want| match w {
             Want::Exclusive(i, _) => *i >= STEADY,
             Want::Permits(k, ..) => *k >= STEADY_POOLS,
             Want::Event(..) => false,
         };
         match e.code() {
-            Code::SemTimeout => {
-                self.ledger.timeouts.fetch_add(1, SeqCst);
-            }
-            Code::SemIsSet if self.mix() == Mix::Drains => {
-                self.ledger.drained.fetch_add(1, SeqCst);
-            }
+            Code::SemTimeout => self.ledger.count(Count::Timeouts),
+            // One asynchronous request for an exclusive semaphore, as a try.
+            Code::ExclSemAlreadyOwned if matches!(wants, [Want::Exclusive(..)]) => {}
+            Code::Interrupt if has_token => self.ledger.count(Count::Cancelled),
+            Code::SemIsSet if self.mix() == Mix::Drains => self.ledger.count(Count::Drained),
             // The limit was lowered.
             Code::InvalidParameter if wants.iter().any(|w| matches!(w, Want::Permits(super::RESIZED, ..))) => {}
             // Names were removed: look again.
@@ -173,27 +176,44 @@ impl Claimant<'_> {
 
     /// Everything is taken into the ledger before anything is given back: they are held at one time.
     fn has_list(&mut self, got: Vec<(Want, Held<'static>, Option<Entry>)>) -> Next {
-        self.holds(got.iter().fold(0, |m, (w, ..)| m | w.bit()));
-        self.ledger.list_grants.fetch_add(1, SeqCst);
-        let me = identity(self.thread);
+        let mask = got.iter().fold(0, |m, (w, ..)| m | w.bit());
+        self.books.holds(mask);
+        self.ledger.count(Count::ListGrants);
+        let me = self.thread;
         for (want, held, told) in &got {
             if let (Want::Exclusive(i, _), Held::Guard(guard)) = (want, held) {
-                self.enter(*i, guard, told.as_ref());
+                self.enter(*i, guard.token(), me, told.as_ref());
             }
         }
+        if self.random.one_in(300) {
+            // What a thread leaves that ends with all of them.
+            self.books.abandons(mask);
+            for (want, held, _) in got {
+                if let Want::Exclusive(i, _) = want {
+                    self.ledger.leave(i, identity(me));
+                }
+                std::mem::forget(held);
+            }
+            return Next::End(self.an_end());
+        }
+        let mut next = Next::GoOn;
         for (want, held, told) in got {
             match (want, held) {
                 (Want::Exclusive(i, _), Held::Guard(guard)) => {
-                    self.ledger.change(i, me, || (0..50).for_each(|_| std::hint::spin_loop()));
-                    self.acknowledge(i, &guard, told.is_some());
-                    // A thread that ended here would leave the others, too, which the books do not know of.
+                    self.ledger.change(i, identity(me), || (0..50).for_each(|_| std::hint::spin_loop()));
+                    if told.is_some() && !self.random.one_in(4) {
+                        self.acknowledge(i, guard.mark_consistent());
+                    }
                     self.give_back(i, guard);
                 }
-                (Want::Permits(k, ..), Held::Permit(permit)) => self.has_permits(k, permit),
+                (Want::Permits(k, ..), Held::Permit(permit)) => match self.has_permits(k, permit) {
+                    Next::GoOn => {}
+                    end => next = end,
+                },
                 (Want::Event(..), Held::Signal(_)) => {}
                 _ => self.ledger.violation("a claim of another kind than what was asked for"),
             }
         }
-        Next::GoOn
+        next
     }
 }

@@ -1,13 +1,12 @@
 //! What a thread of the torture run does with pools.
 
 use super::super::account::STEADY_POOLS;
-use super::super::ledger::pool;
-use super::{Claimant, LEAST, LIMITS, Mix, Next, RESIZED, handlers, pool_name};
-use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
-use xsem::{Code, Counting, Error, Permit, Wait};
+use super::super::ledger::{Count, pool};
+use super::claimant::{Claimant, Next};
+use super::{LEAST, LIMITS, Mix, RESIZED, handlers, pool_name};
+use xsem::{Code, Counting, Error, Permit};
 
-impl Claimant<'_> {
+impl Claimant {
     pub(super) fn permits(&mut self) -> Next {
         let k = self.random.below(LIMITS.len() as u64) as usize;
         match self.random.below(60) {
@@ -18,25 +17,25 @@ impl Claimant<'_> {
         let Some(s) = self.pool(k) else { return Next::GoOn };
         let way = self.random.below(8);
         let n = self.amount(k, way <= 3);
-        let patience = Duration::from_micros(self.random.below(3000));
-        self.unsure(pool(k));
-        let r = match way {
-            0..=2 => s.acquire_many(n),
-            3 => s.acquire_with(n, Wait::forever().label("torture")),
-            4 | 5 => s.try_acquire_many(n),
-            _ => s.acquire_with(n, Wait::timeout(patience)),
-        };
+        let token = self.token();
+        let wait = self.wait(way / 2, token.as_ref());
+        self.books.unsure(pool(k));
+        let r = self.waiting(|| match way {
+            0 if token.is_none() => s.acquire_many(n),
+            6 => s.try_acquire_many(n),
+            _ => s.acquire_with(n, wait),
+        });
         match r {
             Ok(permit) => {
-                self.holds(pool(k));
-                self.has_permits(k, permit);
+                self.books.holds(pool(k));
+                self.has_permits(k, permit)
             }
             Err(e) => {
-                self.without(pool(k));
-                self.refused_permits(k, &e);
+                self.books.without(pool(k));
+                self.refused_permits(k, &e, token.is_some());
+                Next::GoOn
             }
         }
-        Next::GoOn
     }
 
     /// How many to ask for. Who waits for more than the limit waits until that is raised: so only who has an end does.
@@ -47,25 +46,22 @@ impl Claimant<'_> {
         1 + self.random.below(u64::from(most)) as u32
     }
 
-    pub(super) fn refused_permits(&mut self, k: usize, e: &Error) {
+    pub(super) fn refused_permits(&mut self, k: usize, e: &Error, has_token: bool) {
         match e.code() {
-            Code::SemTimeout => {
-                self.ledger.timeouts.fetch_add(1, SeqCst);
-            }
+            Code::SemTimeout => self.ledger.count(Count::Timeouts),
+            Code::Interrupt if has_token => self.ledger.count(Count::Cancelled),
             Code::InvalidParameter if k == RESIZED => {}
-            Code::SemIsSet if self.mix() == Mix::Drains => {
-                self.ledger.drained.fetch_add(1, SeqCst);
-            }
+            Code::SemIsSet if self.mix() == Mix::Drains => self.ledger.count(Count::Drained),
             Code::InvalidHandle if k >= STEADY_POOLS => self.pools[k] = None,
             _ => self.ledger.violation(&format!("acquire permits of pool {k}: {e}")),
         }
     }
 
     /// Holds them for a while, and gives them back, perhaps in two parts.
-    pub(super) fn has_permits(&mut self, k: usize, mut permit: Permit<'static>) {
+    pub(super) fn has_permits(&mut self, k: usize, mut permit: Permit<'static>) -> Next {
         let thread = self.thread;
         self.ledger.enter_permits(k, thread, permit.count(), LIMITS[k]);
-        self.ledger.permit_grants.fetch_add(1, SeqCst);
+        self.ledger.count(Count::PermitGrants);
         let mut slots = Vec::new();
         if self.random.one_in(4) {
             match permit.slots() {
@@ -98,10 +94,20 @@ impl Claimant<'_> {
             self.ledger.violation(&format!("permits of pool {k} are not held any more, and nobody evicted anybody"));
         }
         self.ledger.leave_slots(k, thread, &slots);
+        let ends = self.random.one_in(300);
+        if ends {
+            // What a thread leaves that is cancelled, or leaks its claim.
+            self.books.abandons(pool(k));
+        }
         self.ledger.leave_permits(k, thread, permit.count());
-        self.unsure(pool(k));
-        match self.random.below(8) {
+        if ends {
+            std::mem::forget(permit);
+            return Next::End(self.an_end());
+        }
+        self.books.unsure(pool(k));
+        match self.random.below(9) {
             0 | 1 => drop(permit),
+            3 => self.panics_with(permit),
             2 => match permit.into_signal_release() {
                 Ok(release) if handlers::offer(self.ledger, self.thread, &release) => {}
                 Ok(_) => self.ledger.violation(&format!("a prepared release of pool {k} could not be spent")),
@@ -113,7 +119,8 @@ impl Claimant<'_> {
                 }
             }
         }
-        self.without(pool(k));
+        self.books.without(pool(k));
+        Next::GoOn
     }
 
     pub(super) fn pool(&mut self, k: usize) -> Option<&'static Counting> {
@@ -138,18 +145,14 @@ impl Claimant<'_> {
         let limit = LEAST + self.random.below(u64::from(LIMITS[RESIZED] - LEAST) + 1) as u32;
         let Some(s) = self.pool(RESIZED) else { return };
         match s.resize(limit) {
-            Ok(()) => {
-                self.ledger.resizes.fetch_add(1, SeqCst);
-            }
+            Ok(()) => self.ledger.count(Count::Resizes),
             Err(e) => self.ledger.violation(&format!("resize to {limit}: {e}")),
         }
     }
 
     fn remove_pool(&mut self, k: usize) {
         match self.ns.remove(&pool_name(k)) {
-            Ok(()) => {
-                self.ledger.removals.fetch_add(1, SeqCst);
-            }
+            Ok(()) => self.ledger.count(Count::Removals),
             Err(e) if matches!(e.code(), Code::SemIsSet | Code::SemNotFound) => {}
             Err(e) => self.ledger.violation(&format!("remove pool {k}: {e}")),
         }

@@ -1,10 +1,10 @@
 //! What a thread of the torture run does with events and with the credit.
 
-use super::super::signals::{CREDIT, CREDIT_LIMIT, EVENTS, Intent, MANUAL, Place};
-use super::{Claimant, Mix};
-use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
-use xsem::{Code, Counting, Error, Event, Namespace, Options, Wait};
+use super::super::ledger::Count;
+use super::super::signals::{CREDIT, CREDIT_LIMIT, EVENTS, Intent, MANUAL};
+use super::Mix;
+use super::claimant::Claimant;
+use xsem::{Code, Counting, Error, Event, Namespace, Options};
 
 /// The name of an event.
 pub(in super::super) fn event_name(e: usize) -> String {
@@ -36,22 +36,7 @@ pub(in super::super) fn open_credit(ns: &Namespace) -> xsem::Result<Counting> {
     }
 }
 
-impl Claimant<'_> {
-    fn place(&self) -> Place {
-        Place::of(self.slot, self.thread)
-    }
-
-    /// It is about to do this.
-    pub(super) fn say(&self, intent: Intent) {
-        self.ledger.signals.say(self.place(), intent);
-    }
-
-    /// It has done this much of it, and nothing else.
-    pub(super) fn did(&self, account: usize, change: i64) {
-        self.ledger.signals.did(account, change);
-        self.ledger.signals.done(self.place());
-    }
-
+impl Claimant {
     pub(super) fn event_or_credit(&mut self) {
         match self.random.below(EVENTS as u64 + 1) as usize {
             CREDIT => self.credit(),
@@ -75,29 +60,31 @@ impl Claimant<'_> {
         // More signals than waits, since lists wait for them, too; few resets, and few waits without an end.
         match self.random.below(16) {
             0..=7 => {
-                self.say(Intent::up(e, 1));
+                self.books.say(Intent::up(e, 1));
                 let r = event.signal();
-                self.did(e, r.as_ref().is_ok_and(|changed| *changed).into());
+                self.books.did(e, r.as_ref().is_ok_and(|changed| *changed).into());
                 self.changed(e, r);
             }
             8 => {
-                self.say(Intent::down(e, 1));
+                self.books.say(Intent::down(e, 1));
                 let r = event.reset();
-                self.did(e, -i64::from(r.as_ref().is_ok_and(|changed| *changed)));
+                self.books.did(e, -i64::from(r.as_ref().is_ok_and(|changed| *changed)));
                 self.changed(e, r);
             }
             n => {
-                let wait = match n {
-                    9 | 10 => Wait::forever(),
-                    11..=13 => Wait::timeout(Duration::from_micros(self.random.below(3000))),
-                    _ => Wait::not(),
+                let token = self.token();
+                let way = match n {
+                    9 | 10 => 0,
+                    11..=13 => 2,
+                    _ => 3,
                 };
-                self.say(Intent::down(e, 1));
-                let r = event.wait_with(wait);
-                self.did(e, -i64::from(r.is_ok() && e != MANUAL));
+                let wait = self.wait(way, token.as_ref());
+                self.books.say(Intent::down(e, 1));
+                let r = self.waiting(|| event.wait_with(wait));
+                self.books.did(e, -i64::from(r.is_ok() && e != MANUAL));
                 match r {
-                    Ok(()) => drop(self.ledger.event_waits.fetch_add(1, SeqCst)),
-                    Err(why) => self.refused_signal("wait for event", e, &why),
+                    Ok(()) => self.ledger.count(Count::EventWaits),
+                    Err(why) => self.refused_signal("wait for event", e, &why, token.is_some()),
                 }
             }
         }
@@ -109,10 +96,11 @@ impl Claimant<'_> {
         }
     }
 
-    fn refused_signal(&self, what: &str, k: usize, e: &Error) {
+    fn refused_signal(&self, what: &str, k: usize, e: &Error, has_token: bool) {
         match e.code() {
-            Code::SemTimeout => drop(self.ledger.timeouts.fetch_add(1, SeqCst)),
-            Code::SemIsSet if self.mix() == Mix::Drains => drop(self.ledger.drained.fetch_add(1, SeqCst)),
+            Code::SemTimeout => self.ledger.count(Count::Timeouts),
+            Code::Interrupt if has_token => self.ledger.count(Count::Cancelled),
+            Code::SemIsSet if self.mix() == Mix::Drains => self.ledger.count(Count::Drained),
             _ => self.ledger.violation(&format!("{what} {k}: {e}")),
         }
     }
@@ -126,14 +114,16 @@ impl Claimant<'_> {
         }
         let Some(s) = self.credit else { return };
         let n = 1 + self.random.below(2) as u32;
-        let wait = match self.random.below(8) {
+        let way = match self.random.below(8) {
             0..=3 => return self.add(s, n),
-            4 => Wait::forever(),
-            5 => Wait::timeout(Duration::from_micros(self.random.below(3000))),
-            _ => Wait::not(),
+            4 => 0,
+            5 => 2,
+            _ => 3,
         };
-        match s.acquire_with(n, wait) {
-            Err(e) => self.refused_signal("acquire from the credit", 0, &e),
+        let token = self.token();
+        let wait = self.wait(way, token.as_ref());
+        match self.waiting(|| s.acquire_with(n, wait)) {
+            Err(e) => self.refused_signal("acquire from the credit", 0, &e, token.is_some()),
             Ok(permit) => {
                 self.ledger.enter_credit(self.thread, n);
                 for _ in 0..self.random.below(200) {
@@ -143,9 +133,9 @@ impl Claimant<'_> {
                 let r = if self.random.one_in(4) {
                     permit.release()
                 } else {
-                    self.say(Intent::down(CREDIT, n));
+                    self.books.say(Intent::down(CREDIT, n));
                     let r = permit.forget();
-                    self.did(CREDIT, if r.is_ok() { -i64::from(n) } else { 0 });
+                    self.books.did(CREDIT, if r.is_ok() { -i64::from(n) } else { 0 });
                     r
                 };
                 if let Err(e) = r {
@@ -156,9 +146,9 @@ impl Claimant<'_> {
     }
 
     fn add(&self, s: &Counting, n: u32) {
-        self.say(Intent::up(CREDIT, n));
+        self.books.say(Intent::up(CREDIT, n));
         let r = s.add_permits(n);
-        self.did(CREDIT, if r.is_ok() { n.into() } else { 0 });
+        self.books.did(CREDIT, if r.is_ok() { n.into() } else { 0 });
         match r.map_err(|e| e.code()) {
             // There are enough.
             Ok(()) | Err(Code::TooManyPosts) => {}

@@ -1,6 +1,6 @@
 //! The name index: every chain ends, each of its cells belongs there, and each semaphore is in the chain of its name.
 
-use super::super::layout::Cell;
+use super::super::layout::{Cell, UNIT};
 use super::super::names::{LINK_MARK, hash_of, link};
 use super::super::word::{State, Word};
 use super::flaw::{Flaw, Mend};
@@ -36,9 +36,13 @@ impl Place<'_> {
 /// Looks at all chains; which cells are linked.
 pub fn look<'a>(view: &View<'a>, out: &mut Vec<Flaw<'a>>) -> Vec<bool> {
     let mut linked = vec![false; view.map.cells() as usize];
-    for b in 0..view.map.geo.buckets {
-        if let Some(bucket) = view.map.bucket(b) {
-            chain(view, b, bucket, &mut linked, out);
+    let (buckets, in_unit) = (view.map.geo.buckets, (UNIT / 8) as u32);
+    // Most units of the table were never taken.
+    for first in (0..buckets).step_by(in_unit as usize).filter(|b| view.map.bucket(*b).is_some()) {
+        for b in first..(first + in_unit).min(buckets) {
+            if let Some(bucket) = view.map.bucket(b) {
+                chain(view, b, bucket, &mut linked, out);
+            }
         }
     }
     linked

@@ -95,6 +95,10 @@ pub fn repair(arena: &'static Arena) -> Repaired {
 
 /// The same for the file at a place, also where it cannot be opened: what keeps it from being opened is mended first.
 pub fn repair_file(at: &Place) -> Result<Repaired> {
+    // One that this process has open needs not be opened, which would be refused.
+    if let Looked::Open(arena) = open::look_at(at)? {
+        return Ok(repair(arena));
+    }
     let first = open::make_usable(at)?;
     let options = Options { create: false, group: at.group.clone(), ..Options::default() };
     match Arena::open(&at.path, at.own, &options) {

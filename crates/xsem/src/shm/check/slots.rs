@@ -1,5 +1,6 @@
 //! Members: whether they live as their words say, who they are, what they share; and the morgue.
 
+use super::super::futex::TID_MASK;
 use super::super::joint;
 use super::super::layout::{JOINT, MORGUE, Slot};
 use super::super::map::Row;
@@ -46,7 +47,7 @@ fn life<'a>(view: &View<'a>, i: u32, row: &'a Row, main: u64, out: &mut Vec<Flaw
     let holder = holder.or_else(|| known.filter(|w| w.pid == std::process::id() && is_alive(main)).map(|w| w.pid));
     let who = known.map_or_else(|| format!("process {}", holder.unwrap_or(0)), |w| format!("process {} `{}`", w.pid, w.command));
     match holder {
-        None if is_alive(main) && known.is_some_and(|w| w.pid_ns == sys::pid_namespace()) && m.gate_is_open(map, i) => out.push(
+        None if is_alive(main) && known.is_some_and(|w| sys::sees(w.pid_ns)) && m.gate_is_open(map, i) => out.push(
             Flaw::damage("slots", i, main, format!("{who} is gone, and its slot says that it lives"))
                 .expected("dead")
                 .mend("it is told dead, as the kernel would have", Mend::Bury { slot: i, main }),
@@ -75,7 +76,11 @@ fn life<'a>(view: &View<'a>, i: u32, row: &'a Row, main: u64, out: &mut Vec<Flaw
             let flaw = Flaw::damage("slots", i, main, format!("process {pid} lives, and its slot says that it is dead"))
                 .expected("alive");
             // A dead member is told so by its keeper's end.
-            let Some(keepers) = sys::threads_named(pid, "xsem-keeper").filter(|k| !k.is_empty()) else { return };
+            let Some(mut keepers) = sys::threads_named(pid, "xsem-keeper").filter(|k| !k.is_empty()) else { return };
+            if keepers.len() > 1 {
+                // One for each namespace that it has open. Who watches this member has written down which.
+                keepers.retain(|tid| row[1..].iter().any(|w| w.load(Acquire) as u32 & TID_MASK == *tid));
+            }
             let named = identity.filter(|(_, w)| w.pid == pid).map(|(g, _)| g);
             out.push(match (keepers.as_slice(), named) {
                 ([tid], Some(g)) => {

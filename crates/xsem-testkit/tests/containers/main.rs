@@ -1,0 +1,11 @@
+//! Containers, filters, restarts, copies: processes in surroundings of their own, which the program `within` sets up.
+//! `docs/testing.md`, "Containers, kernels, machines".
+
+#[path = "../common/mod.rs"]
+mod common;
+mod ends;
+mod pids;
+mod restart;
+mod scene;
+mod seccomp;
+mod seccomp_calls;
