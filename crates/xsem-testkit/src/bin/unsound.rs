@@ -20,7 +20,7 @@ fn main() -> ExitCode {
 }
 
 fn overflow() {
-    let short = vec![7u8; 24];
+    let short = Box::new([7u8; 24]);
     // SAFETY: none: this is the fault, a read behind the end.
     black_box(unsafe { *short.as_ptr().add(black_box(24)) });
 }
