@@ -149,11 +149,13 @@ fn plan(built: &[Built], options: &Options) -> Result<Vec<String>, Failure> {
             plan.push(task(name, seconds, "RUST_BACKTRACE=1", command));
         }
     };
-    let tests = built.iter().filter(|b| b.is_test && b.kind != "bin");
-    for b in tests.filter(|b| LEFT_OUT.iter().all(|(name, _)| *name != b.title())) {
+    let mut tests: Vec<&Built> = built.iter().filter(|b| b.is_test && b.kind != "bin").collect();
+    tests.sort_by_key(|b| (b.kind != "lib", b.title()));
+    for b in tests.into_iter().filter(|b| LEFT_OUT.iter().all(|(name, _)| *name != b.title())) {
         // What calls cargo is named so.
         add(&b.title(), 1200, &[&b.path.to_string_lossy(), "--test-threads=2", "--skip", "optimized_over_all_crates"]);
     }
+    add("conformance/shm", 1200, &[&program("conformance")?, "--engine", "shm"]);
     let harness = program("harness")?;
     for (name, mode) in STEPPED {
         add(&format!("harness/{name}/{mode}"), 1800, &[&harness, "--only", name, "--mode", mode]);
