@@ -77,7 +77,7 @@ fn mount_all() -> io::Result<()> {
 
 fn prepare() -> io::Result<()> {
     sys::loopback_up()?;
-    // Programs that tests start.
+    // Programs that tests start, besides those that came with the machine.
     fs::create_dir_all("/bin")?;
     for name in ["true", "sleep"] {
         symlink("/init", format!("/bin/{name}"))?;
