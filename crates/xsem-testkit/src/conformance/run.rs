@@ -3,6 +3,7 @@
 use super::{Row, Stage};
 use crate::lease::Faults;
 use crate::rig::{LeaseRig, MemoryRig, Rig, ShmRig};
+use crate::watchdog::slowness;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -121,17 +122,12 @@ pub fn run(row: &Row, engine: &Engine) -> Outcome {
             let _ = tell.send(outcome);
         })
         .expect("a thread can be started");
-    let patience = patience();
+    let patience = HANGS * slowness();
     told.recv_timeout(patience).unwrap_or_else(|_| Outcome::Failed(format!("it hangs (for {} s)", patience.as_secs())))
 }
 
 /// Longer than any actor may take for an answer.
 const HANGS: Duration = Duration::from_secs(45);
-
-/// On a machine that is `XSEM_SLOW` times slower (an emulated one), so many times longer.
-fn patience() -> Duration {
-    HANGS * std::env::var("XSEM_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
-}
 
 fn text(panic: &(dyn std::any::Any + Send)) -> String {
     let said = panic.downcast_ref::<String>().cloned();
