@@ -47,7 +47,7 @@ const LEFT_OUT: [(&str, &str); 6] = [
 ];
 
 /// How many random cases, and how patient: an emulated processor is ten to twenty times slower than a real one.
-const FEWER: &str = "RUST_BACKTRACE=1 XSEM_CASES=40 XSEM_SEEDS=6 XSEM_SLOW=20";
+const FEWER: &str = "RUST_BACKTRACE=1 XSEM_CASES=40 XSEM_SEEDS=6 XSEM_HISTORIES=40 XSEM_SLOW=20";
 
 /// Short operations, of which the harness tests every instruction: (name, mode).
 const STEPPED: [(&str, &str); 8] = [
