@@ -26,12 +26,13 @@ const fn op(group: &'static str, name: &'static str, scenarios: &'static [&'stat
 
 /// In the order of the table's groups.
 const OPERATIONS: &[Operation] = &[
+    op(NAMES, "open a namespace", &["namespace-make", "namespace-renew", "namespace-renew-copy"]),
     op(NAMES, "register", &["register"]),
     op(NAMES, "cover, describe", &["cover", "describe"]),
     op(NAMES, "gc", &["gc"]),
-    op(NAMES, "create", &["create", "create-removed"]),
-    op(NAMES, "open", &["open", "ephemeral-open", "ephemeral-pool-open"]),
-    op(NAMES, "close", &["ephemeral-close", "ephemeral-pool-close"]),
+    op(NAMES, "create", &["create", "create-removed", "create-pool", "create-event"]),
+    op(NAMES, "open", &["open", "ephemeral-open", "ephemeral-pool-open", "ephemeral-event-open"]),
+    op(NAMES, "close", &["ephemeral-close", "ephemeral-pool-close", "ephemeral-event-close"]),
     op(
         NAMES,
         "remove",
@@ -63,10 +64,11 @@ const OPERATIONS: &[Operation] = &[
             "async-drop",
         ],
     ),
-    op(EXCLUSIVE, "release", &["release", "release-waiter", "release-stopped-waiter"]),
+    op(EXCLUSIVE, "release", &["release", "release-waiter", "release-stopped-waiter", "release-keeper-ended"]),
     op(EXCLUSIVE, "abandon", &["abandon-waiter"]),
+    op(EXCLUSIVE, "the end of a thread", &["thread-end", "thread-end-shared"]),
     op(EXCLUSIVE, "mark_consistent", &["mark-consistent"]),
-    op(EXCLUSIVE, "join", &["share-join", "share-leave", "share-pass"]),
+    op(EXCLUSIVE, "join", &["share-join", "share-leave", "share-pass", "share-join-all", "share-leave-all"]),
     op(
         COUNTING,
         "acquire permits",
@@ -113,7 +115,7 @@ const OPERATIONS: &[Operation] = &[
             "async-drop-event",
         ],
     ),
-    op(LISTS, "wait_any", &["any-free", "any-contended", "any-event"]),
+    op(LISTS, "wait_any", &["any-free", "any-contended", "any-event", "async-drop-any"]),
     op(
         LISTS,
         "acquire_all",
@@ -125,6 +127,7 @@ const OPERATIONS: &[Operation] = &[
             "all-event",
             "all-event-contended",
             "all-event-manual",
+            "all-shared",
             "async-drop-all",
         ],
     ),
@@ -137,6 +140,10 @@ const OPERATIONS: &[Operation] = &[
     op(PEOPLE, "drain", &["drain", "drain-pool", "drain-event"]),
     op(PEOPLE, "reopen", &["reopen", "reopen-pool", "reopen-event"]),
     op(PEOPLE, "evict", &["evict", "evict-permits"]),
+    op(PEOPLE, "inspect, list", &["look"]),
+    op(PEOPLE, "check", &["check"]),
+    op(PEOPLE, "repair", &["repair"]),
+    op(PEOPLE, "reset (a namespace)", &["namespace-reset"]),
 ];
 
 /// The group of a scenario.

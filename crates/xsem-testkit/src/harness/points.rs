@@ -9,6 +9,7 @@ use super::code::Kind;
 use super::step::{Place, Stepper};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -62,6 +63,8 @@ impl Density {
         }
     }
 }
+
+const PAGE: usize = 4096;
 
 /// Collects what matters while the victim is stepped through its whole operation.
 pub(crate) struct Measure {
@@ -165,6 +168,19 @@ fn extents(file: &File) -> Vec<(u64, usize)> {
         at = end;
     }
     found
+}
+
+/// What a file has for content, as a number. A hole that was looked at through a mapping has become zeros, which are the same.
+pub(crate) fn content(path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let file = File::open(path);
+    for (from, len) in file.as_ref().map(extents).unwrap_or_default() {
+        let mut bytes = vec![0; len];
+        let n = file.as_ref().ok().and_then(|f| f.read_at(&mut bytes, from).ok()).unwrap_or(0);
+        let pages = bytes[..n].chunks(PAGE).zip((from..).step_by(PAGE));
+        pages.filter(|(page, _)| page.iter().any(|b| *b != 0)).for_each(|page| page.hash(&mut hasher));
+    }
+    hasher.finish()
 }
 
 /// The measuring run of one scenario.

@@ -173,7 +173,7 @@ impl Scenario for TimedOut {
 }
 
 /// A dead owner's semaphore: the victim, or who comes before it, is told of that death, once acknowledged never again.
-fn checks_death(p: &Player<'_>, held: &Held<'_>) {
+pub(super) fn checks_death(p: &Player<'_>, held: &Held<'_>) {
     let dead = p.stage.get(Value::Dead) as Pid;
     let acknowledged = p.stage.is_set(Flag::Acknowledged);
     match (acknowledged, &held.died, held.deaths()) {
@@ -186,7 +186,7 @@ fn checks_death(p: &Player<'_>, held: &Held<'_>) {
 }
 
 /// A peer who is told of the owner's death and acknowledges it.
-fn acknowledging_peer(case: &Case<'_>) -> Pid {
+pub(super) fn acknowledging_peer(case: &Case<'_>) -> Pid {
     case.play("peer", |p| {
         let s = p.open(SEM);
         let held = p.succeed(&s);
