@@ -103,6 +103,58 @@ fn made_once(case: &Case<'_>, kind: Kind) {
     room_is_whole(case);
 }
 
+/// Either, by both.
+pub(crate) const OPEN_OR_CREATE: Play = Play {
+    name: "open-or-create",
+    about: "open or create a name, while another process does so, too, and owns it: both have the same one",
+    prepare: make,
+    victim: |p| {
+        let ns = p.ns();
+        p.register();
+        p.begin();
+        let r = Exclusive::open_or_create(ns, "n");
+        p.done();
+        let s = p.must("open or create", r);
+        p.until(Flag::Leave);
+        p.put_code(Value::VictimCode, &s.try_acquire().map(drop).map_err(xsem::Error::from));
+        p.stage.set(Flag::Left);
+    },
+    killed: |case| {
+        case.run_player("successor", |p| {
+            p.stage.put(Value::Token, 0);
+            p.pass(&p.must("open or create", Exclusive::open_or_create(p.ns(), "n")));
+            must_list(p, &["n", SEM]);
+            p.must("remove", p.ns().remove("n"));
+        });
+        room_is_whole(case);
+    },
+    paused: |case| {
+        case.play("peer", |p| {
+            let s = p.must("open or create", Exclusive::open_or_create(p.ns(), "n"));
+            let held = p.succeed(&s);
+            p.must_be_clean(&held);
+            p.stage.set(Flag::Got);
+            p.until(Flag::Give);
+            p.release(held);
+            p.stage.set(Flag::Peer);
+        });
+        case.until("a peer to own it", Flag::Got);
+    },
+    resumed: |case| {
+        case.until("the resumed victim to finish", Flag::Done);
+        case.stage.set(Flag::Leave);
+        case.until("the victim to try it", Flag::Left);
+        if case.stage.get(Value::VictimCode) != 101 {
+            case.violation(format_args!("the peer owns it, and the victim's try gives {}", case.stage.get(Value::VictimCode)));
+        }
+        case.stage.set(Flag::Give);
+        case.until("the peer to give it up", Flag::Peer);
+        case.run_player("successor", |p| must_list(p, &["n", SEM]));
+        room_is_whole(case);
+    },
+    ..PLAY
+};
+
 /// A pool, with its limit and its permits.
 pub(crate) const CREATE_POOL: Play = Play {
     name: "create-pool",
