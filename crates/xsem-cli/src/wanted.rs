@@ -1,6 +1,7 @@
 //! The semaphores that a command line names: which kind, how many permits, made where they do not exist.
 
 use crate::cli::PermitArgs;
+use xsem::engine::MAX_LIST;
 use xsem::{Code, Counting, Error, Event, Exclusive, Mode, Namespace, Options, Pick, Result};
 
 /// The limit of a pool that `--shared` or `--all` makes.
@@ -70,6 +71,20 @@ impl Sem {
 /// Whether it can be opened as no other kind.
 fn is_event_or_none(ns: &Namespace, name: &str) -> bool {
     Exclusive::open(ns, name).is_err() && Counting::open(ns, name).is_err()
+}
+
+/// A list that cannot be is refused before anything is opened or made.
+///
+/// # Errors
+/// 151 more names than a list may have.
+pub fn check_count(names: &[String]) -> Result<()> {
+    match names.len() {
+        n if n > MAX_LIST => {
+            let advice = format!("name 1 to {MAX_LIST} of them");
+            Err(Error::new(Code::InvalidEventCount, format!("a list of {n} semaphores")).advice(advice))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens `name` as the options of `run` and `hold` say: an existing one as it is, a missing one as a pool with the limit
