@@ -30,8 +30,8 @@ pub fn start(name: &'static CStr, stack: usize, work: impl FnOnce() + Send + 'st
 /// What a thread begins with.
 pub type Begin = extern "C" fn(*mut libc::c_void) -> *mut libc::c_void;
 
-/// So often, a millisecond apart, a thread is tried for again.
-const TRIES: u32 = 20;
+/// So often a thread is tried for again, after 1, 2, 4 ... milliseconds: half a second in all.
+const TRIES: u32 = 9;
 
 /// A detached thread in `begin`, with `arg`.
 pub fn create(stack: usize, begin: Begin, arg: *mut libc::c_void) -> io::Result<()> {
@@ -51,11 +51,11 @@ pub fn create(stack: usize, begin: Begin, arg: *mut libc::c_void) -> io::Result<
             attr = usual;
         }
         // Also while another thread of the process is on its way into an exec, which may fail (the kernel's `fs->in_exec`).
-        for _ in 0..TRIES {
+        for i in 0..TRIES {
             if r != libc::EAGAIN {
                 break;
             }
-            super::sys::nap(std::time::Duration::from_millis(1));
+            super::sys::nap(std::time::Duration::from_millis(1 << i));
             r = libc::pthread_create(&mut thread, &attr, begin, arg);
         }
         libc::pthread_attr_destroy(&mut attr);
