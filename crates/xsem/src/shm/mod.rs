@@ -53,6 +53,7 @@ mod fault;
 mod file;
 mod filesystem;
 pub(crate) mod futex;
+mod image;
 mod inspect;
 mod joint;
 mod keeper;
