@@ -96,7 +96,8 @@ fn each_kind_of_thing_that_happens() {
     });
     let died = of(ns, "s");
     assert_eq!(died.last().unwrap().what, Happened::Refused(Code::SemTimeout));
-    assert!(died.last().unwrap().took.unwrap() >= Duration::from_millis(5));
+    // On a busy machine the time may be over before the first look, and then it has not waited.
+    assert!(died.last().unwrap().took.is_none_or(|t| t >= Duration::from_millis(5)));
     g.abandon().unwrap();
     match s.acquire() {
         Err(AcquireError::OwnerDied(r)) => drop(r.mark_consistent().unwrap()),
@@ -231,17 +232,14 @@ fn processes_that_run_already_take_part() {
     while !of(&p.ns, "a").iter().any(|r| r.process.pid == child.0 as u32) {}
     let pid = child.0 as u32;
     drop(child);
-    loop {
-        match s.acquire() {
-            Ok(_) => break,
-            Err(AcquireError::OwnerDied(r)) => {
-                drop(r.mark_consistent().unwrap());
-                let of_child = |r: &&Record| r.process.pid == pid;
-                let last = of(&p.ns, "a").iter().filter(of_child).next_back().cloned().unwrap();
-                assert_eq!(last.what, Happened::Died(Cause::ProcessEnded));
-                break;
-            }
-            Err(AcquireError::Failed(e)) => panic!("{e}"),
+    match s.acquire() {
+        // It was killed while it did not own it.
+        Ok(_) => {}
+        Err(AcquireError::OwnerDied(r)) => {
+            drop(r.mark_consistent().unwrap());
+            let last = of(&p.ns, "a").into_iter().rfind(|r| r.process.pid == pid).unwrap();
+            assert_eq!(last.what, Happened::Died(Cause::ProcessEnded));
         }
+        Err(AcquireError::Failed(e)) => panic!("{e}"),
     }
 }
