@@ -78,6 +78,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Repair(args) => repair::repair(args, url),
         Command::Reset(args) => reset::reset(args, url),
         Command::Explain(args) => explain::explain(args),
+        Command::Codes(args) => explain::codes(args),
         Command::Completions(args) => completions::completions(args),
     }
 }

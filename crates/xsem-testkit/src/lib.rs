@@ -4,6 +4,7 @@
 
 pub mod conformance;
 pub mod fuzz;
+pub mod guest;
 mod hang;
 pub mod harness;
 pub mod history;

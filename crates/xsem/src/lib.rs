@@ -136,7 +136,7 @@ mod exports {
     };
     pub use crate::counting::Counting;
     pub use crate::deadline::Deadline;
-    pub use crate::error::{Code, Error, Result};
+    pub use crate::error::{Code, Error, Result, Retryable};
     pub use crate::event::Event;
     pub use crate::exclusive::Exclusive;
     pub use crate::future::{

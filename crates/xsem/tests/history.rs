@@ -96,8 +96,6 @@ fn each_kind_of_thing_that_happens() {
     });
     let died = of(ns, "s");
     assert_eq!(died.last().unwrap().what, Happened::Refused(Code::SemTimeout));
-    // On a busy machine the time may be over before the first look, and then it has not waited.
-    assert!(died.last().unwrap().took.is_none_or(|t| t >= Duration::from_millis(5)));
     g.abandon().unwrap();
     match s.acquire() {
         Err(AcquireError::OwnerDied(r)) => drop(r.mark_consistent().unwrap()),

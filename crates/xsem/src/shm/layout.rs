@@ -5,7 +5,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// "XSEM" and bytes that text-mode transfers break.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"XSEM\r\n\x1a\n");
 /// Changes with every change of a byte's meaning.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 /// Room is taken from the file system in units of this size, and a bit says which are there.
 pub const UNIT: u64 = 16 * 1024;
 /// Words of a member's row: its main word, and one for each slot that may wait for its death. The kernel walks at most
@@ -248,7 +248,7 @@ pub struct Slot {
     pub inside: AtomicU64,
 }
 
-/// A process beyond doubt: boot (the epoch), pid namespace, pid and start time; and what people want to know.
+/// A process beyond doubt: boot (the epoch), pid namespace, pid, start time and the program in it; and what people want to know.
 #[repr(C)]
 pub struct Identity {
     /// `uid << 32 | pid` (in its own namespace).
@@ -256,6 +256,8 @@ pub struct Identity {
     pub start: AtomicU64,
     pub pid_ns: AtomicU64,
     pub joined: AtomicU64,
+    /// The program that it ran, by marks that every exec changes (`image.rs`).
+    pub image: AtomicU64,
     /// Length in the first byte.
     pub command: [AtomicU64; 17],
 }
@@ -268,7 +270,6 @@ pub struct Dead {
     pub identity: Identity,
     /// Over key and identity: two writers a whole ring apart may meet.
     pub check: AtomicU64,
-    _pad: u64,
 }
 
 /// Who waits for what.
@@ -310,8 +311,8 @@ const _: () = {
     assert!(size_of::<Cell>() == 64 && offset_of!(Cell, word) == 0 && offset_of!(Cell, next) == 40);
     assert!(size_of::<Cold>() == 64);
     assert!(size_of::<Block>() == 48);
-    assert!(size_of::<Identity>() == 168);
-    assert!(size_of::<Slot>() == 256 && offset_of!(Slot, waiters) == 176 && offset_of!(Slot, join_cell) == 200);
+    assert!(size_of::<Identity>() == 176);
+    assert!(size_of::<Slot>() == 256 && offset_of!(Slot, waiters) == 184 && offset_of!(Slot, join_cell) == 208);
     assert!(size_of::<Dead>() == 192);
     assert!(size_of::<Waiter>() == 64);
     assert!(size_of::<Entry>() == 64);

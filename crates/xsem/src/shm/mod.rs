@@ -55,6 +55,7 @@ mod file;
 mod filesystem;
 pub(crate) mod futex;
 mod history;
+mod image;
 mod inspect;
 mod joint;
 mod keeper;

@@ -8,6 +8,7 @@
 use super::arena::Arena;
 use super::blob;
 use super::history::{self, Note, What};
+use super::image::Image;
 use super::members::{Who, shorten};
 use super::word::Owner;
 use crate::claim::{Cause, Deaths, Obituary, Process, ProcessState};
@@ -199,7 +200,8 @@ pub fn publish(
     };
     let held = if cause == Cause::MachineRestarted || since == 0 { 0 } else { now().saturating_sub(since).max(1) };
     let since = if held == 0 { 0 } else { realtime().saturating_sub(held) };
-    let (who, _) = who.unwrap_or((Who { pid: 0, uid: 0, start: 0, pid_ns: 0, command: String::new() }, false));
+    let (who, _) =
+        who.unwrap_or((Who { pid: 0, uid: 0, start: 0, pid_ns: 0, image: Image::UNKNOWN, command: String::new() }, false));
     let entry = Entry {
         owner: owner.map_or(0, Owner::bits),
         token,
