@@ -1,6 +1,7 @@
 //! The semaphores that a command line names: which kind, how many permits, made where they do not exist.
 
 use crate::cli::PermitArgs;
+use xsem::engine::MAX_LIST;
 use xsem::{Code, Counting, Error, Event, Exclusive, Kind, Mode, Namespace, Options, Pick, Result};
 
 /// The limit of a pool that `--shared` or `--all` makes.
@@ -67,6 +68,20 @@ impl Sem {
 
 fn is_event(ns: &Namespace, name: &str) -> bool {
     ns.kind(name).is_ok_and(|kind| kind == Kind::Event)
+}
+
+/// A list that cannot be is refused before anything is opened or made.
+///
+/// # Errors
+/// 151 more names than a list may have.
+pub fn check_count(names: &[String]) -> Result<()> {
+    match names.len() {
+        n if n > MAX_LIST => {
+            let advice = format!("name 1 to {MAX_LIST} of them");
+            Err(Error::new(Code::InvalidEventCount, format!("a list of {n} semaphores")).advice(advice))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens `name` as the options of `run` and `hold` say: an existing one as it is, a missing one as a pool with the limit
