@@ -53,7 +53,7 @@ mod tests {
     fn every_file_is_in_the_list() {
         let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/errors");
         let files = std::fs::read_dir(dir).expect("the pages").map(|f| f.expect("an entry").file_name());
-        let mut names: Vec<String> = files.map(|f| f.to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = files.map(|f| f.to_string_lossy().into_owned()).filter(|f| f != "README.md").collect();
         let file = |c: &Code| format!("{}-{}.md", c.number(), c.symbol().trim_start_matches("ERROR_"));
         let mut listed: Vec<String> = PAGES.iter().map(|(c, _)| file(c)).collect();
         names.sort();

@@ -132,6 +132,7 @@ fn check(args: &RunArgs) -> Result<(), Failure> {
                     before (`xsem create --pool N NAME`), or put one `xsem run` inside the other";
         return Err(Failure::new(exit_codes::XSEM_FAILED, line));
     }
+    wanted::check_count(names).map_err(own)?;
     match names.iter().enumerate().find(|(i, n)| names[..*i].contains(n)) {
         Some((i, twice)) => {
             let first = names.iter().position(|n| n == twice).unwrap_or(0);
