@@ -8,12 +8,14 @@ mod care;
 mod event;
 mod explain;
 mod hold;
+mod log;
 mod run;
 
 pub use care::{CheckArgs, RepairArgs, ResetArgs};
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use explain::{CodesArgs, ColourArgs, ExplainArgs, When};
 pub use hold::{HoldArgs, ReleaseArgs};
+pub use log::LogArgs;
 pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
 
 const ABOUT: &str = "Named semaphores between processes, that survive the death of their owners";
@@ -68,6 +70,9 @@ pub enum Command {
     Ls(LsArgs),
     /// Show who holds one, who waits, who died, and its counters
     Show(ShowArgs),
+    /// Show what has happened: who had a semaphore, for how long, who died
+    #[command(long_about = log::ABOUT)]
+    Log(LogArgs),
     /// Create a semaphore (`run` does it by itself) or an event
     Create(CreateArgs),
     /// Give a pool or a credit another limit
@@ -326,6 +331,7 @@ mod tests {
             ("check", care::CHECK_ABOUT),
             ("repair", care::REPAIR_ABOUT),
             ("reset", care::RESET_ABOUT),
+            ("log", log::ABOUT),
         ]) {
             let mut command = Cli::command();
             let help = command.find_subcommand_mut(name).expect("a command").render_long_help().to_string();

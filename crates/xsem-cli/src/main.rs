@@ -17,6 +17,7 @@ mod findings;
 mod gc;
 mod hold;
 mod json;
+mod log;
 mod ls;
 mod ok;
 mod permits;
@@ -63,6 +64,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Wait(args) => wait::wait(args, url),
         Command::Ls(args) => ls::ls(args, url),
         Command::Show(args) => show::show(args, url),
+        Command::Log(args) => log::log(args, url),
         Command::Create(args) => create::create(args, url),
         Command::Event(args) => event::event(args, url),
         Command::Resize(args) => permits::resize(args, url),

@@ -97,6 +97,8 @@ mod guard;
 #[cfg(not(loom))]
 mod health;
 #[cfg(not(loom))]
+mod history;
+#[cfg(not(loom))]
 pub mod interrupt;
 #[cfg(not(loom))]
 mod many;
@@ -145,6 +147,7 @@ mod exports {
     };
     pub use crate::guard::{AcquireError, Guard, Recovery};
     pub use crate::health::{Checkup, Claimed, Finding, Loss, Remedy, Repaired, Severity};
+    pub use crate::history::{Happened, History, Record};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};
     pub use crate::namespace::{Namespace, NamespaceBuilder};

@@ -137,6 +137,7 @@ const OPERATIONS: &[Operation] = &[
     op(PEOPLE, "drain", &["drain", "drain-pool", "drain-event"]),
     op(PEOPLE, "reopen", &["reopen", "reopen-pool", "reopen-event"]),
     op(PEOPLE, "evict", &["evict", "evict-permits"]),
+    op(PEOPLE, "keep_history", &["history"]),
 ];
 
 /// The group of a scenario.

@@ -8,6 +8,7 @@ mod event_joint;
 mod event_remove;
 mod event_wait;
 mod evict;
+mod history;
 mod lists;
 mod members;
 mod names;
@@ -164,6 +165,7 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &polled::DROP_EVENT,
     &polled::DROP_ALL,
     &drain::REOPEN_EVENT,
+    &history::RECORD,
 ];
 
 /// Those that are meant by these words: each the name of one, or a part of several names; all of this list, without a word.

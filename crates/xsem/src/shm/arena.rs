@@ -23,8 +23,11 @@ use std::sync::atomic::AtomicPtr;
 pub struct Me {
     /// The owner's bits; 0: not a member. What a claim is given back under.
     pub owner: AtomicU32,
-    /// The same as long as the file takes new claims, else 0. What a new claim is made under.
+    /// The same as long as the file takes new claims and no history is written, else 0. What a new claim is made under by
+    /// the short way.
     pub entitled: AtomicU32,
+    /// The same as long as no history is written, else 0. What a claim is given back under by the short way.
+    pub giving: AtomicU32,
     /// 0 not registered, 1 a thread is at it, 2 registered.
     state: AtomicU32,
 }
@@ -164,6 +167,7 @@ impl Arena {
     /// This process is a member from here on.
     fn joined(&self, me: Owner) {
         self.me_page().owner.store(me.bits(), SeqCst);
+        self.map.region().record(super::history::is_on(&self.map));
         self.map.region().entitle();
     }
 
@@ -243,6 +247,15 @@ impl Arena {
             Standing::Unknown if !self.map.is_linked() => self.map.region().settle(Some(Loss::Gone)),
             Standing::Unknown => {}
         }
+        if self.loss().is_none() {
+            self.map.region().record(super::history::is_on(&self.map));
+        }
+    }
+
+    /// Whether what happens is written down, as far as this process has noticed.
+    #[inline]
+    pub fn is_recorded(&self) -> bool {
+        self.map.region().is_recorded()
     }
 
     /// Looks closely.

@@ -69,6 +69,39 @@ pub struct Retired {
     pub command: [AtomicU64; 17],
 }
 
+/// Where the state of the history is, and where the incidents are: in the first unit, so they are always there.
+pub const HISTORY_AT: u64 = UNIT / 8;
+pub const INCIDENTS_AT: u64 = UNIT / 4 * 3;
+/// Incidents that are kept.
+pub const INCIDENTS: u32 = 16;
+/// Most records of the history.
+pub const MAX_HISTORY: u32 = 16_384;
+/// Words of a record that say what it says; the others are its stamp and the checksum.
+pub const RECORD_WORDS: usize = 30;
+/// Words of a text in a record: the length in the first byte.
+pub const RECORD_TEXT: usize = 11;
+
+/// Whether the history is written, and how far. All 0 in a file that was made before there was one.
+#[repr(C)]
+pub struct History {
+    /// `size << 8 | on`; 0: it never was.
+    pub state: AtomicU64,
+    /// The position of the next record, and of the next incident.
+    pub next: AtomicU64,
+    pub next_incident: AtomicU64,
+}
+
+/// Something that happened. See `ring.rs`.
+#[repr(C, align(64))]
+pub struct Record {
+    /// Its position + 1; who writes it; 0: never used.
+    pub stamp: AtomicU64,
+    /// Over the words, the position included.
+    pub check: AtomicU64,
+    /// See `history.rs`.
+    pub words: [AtomicU64; RECORD_WORDS],
+}
+
 /// For which boot and which inode an epoch holds.
 #[repr(C)]
 pub struct Epoch {
@@ -272,7 +305,9 @@ const _: () = {
     assert!(offset_of!(Header, cursors) == 832);
     assert!(size_of::<Header>() == 832 + 64 + 3 * 4 * HINTS);
     assert!(size_of::<Header>() as u64 <= RETIRED_AT);
-    assert!(RETIRED_AT + size_of::<Retired>() as u64 <= COPY_AT && COPY_AT + size_of::<HeadCopy>() as u64 <= UNIT);
+    assert!(size_of::<Header>() as u64 <= HISTORY_AT && HISTORY_AT + size_of::<History>() as u64 <= RETIRED_AT);
+    assert!(RETIRED_AT + size_of::<Retired>() as u64 <= COPY_AT && COPY_AT + size_of::<HeadCopy>() as u64 <= INCIDENTS_AT);
+    assert!(size_of::<Record>() == 256 && INCIDENTS_AT + INCIDENTS as u64 * 256 <= UNIT);
     assert!(size_of::<Cell>() == 64 && offset_of!(Cell, word) == 0 && offset_of!(Cell, next) == 40);
     assert!(size_of::<Cold>() == 64);
     assert!(size_of::<Block>() == 48);
@@ -300,7 +335,7 @@ pub struct Geometry {
     pub rows_at: u64,
     pub waiters_at: u64,
     pub morgue_at: u64,
-    /// Kept for the history ring.
+    /// Records of the history; their room is taken when it is switched on.
     pub history_at: u64,
     pub buckets_at: u64,
     pub cells_at: u64,
@@ -334,7 +369,7 @@ impl Geometry {
         let rows_at = table(max_members as u64, ROW_WORDS as u64 * 8);
         let waiters_at = table(waiters as u64, 64);
         let morgue_at = table(MORGUE as u64, 192);
-        let history_at = table(65_536, 64);
+        let history_at = table(MAX_HISTORY as u64, size_of::<Record>() as u64);
         let buckets_at = table(buckets as u64, 8);
         let cells_at = table(s, 64);
         let cold_at = table(s, 64);
