@@ -1,10 +1,13 @@
 //! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
 
+mod aarch64;
 mod fuzz;
 mod inject;
+mod machines;
 mod need;
 mod pairs;
 mod proc;
+mod sanitize;
 mod steps;
 mod survive;
 mod torture;
@@ -24,6 +27,8 @@ usage: cargo xtask COMMAND
   survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
   pairs [OPTIONS]                          every pair of operations, one killed or stopped while the other runs (--help)
   torture [--minutes N] [OPTIONS]          random operations, kills and stops for a while (1 minute by default; --help)
+  aarch64 [OPTIONS]                        the tests on an emulated aarch64 machine (`aarch64 --help`)
+  sanitize [address|leak|thread]           tests under the compiler's sanitizers (`sanitize --help`)
   fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
   docs                                     the API pages, into target/doc
 ";
@@ -39,6 +44,8 @@ fn main() -> ExitCode {
         Some("survive") => survive::command(rest),
         Some("pairs") => pairs::command(rest),
         Some("torture") => torture::command(rest),
+        Some("aarch64") => aarch64::run(rest),
+        Some("sanitize") => sanitize::run(rest),
         Some("fuzz") => fuzz::run(rest),
         Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
         Some("help" | "--help" | "-h") => {

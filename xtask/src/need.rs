@@ -5,7 +5,7 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A program that has to be there, the Debian package that has it, and how to get it elsewhere.
+/// A program (or a file, by its absolute path) that has to be there, the Debian package that has it, and how to get it elsewhere.
 #[derive(Debug)]
 pub struct Need {
     pub program: &'static str,
@@ -53,6 +53,9 @@ fn apt(args: &[&str]) -> bool {
 }
 
 fn on_path(program: &str) -> bool {
+    if Path::new(program).is_absolute() {
+        return Path::new(program).exists();
+    }
     let path = env::var_os("PATH").unwrap_or_default();
     let cargo_bin = env::var_os("CARGO").and_then(|c| Path::new(&c).parent().map(Path::to_path_buf));
     env::split_paths(&path).chain(cargo_bin).any(|dir| dir.join(program).is_file())

@@ -4,12 +4,15 @@
 
 pub mod conformance;
 pub mod fuzz;
+pub mod guest;
 mod hang;
 pub mod harness;
 pub mod history;
 pub mod inject;
 pub mod lease;
 pub mod model;
+#[cfg(doctest)]
+mod pages;
 pub mod protocol;
 pub mod random;
 pub mod rig;

@@ -2,7 +2,13 @@
 //!
 //! `nix` would bring most of them; the tools need ptrace, fork and shared mappings only, which is less than a dependency.
 
+mod debug;
+mod first;
+
 pub use crate::hang::describe;
+pub use debug::*;
+pub use first::*;
+
 use std::io;
 use std::ops::Deref;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -201,39 +207,6 @@ pub fn detach(pid: Pid) {
     unsafe { libc::ptrace(libc::PTRACE_DETACH, pid, 0, 0) };
 }
 
-/// Where a stopped, traced child is: the program counter. `None` where this is not x86-64.
-pub fn program_counter(pid: Pid) -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    return register(pid, std::mem::offset_of!(libc::user_regs_struct, rip));
-    #[cfg(not(target_arch = "x86_64"))]
-    return register(pid, 0);
-}
-
-/// Its stack pointer. `None` where this is not x86-64.
-pub fn stack_pointer(pid: Pid) -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    return register(pid, std::mem::offset_of!(libc::user_regs_struct, rsp));
-    #[cfg(not(target_arch = "x86_64"))]
-    return register(pid, 0);
-}
-
-fn register(pid: Pid, at: usize) -> Option<u64> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        // `struct user` begins with the registers.
-        // SAFETY: PTRACE_PEEKUSER reads a word of the tracee's registers at a valid offset; it writes nothing here.
-        match unsafe { libc::ptrace(libc::PTRACE_PEEKUSER, pid, at, 0) } {
-            -1 => None,
-            pc => Some(pc as u64),
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (pid, at);
-        None
-    }
-}
-
 /// Sleeps until the word is changed and [`futex_wake`] tells of it, at most for about so many microseconds.
 pub fn futex_wait(word: &AtomicU32, seen: u32, us: i64) {
     let time = libc::timespec { tv_sec: us / 1_000_000, tv_nsec: us % 1_000_000 * 1000 };
@@ -287,7 +260,7 @@ pub fn is_asleep(pid: Pid, tid: Pid) -> bool {
 }
 
 /// The program counter and the stack pointer of a thread that runs, which is stopped for that for a moment. `None` where
-/// somebody traces it already, or this is not x86-64.
+/// somebody traces it already, or this is another processor.
 pub fn registers_of_running(tid: Pid) -> Option<(u64, u64)> {
     // SAFETY: PTRACE_SEIZE acts on that thread only and writes nothing here.
     if unsafe { libc::ptrace(libc::PTRACE_SEIZE, tid, 0, 0) } != 0 {
@@ -360,38 +333,6 @@ pub fn stay_on(processor: Option<usize>) {
     unsafe { libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) };
 }
 
-/// Sets a breakpoint at an address of a stopped, traced child, in a debug register of the processor, or takes it away.
-/// False where that does not work (not x86-64, or a machine without debug registers).
-pub fn breakpoint(pid: Pid, at: Option<u64>) -> bool {
-    debug_register(pid, at, 0)
-}
-
-/// The same for a word: the child stops after each write to its eight bytes.
-pub fn watchpoint(pid: Pid, at: Option<u64>) -> bool {
-    const WRITES: u64 = 0b01 << 16;
-    const EIGHT_BYTES: u64 = 0b10 << 18;
-    debug_register(pid, at, WRITES | EIGHT_BYTES)
-}
-
-fn debug_register(pid: Pid, at: Option<u64>, kind: u64) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let register = |n: usize| std::mem::offset_of!(libc::user, u_debugreg) + n * size_of::<u64>();
-        // SAFETY: PTRACE_POKEUSER writes the tracee's debug registers, which the kernel checks; nothing is written here.
-        let set = |n: usize, v: u64| unsafe { libc::ptrace(libc::PTRACE_POKEUSER, pid, register(n), v) == 0 };
-        // Register 7: bit 0 switches the address in register 0 on; `kind` says what is watched there.
-        match at {
-            Some(place) => set(7, 0) && set(0, place) && set(7, 1 | kind),
-            None => set(7, 0),
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (pid, at, kind);
-        false
-    }
-}
-
 /// Lets a stopped, traced child run until it stops again. False when it is gone.
 pub fn go_on(pid: Pid) -> bool {
     // SAFETY: PTRACE_CONT ignores the address and delivers no signal; it acts on the tracee only.
@@ -447,54 +388,6 @@ pub fn trace_options(pid: Pid, options: i32) -> io::Result<()> {
 pub fn go_on_to_call(tid: Pid, signal: i32) {
     // SAFETY: PTRACE_SYSCALL ignores the address; it acts on the tracee only. One that is gone is no error here.
     unsafe { libc::ptrace(libc::PTRACE_SYSCALL, tid, 0, signal) };
-}
-
-/// At the beginning of a system call: its number and its first three arguments. `None` where this is not x86-64.
-pub fn call_of(tid: Pid) -> Option<(i64, [u64; 3])> {
-    #[cfg(target_arch = "x86_64")]
-    {
-        let at = std::mem::offset_of!(libc::user_regs_struct, orig_rax);
-        let number = register(tid, at)? as i64;
-        let argument = |at| register(tid, at).unwrap_or(u64::MAX);
-        let a = std::mem::offset_of!(libc::user_regs_struct, rdi);
-        let b = std::mem::offset_of!(libc::user_regs_struct, rsi);
-        let c = std::mem::offset_of!(libc::user_regs_struct, rdx);
-        Some((number, [argument(a), argument(b), argument(c)]))
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = tid;
-        None
-    }
-}
-
-/// At the beginning of a system call: the kernel shall not make it. False where this is not x86-64.
-pub fn skip_call(tid: Pid) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return set_register(tid, std::mem::offset_of!(libc::user_regs_struct, orig_rax), -1);
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = tid;
-        false
-    }
-}
-
-/// At the end of a system call: its answer is this one.
-pub fn answer_call(tid: Pid, answer: i64) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return set_register(tid, std::mem::offset_of!(libc::user_regs_struct, rax), answer);
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        let _ = (tid, answer);
-        false
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn set_register(tid: Pid, at: usize, value: i64) -> bool {
-    // `struct user` begins with the registers.
-    // SAFETY: PTRACE_POKEUSER writes one register of the tracee, at a valid offset; nothing is written here.
-    unsafe { libc::ptrace(libc::PTRACE_POKEUSER, tid, at, value) == 0 }
 }
 
 /// The next change of any child or traced thread, as `waitpid` tells it, within about `time`. After `hold_child_signals` it

@@ -20,8 +20,30 @@ impl Kind {
 /// So many bytes are enough to tell.
 pub(crate) const BYTES: usize = 15;
 
-/// Reads an instruction of x86-64. What is not certainly harmless counts as writing.
+/// Reads an instruction of this processor. What is not certainly harmless counts as writing.
 pub(crate) fn kind(code: &[u8; BYTES]) -> Kind {
+    match () {
+        () if cfg!(target_arch = "x86_64") => x86(code),
+        () if cfg!(target_arch = "aarch64") => aarch64(u32::from_le_bytes([code[0], code[1], code[2], code[3]])),
+        () => Kind::ANY,
+    }
+}
+
+/// The groups of instructions are told by bits 25 to 28 (Arm ARM, C4.1).
+fn aarch64(code: u32) -> Kind {
+    const SVC_0: u32 = 0xd400_0001;
+    let loads_or_stores = code >> 25 & 0b0101 == 0b0100;
+    // The address is in the register of bits 5 to 9; number 31 is the stack pointer.
+    let on_stack = code >> 5 & 31 == 31;
+    // Copies and fills of the extension MOPS have another register for the address.
+    let fills = code & 0x3b20_0c00 == 0x1900_0400;
+    // Maintenance of caches: one of them writes zeros.
+    let maintains = code & 0xfff8_0000 == 0xd508_0000;
+    let system_call = code == SVC_0;
+    Kind { system_call, writes: system_call || maintains || loads_or_stores && (fills || !on_stack) }
+}
+
+fn x86(code: &[u8; BYTES]) -> Kind {
     let system_call = code[..2] == [0x0f, 0x05];
     Kind { system_call, writes: system_call || writes(code).unwrap_or(true) }
 }
@@ -81,8 +103,40 @@ mod tests {
     fn of(bytes: &[u8]) -> (bool, bool) {
         let mut code = [0x90; BYTES];
         code[..bytes.len()].copy_from_slice(bytes);
-        let k = kind(&code);
+        let k = x86(&code);
         (k.system_call, k.writes)
+    }
+
+    #[test]
+    fn the_same_on_aarch64() {
+        let of = |code: u32| (aarch64(code).system_call, aarch64(code).writes);
+        assert_eq!(of(0xd400_0001), (true, true), "svc #0");
+        for (code, what) in [
+            (0xf900_0020, "str x0, [x1]"),
+            (0xa900_0440, "stp x0, x1, [x2]"),
+            (0xc8e0_fc41, "casal x0, x1, [x2]"),
+            (0xb8e0_0041, "ldaddal w0, w1, [x2]"),
+            (0xc800_fc41, "stlxr w0, x1, [x2]"),
+            (0xc89f_fc20, "stlr x0, [x1]"),
+            (0x3d80_0020, "str q0, [x1]"),
+            (0xd50b_7420, "dc zva, x0"),
+        ] {
+            assert_eq!(of(code), (false, true), "{what}");
+        }
+        for (code, what) in [
+            (0xf900_07e0, "str x0, [sp, #8]"),
+            (0xa9bf_7bfd, "stp x29, x30, [sp, #-16]!"),
+            (0x8b01_0000, "add x0, x0, x1"),
+            (0xd280_0020, "mov x0, #1"),
+            (0x9400_0001, "bl"),
+            (0xd65f_03c0, "ret"),
+            (0xb400_0040, "cbz x0"),
+            (0xd503_3bbf, "dmb ish"),
+            (0xd53b_d040, "mrs x0, tpidr_el0"),
+            (0x1e62_4020, "fcvt"),
+        ] {
+            assert_eq!(of(code), (false, false), "{what}");
+        }
     }
 
     #[test]

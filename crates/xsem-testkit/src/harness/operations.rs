@@ -146,6 +146,7 @@ const OPERATIONS: &[Operation] = &[
     op(PEOPLE, "check", &["check"]),
     op(PEOPLE, "repair", &["repair"]),
     op(PEOPLE, "reset (a namespace)", &["namespace-reset"]),
+    op(PEOPLE, "keep_history", &["history"]),
 ];
 
 /// The group of a scenario.

@@ -71,6 +71,9 @@ pub fn run(options: &Options) -> io::Result<bool> {
     if let Some(bug) = &options.bug {
         seed(bug)?;
     }
+    if let Some(why) = crate::sys::cannot_step() {
+        return Err(io::Error::other(why));
+    }
     driver::begin();
     let mut run = Run {
         options,

@@ -11,6 +11,7 @@ mod event_remove;
 mod event_wait;
 mod evict;
 mod health;
+mod history;
 mod lists;
 mod members;
 mod names;
@@ -189,6 +190,7 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &health::CHECK,
     &health::REPAIR,
     &place::RESET,
+    &history::RECORD,
 ];
 
 /// Those that are meant by these words: each the name of one, or a part of several names; all of this list, without a word.

@@ -104,17 +104,26 @@ impl<'a> Stepper<'a> {
         self.at = None;
         sys::breakpoint(self.pid, Some(place.pc));
         let mut reached = Reached::Point;
-        for _ in 0..place.nth {
-            reached = match sys::go_on(self.pid) {
-                true => self.wait_until_stopped(false, asleep),
-                false => Reached::Gone,
-            };
+        for n in 0..place.nth {
+            if n > 0 && sys::STOPS_BEFORE {
+                sys::breakpoint(self.pid, None);
+                reached = self.started(sys::step(self.pid), asleep);
+                sys::breakpoint(self.pid, Some(place.pc));
+            }
+            if reached == Reached::Point {
+                reached = self.started(sys::go_on(self.pid), asleep);
+            }
             if reached != Reached::Point {
                 break;
             }
         }
         sys::breakpoint(self.pid, None);
         reached
+    }
+
+    /// After the victim was started: where it comes to. Not started: it is gone.
+    fn started(&self, it_was: bool, asleep: &mut impl FnMut()) -> Reached {
+        if it_was { self.wait_until_stopped(false, asleep) } else { Reached::Gone }
     }
 
     /// Goes on until a word of the file at `path` is as it shall be: at full speed from change to change (the processor watches
@@ -125,14 +134,19 @@ impl<'a> Stepper<'a> {
             let mut word = [0; 8];
             file.read_exact_at(&mut word, place).is_ok() && there(u64::from_le_bytes(word))
         };
-        let watches = mapped_at(self.pid, path).is_some_and(|base| sys::watchpoint(self.pid, Some(base + place)));
+        let word = mapped_at(self.pid, path).map(|base| base + place);
+        let watches = word.is_some() && sys::watchpoint(self.pid, word);
         let mut reached = Reached::Point;
         while reached == Reached::Point && !is_there() {
             reached = match watches {
-                true if sys::go_on(self.pid) => self.wait_until_stopped(false, &mut || {}),
-                true => Reached::Gone,
+                true => self.started(sys::go_on(self.pid), &mut || {}),
                 false => self.step_to(self.taken + 1, || {}),
             };
+            if watches && sys::STOPS_BEFORE && reached == Reached::Point {
+                sys::watchpoint(self.pid, None);
+                reached = self.started(sys::step(self.pid), &mut || {});
+                sys::watchpoint(self.pid, word);
+            }
         }
         sys::watchpoint(self.pid, None);
         reached
@@ -141,9 +155,7 @@ impl<'a> Stepper<'a> {
     /// Where the victim returns to, if it has just called into the vDSO.
     fn way_out_of_vdso(&mut self) -> Option<Place> {
         let pc = self.place().filter(|pc| self.vdso.contains(pc))?;
-        let mut back = [0u8; 8];
-        self.memory.as_ref()?.read_exact_at(&mut back, sys::stack_pointer(self.pid)?).ok()?;
-        let back = u64::from_le_bytes(back);
+        let back = sys::return_address(self.pid, self.memory.as_ref()?)?;
         // Without debug registers it is stepped, too; and so it is where this is not its first instruction.
         (!self.vdso.contains(&back) && pc != back && sys::breakpoint(self.pid, None)).then_some(Place { pc: back, nth: 1 })
     }

@@ -254,6 +254,7 @@ pub mod testing {
         hint::disarm();
     }
 
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn scans() -> bool {
         SCANS.load(Relaxed)
     }

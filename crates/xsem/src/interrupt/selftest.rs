@@ -4,6 +4,7 @@
 
 use super::hint;
 use super::rseq::{self, Slot};
+#[cfg(target_arch = "x86_64")]
 use super::stack;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 

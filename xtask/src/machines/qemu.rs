@@ -1,0 +1,149 @@
+//! An emulated machine that runs one plan and ends. Its first process is the testkit's program `guest`, whose lines this reads.
+
+use crate::Failure;
+use crate::proc::Job;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How lines of the first process begin, and what lets it work; the same as in the testkit's `guest`.
+const MARK: &str = "@guest ";
+const CONSENT: &str = "xsem.guest";
+
+/// One that is to be started.
+#[derive(Debug)]
+pub struct Machine {
+    pub program: &'static str,
+    pub cpu: String,
+    pub kernel: PathBuf,
+    pub initramfs: PathBuf,
+    pub megabytes: u32,
+    /// After so long it is ended from outside, whatever it does.
+    pub limit: Duration,
+}
+
+/// How one command of the plan ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    pub name: String,
+    /// `ok`, or what else.
+    pub end: String,
+    pub seconds: String,
+}
+
+impl Machine {
+    /// Runs it, with its console on ours.
+    pub fn run(&self) -> Result<Vec<Outcome>, Failure> {
+        let mut command = Command::new(self.program);
+        command.args(["-machine", "virt", "-accel", "tcg,thread=multi", "-smp", "2", "-nographic", "-no-reboot", "-nic", "none"]);
+        command.args(["-cpu", &self.cpu, "-m", &self.megabytes.to_string()]).arg("-kernel").arg(&self.kernel);
+        command.arg("-initrd").arg(&self.initramfs);
+        // Whatever the kernel does not like ends the machine, and does not leave it waiting for a person.
+        command.args(["-append", &format!("console=ttyAMA0 quiet loglevel=4 panic=-1 {CONSENT}")]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(|e| Failure::check(format!("`{}` could not be started: {e}", self.program)))?;
+        let done = self.follow(&mut child);
+        let _ = child.kill();
+        let _ = child.wait();
+        done
+    }
+
+    fn follow(&self, child: &mut Child) -> Result<Vec<Outcome>, Failure> {
+        let console = child.stdout.take().expect("a pipe");
+        let (send, lines) = channel();
+        // Ends with the machine.
+        thread::spawn(move || {
+            for line in BufReader::new(console).split(b'\n').map_while(Result::ok) {
+                let line = String::from_utf8_lossy(&line).trim_end_matches('\r').to_owned();
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let end = Instant::now() + self.limit;
+        let mut report = Report::default();
+        loop {
+            match lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) => report.line(&line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    let doing = report.now.as_deref().unwrap_or("nothing of the plan");
+                    let limit = self.limit.as_secs();
+                    return Err(Failure::check(format!("the machine was ended after {limit} s; it was doing {doing}")));
+                }
+            }
+        }
+        report.result()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Report {
+    now: Option<String>,
+    outcomes: Vec<Outcome>,
+    broken: Vec<String>,
+    done: bool,
+}
+
+impl Report {
+    fn line(&mut self, line: &str) {
+        println!("{line}");
+        // A program may have left half a line before it.
+        let Some(at) = line.find(MARK) else { return };
+        let words: Vec<&str> = line[at + MARK.len()..].split(' ').collect();
+        match words[..] {
+            ["begin", name] => self.now = Some(name.to_owned()),
+            ["end", name, end, seconds] => {
+                self.now = None;
+                self.outcomes.push(Outcome { name: name.to_owned(), end: end.to_owned(), seconds: seconds.to_owned() });
+            }
+            ["broken:", ..] => self.broken.push(words.join(" ")),
+            ["done"] => self.done = true,
+            _ => {}
+        }
+    }
+
+    fn result(self) -> Result<Vec<Outcome>, Failure> {
+        match (self.broken.first(), self.now, self.done) {
+            (Some(why), _, _) => Err(Failure::check(format!("the machine is {why}"))),
+            (None, Some(name), _) => Err(Failure::check(format!("the machine went down while it ran {name}"))),
+            (None, None, false) => Err(Failure::check("the machine went down before the plan was done".to_owned())),
+            (None, None, true) => Ok(self.outcomes),
+        }
+    }
+}
+
+/// The plan's line for one command.
+pub fn task(name: &str, seconds: u64, env: &str, command: &[&str]) -> String {
+    format!("{name}\t{seconds}\t{env}\t{}\n", command.join("\t"))
+}
+
+/// So that a build for the machine is one of ours, and is shown.
+pub fn cross(job: Job, target: &str, linker: &str) -> Job {
+    let variable = format!("CARGO_TARGET_{}_LINKER", target.to_uppercase().replace('-', "_"));
+    job.args(["--target", target]).env(&variable, linker)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(lines: &[&str]) -> Result<Vec<Outcome>, Failure> {
+        let mut r = Report::default();
+        lines.iter().for_each(|l| r.line(l));
+        r.result()
+    }
+
+    #[test]
+    fn only_a_plan_that_was_done_counts() {
+        let all = ["@guest begin a/b", "noise", "half a line@guest end a/b ok 1.5", "@guest done"];
+        assert_eq!(report(&all).unwrap(), [Outcome { name: "a/b".into(), end: "ok".into(), seconds: "1.5".into() }]);
+        assert!(report(&all[..3]).unwrap_err().text.contains("before the plan was done"));
+        assert!(report(&all[..1]).unwrap_err().text.contains("while it ran a/b"));
+        assert!(report(&[]).is_err());
+        assert!(report(&["@guest broken: no plan", "@guest done"]).unwrap_err().text.contains("no plan"));
+    }
+}
