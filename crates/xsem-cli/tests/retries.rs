@@ -83,18 +83,18 @@ fn a_drained_semaphore_is_asked_for_until_it_is_open_again() {
 #[test]
 fn the_time_of_a_wait_is_for_all_tries_together() {
     let p = Place::new();
-    let mut holder = p.hold("deploy", &["deploy", "--", "sleep", "100"]);
-    for args in [["-w", "30ms", "--retries", "9", "--backoff", "1h"], ["-w", "50m", "--retries", "9", "--backoff", "3h"]] {
-        // The second one is refused at once, since it is drained.
-        if args[1] == "50m" {
-            holder.kill().expect("it lives");
-            holder.wait().expect("it ends");
-            p.sh("$X drain deploy");
-        }
-        let out = p.output(&[&["run", "--verbose"], &args[..], &["deploy", "--", "true"]].concat());
+    let refused = |args: &[&str]| {
+        let out = p.output(&[&["run", "--verbose", "--retries", "9"], args, &["deploy", "--", "true"]].concat());
         assert_eq!(code(out.status), 75);
         assert!(!text(&out.stderr).contains(AGAIN), "{}", text(&out.stderr));
-    }
+    };
+    let mut holder = p.hold("deploy", &["deploy", "--", "sleep", "100"]);
+    refused(&["-w", "30ms", "--backoff", "1h"]);
+    holder.kill().expect("it lives");
+    holder.wait().expect("it ends");
+    // Refused at once, since it is drained.
+    p.sh("$X drain deploy");
+    refused(&["-w", "50m", "--backoff", "3h"]);
 }
 
 #[test]
