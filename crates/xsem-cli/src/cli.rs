@@ -6,12 +6,16 @@ use std::time::Duration;
 
 mod care;
 mod event;
+mod explain;
 mod hold;
+mod log;
 mod run;
 
 pub use care::{CheckArgs, RepairArgs, ResetArgs};
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
+pub use explain::{CodesArgs, ColourArgs, ExplainArgs, When};
 pub use hold::{HoldArgs, ReleaseArgs};
+pub use log::LogArgs;
 pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
 
 const ABOUT: &str = "Named semaphores between processes, that survive the death of their owners";
@@ -66,6 +70,9 @@ pub enum Command {
     Ls(LsArgs),
     /// Show who holds one, who waits, who died, and its counters
     Show(ShowArgs),
+    /// Show what has happened: who had a semaphore, for how long, who died
+    #[command(long_about = log::ABOUT)]
+    Log(LogArgs),
     /// Create a semaphore (`run` does it by itself) or an event
     Create(CreateArgs),
     /// Give a pool or a credit another limit
@@ -93,8 +100,11 @@ pub enum Command {
     /// Throw all claims away and begin anew
     #[command(long_about = care::RESET_ABOUT)]
     Reset(ResetArgs),
-    /// Explain an error code: 101, 0x65, ERROR_EXCL_SEM_ALREADY_OWNED
+    /// Explain an error code: 101, 0x65, ERROR_EXCL_SEM_ALREADY_OWNED, "already owned"
+    #[command(long_about = explain::ABOUT)]
     Explain(ExplainArgs),
+    /// List the error codes, and whether asking again can help
+    Codes(CodesArgs),
     /// Print what makes a shell complete the options with TAB
     Completions(CompletionsArgs),
 }
@@ -291,13 +301,6 @@ pub struct NameArg {
     pub name: String,
 }
 
-/// Options of `xsem explain`.
-#[derive(Debug, Args)]
-pub struct ExplainArgs {
-    /// The code: `101`, `0x65`, `ERROR_EXCL_SEM_ALREADY_OWNED`
-    pub code: String,
-}
-
 /// Options of `xsem completions`.
 #[derive(Debug, Args)]
 #[command(after_help = COMPLETIONS_AFTER)]
@@ -322,11 +325,13 @@ mod tests {
     fn help_says_more_than_the_list_of_commands() {
         let wants = [("run", run::ABOUT), ("hold", hold::ABOUT), ("event", event::ABOUT), ("wait", WAIT_ABOUT)];
         for (name, about) in wants.into_iter().chain([
+            ("explain", explain::ABOUT),
             ("drain", DRAIN_ABOUT),
             ("evict", EVICT_ABOUT),
             ("check", care::CHECK_ABOUT),
             ("repair", care::REPAIR_ABOUT),
             ("reset", care::RESET_ABOUT),
+            ("log", log::ABOUT),
         ]) {
             let mut command = Cli::command();
             let help = command.find_subcommand_mut(name).expect("a command").render_long_help().to_string();

@@ -5,6 +5,7 @@ use crate::failure::{Failure, say};
 use crate::run::command_line::quoted;
 use crate::run::signals;
 use crate::run::waiting::{self, LiveLine};
+use crate::wanted::check_count;
 use crate::{exit_codes, places};
 use std::cell::Cell;
 use std::io::{self, Write};
@@ -53,6 +54,7 @@ fn change(args: &EventChangeArgs, url: &str, change: fn(&Event) -> Result<bool>)
 
 /// Waits for the first of them, or for all.
 fn wait(args: &EventWaitArgs, url: &str) -> std::result::Result<u8, Failure> {
+    check_count(&args.names)?;
     let (ns, events) = open(&args.names, args.create, url)?;
     let taken = Cell::new(0..0);
     let work = |cancel: &CancelToken| {

@@ -17,6 +17,7 @@ mod findings;
 mod gc;
 mod hold;
 mod json;
+mod log;
 mod ls;
 mod ok;
 mod permits;
@@ -63,6 +64,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Wait(args) => wait::wait(args, url),
         Command::Ls(args) => ls::ls(args, url),
         Command::Show(args) => show::show(args, url),
+        Command::Log(args) => log::log(args, url),
         Command::Create(args) => create::create(args, url),
         Command::Event(args) => event::event(args, url),
         Command::Resize(args) => permits::resize(args, url),
@@ -76,6 +78,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Repair(args) => repair::repair(args, url),
         Command::Reset(args) => reset::reset(args, url),
         Command::Explain(args) => explain::explain(args),
+        Command::Codes(args) => explain::codes(args),
         Command::Completions(args) => completions::completions(args),
     }
 }

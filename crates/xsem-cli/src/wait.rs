@@ -6,7 +6,7 @@ use crate::run::acquire::{acquire, owner_died};
 use crate::run::claims::Claims;
 use crate::run::waiting::{self, LiveLine};
 use crate::run::{enclosing, signals};
-use crate::wanted::Sem;
+use crate::wanted::{Sem, check_count};
 use crate::{exit_codes, places};
 use std::cell::RefCell;
 use std::io::{self, Write};
@@ -18,6 +18,7 @@ pub fn wait(args: &WaitForArgs, url: &str) -> Result<u8, Failure> {
         let line = "several names: say whether to wait for the first of them (--any) or for all at one instant (--all)";
         return Err(Failure::new(exit_codes::XSEM_FAILED, line));
     }
+    check_count(&args.names)?;
     let ns = places::with(&args.names[0], url)?;
     // What this tree of processes has can be had: we would wait for ourselves.
     let claims = Claims::from_env();

@@ -1,7 +1,8 @@
 //! The semaphores that a command line names: which kind, how many permits, made where they do not exist.
 
 use crate::cli::PermitArgs;
-use xsem::{Code, Counting, Error, Event, Exclusive, Mode, Namespace, Options, Pick, Result};
+use xsem::engine::MAX_LIST;
+use xsem::{Code, Counting, Error, Event, Exclusive, Kind, Mode, Namespace, Options, Pick, Result};
 
 /// The limit of a pool that `--shared` or `--all` makes.
 const READERS: u32 = 1000;
@@ -50,26 +51,37 @@ impl Sem {
     /// 187, 123, 5.
     pub fn existing(ns: &Namespace, name: &str) -> Result<Sem> {
         loop {
-            match Exclusive::open(ns, name) {
-                Err(e) if e.code() == Code::InvalidHandle => {}
-                other => return other.map(Sem::Exclusive),
-            }
-            match Counting::open(ns, name) {
-                Err(e) if e.code() == Code::InvalidHandle => {}
-                other => return other.map(|s| Sem::Counting(s, 1)),
-            }
-            match Event::open(ns, name) {
+            let kind = ns.kind(name)?;
+            let opened = match kind {
+                Kind::Counting => Counting::open(ns, name).map(|s| Sem::Counting(s, 1)),
+                Kind::Event => Event::open(ns, name).map(Sem::Event),
+                _ => Exclusive::open(ns, name).map(Sem::Exclusive),
+            };
+            match opened {
                 // Made anew as another kind in between: look again.
-                Err(e) if e.code() == Code::InvalidHandle && !is_event_or_none(ns, name) => {}
-                other => return other.map(Sem::Event),
+                Err(e) if e.code() == Code::InvalidHandle && ns.kind(name).is_ok_and(|now| now != kind) => {}
+                other => return other,
             }
         }
     }
 }
 
-/// Whether it can be opened as no other kind.
-fn is_event_or_none(ns: &Namespace, name: &str) -> bool {
-    Exclusive::open(ns, name).is_err() && Counting::open(ns, name).is_err()
+fn is_event(ns: &Namespace, name: &str) -> bool {
+    ns.kind(name).is_ok_and(|kind| kind == Kind::Event)
+}
+
+/// A list that cannot be is refused before anything is opened or made.
+///
+/// # Errors
+/// 151 more names than a list may have.
+pub fn check_count(names: &[String]) -> Result<()> {
+    match names.len() {
+        n if n > MAX_LIST => {
+            let advice = format!("name 1 to {MAX_LIST} of them");
+            Err(Error::new(Code::InvalidEventCount, format!("a list of {n} semaphores")).advice(advice))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens `name` as the options of `run` and `hold` say: an existing one as it is, a missing one as a pool with the limit
@@ -144,7 +156,7 @@ fn plain(ns: &Namespace, name: &str, permits: u32, options: Options) -> Result<S
             "which does not exist yet",
             format!("say how many there are in all: --limit N makes it a pool of N permits (N is {permits} or more)"),
         ),
-        Err(e) if e.code() == Code::InvalidHandle && Event::open(ns, name).is_ok() => Err(nobody_owns(name)),
+        Err(e) if e.code() == Code::InvalidHandle && is_event(ns, name) => Err(nobody_owns(name)),
         Err(e) if e.code() == Code::InvalidHandle => {
             no_limit("which is exclusive and has one owner at a time", "leave --permits out, or use another name".into())
         }
@@ -157,7 +169,7 @@ fn not_a_pool(e: Error, ns: &Namespace, name: &str) -> Error {
     if e.code() != Code::InvalidHandle {
         return e;
     }
-    if Event::open(ns, name).is_ok() {
+    if is_event(ns, name) {
         return nobody_owns(name);
     }
     Error::new(e.code(), e.message())

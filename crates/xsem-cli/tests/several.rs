@@ -264,3 +264,19 @@ fn a_signal_ends_the_wait_and_owns_nothing() {
     kill(a.id(), libc::SIGKILL);
     assert_eq!(end(a).0, 137);
 }
+
+/// What is wrong with the list itself comes before what is wrong with its names, and before anything is made.
+#[test]
+fn a_list_that_is_too_long_is_refused_before_anything_is_made() {
+    let p = Place::new();
+    let names: Vec<String> = (1..=65).map(|i| format!("n{i}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let cases: [(&[&str], &[&str], i32); 3] =
+        [(&["run"], &["--", "true"], 125), (&["wait", "--any"], &[], 1), (&["event", "wait", "--create", "manual"], &[], 125)];
+    for (before, after, exit) in cases {
+        let out = p.output(&[before, &names, after].concat());
+        assert_eq!(code(out.status), exit, "{before:?}");
+        assert!(text(&out.stderr).contains("151 ERROR_INVALID_EVENT_COUNT: a list of 65 semaphores"), "{}", text(&out.stderr));
+    }
+    assert_eq!(text(&p.output(&["ls", "--json"]).stdout).matches("name").count(), 0);
+}

@@ -11,6 +11,8 @@ pub mod history;
 pub mod inject;
 pub mod lease;
 pub mod model;
+#[cfg(doctest)]
+mod pages;
 pub mod protocol;
 pub mod random;
 pub mod rig;

@@ -36,6 +36,7 @@ use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Reset, Signal, S
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Fixed, Result};
 use crate::health::{Checkup, Repaired};
+use crate::history::{History, Record};
 use crate::name::Name;
 use std::any::Any;
 use std::fmt::Debug;
@@ -254,6 +255,22 @@ pub trait Engine: Send + Sync + Debug + 'static {
     /// while others work, by several at once, and may end in the middle. 1 where nothing can be mended.
     fn repair(&self) -> Result<Repaired> {
         Err(not_here(self.url(), "repair"))
+    }
+    /// What has happened, from a position on. 1 where nothing is written down.
+    fn history(&self, _from: u64) -> Result<History> {
+        Err(not_here(self.url(), "keep the history of"))
+    }
+    /// What is always written down: which programs have not agreed about a kind or a limit. 1 as `history`.
+    fn incidents(&self) -> Result<Vec<Record>> {
+        Err(not_here(self.url(), "keep the history of"))
+    }
+    /// Begins to write down what happens, with room for so many records, or ends that. 87, 100; 1 as `history`.
+    fn keep_history(&self, _records: Option<u32>) -> Result<()> {
+        Err(not_here(self.url(), "keep the history of"))
+    }
+    /// The kind of a semaphore. 187.
+    fn kind(&self, name: &Name) -> Result<Kind> {
+        self.inspect(name).map(|r| r.kind)
     }
     /// What others shall see as this process's command. 8 when there is no room.
     fn describe(&self, command: &str) -> Result<()>;

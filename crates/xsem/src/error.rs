@@ -3,7 +3,7 @@
 use crate::claim::{Edge, Holder, Waiter, cycle_text};
 use std::fmt;
 
-pub use crate::code::Code;
+pub use crate::code::{Code, Retryable};
 
 /// The result of most operations.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -179,6 +179,11 @@ impl Error {
     /// 101 or 121: somebody else has it; trying again later can succeed.
     pub fn is_taken(&self) -> bool {
         matches!(self.code(), Code::ExclSemAlreadyOwned | Code::SemTimeout)
+    }
+
+    /// Whether the same request can succeed later, by itself ([`Code::is_retryable`]).
+    pub fn is_retryable(&self) -> bool {
+        self.code().is_retryable()
     }
 
     /// 187: there is no such name.

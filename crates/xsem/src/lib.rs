@@ -23,7 +23,7 @@
 //! - [`Event`]: signalled or reset; wakes all who wait, or one at a time.
 //! - [`interrupt`]: signal handlers and the like, where nothing may be requested; [`SignalRelease`].
 //! - [`Namespace::wait_any`], [`Namespace::acquire_all`]: several at once.
-//! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step.
+//! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step; [`retry`]: asking again, as a policy.
 //!
 //! The engine needs Linux on a 64-bit machine. On kernels before 5.16 waits are timed instead of told.
 
@@ -97,6 +97,8 @@ mod guard;
 #[cfg(not(loom))]
 mod health;
 #[cfg(not(loom))]
+mod history;
+#[cfg(not(loom))]
 pub mod interrupt;
 #[cfg(not(loom))]
 mod many;
@@ -116,6 +118,8 @@ mod permit;
 #[cfg(not(loom))]
 mod pin;
 #[cfg(not(loom))]
+pub mod retry;
+#[cfg(not(loom))]
 #[doc(hidden)]
 pub mod shm;
 #[cfg(not(loom))]
@@ -134,7 +138,7 @@ mod exports {
     };
     pub use crate::counting::Counting;
     pub use crate::deadline::Deadline;
-    pub use crate::error::{Code, Error, Result};
+    pub use crate::error::{Code, Error, Result, Retryable};
     pub use crate::event::Event;
     pub use crate::exclusive::Exclusive;
     pub use crate::future::{
@@ -143,6 +147,7 @@ mod exports {
     };
     pub use crate::guard::{AcquireError, Guard, Recovery};
     pub use crate::health::{Checkup, Claimed, Finding, Loss, Remedy, Repaired, Severity};
+    pub use crate::history::{Happened, History, Record};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};
     pub use crate::namespace::{Namespace, NamespaceBuilder};

@@ -324,7 +324,9 @@ fn the_contracts_table_is_the_enum() {
 #[test]
 fn every_code_has_its_page_and_every_page_a_code() {
     let files = fs::read_dir(root().join("docs/errors")).unwrap();
-    let mut pages: Vec<String> = files.map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+    let files = files.map(|f| f.unwrap().file_name().into_string().unwrap());
+    // The list of all of them, which `xsem-cli/tests/pages` looks at.
+    let mut pages: Vec<String> = files.filter(|f| f != "README.md").collect();
     let mut all: Vec<String> = Code::ALL.iter().map(|c| format!("{}-{}.md", c.number(), short(*c))).collect();
     pages.sort();
     all.sort();

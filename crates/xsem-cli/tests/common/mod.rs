@@ -67,6 +67,15 @@ impl Place {
         self.xsem(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("xsem can be started")
     }
 
+    /// Starts it, with a command that finds `xsem` and the namespace in its environment, as a script has them.
+    pub fn start_in(&self, args: &[&str]) -> Child {
+        let path = Path::new(XSEM).parent().expect("a directory");
+        let path = format!("{}:{}", path.display(), std::env::var("PATH").expect("PATH"));
+        let mut c = self.xsem(args);
+        c.env("PATH", path).env("XSEM_NAMESPACE", self.url());
+        c.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("xsem can be started")
+    }
+
     /// `xsem run ARGS` as a child that holds NAME, with its command running, when this returns.
     pub fn hold(&self, name: &str, args: &[&str]) -> Child {
         let all: Vec<&str> = ["run"].iter().chain(args).copied().collect();

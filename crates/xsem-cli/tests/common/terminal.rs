@@ -16,6 +16,11 @@ pub struct Terminal {
 
 impl Terminal {
     pub fn start(p: &Place, args: &[&str]) -> Terminal {
+        Terminal::start_with(p, args, &[])
+    }
+
+    /// With these variables in its environment.
+    pub fn start_with(p: &Place, args: &[&str], variables: &[(&str, &str)]) -> Terminal {
         // Everything close-on-exec from the start: a copy of the master in any child would keep the terminal up.
         // SAFETY: plain flags; the new descriptor is owned by nobody else.
         let screen = unsafe { File::from_raw_fd(libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC)) };
@@ -38,7 +43,7 @@ impl Terminal {
         let line = options.read(true).write(true).custom_flags(libc::O_NOCTTY).open(name).expect("the terminal's line");
         let end = || Stdio::from(line.try_clone().expect("a descriptor"));
         let mut c = p.xsem(args);
-        c.env("TERM", "xterm").stdin(end()).stdout(end()).stderr(end());
+        c.env("TERM", "xterm").envs(variables.iter().copied()).stdin(end()).stdout(end()).stderr(end());
         // SAFETY: setsid and ioctl are async-signal-safe.
         unsafe {
             c.pre_exec(|| {

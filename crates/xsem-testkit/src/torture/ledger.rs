@@ -51,6 +51,8 @@ pub(super) struct Process {
     pub(super) guest: AtomicU64,
     /// 1: it has become another program, and waits until what it held before is written down.
     pub(super) execed: AtomicU32,
+    /// The image that is on its way into an exec.
+    pub(super) execing: AtomicU32,
 }
 
 /// A guest's place is taken by a process that is about to fork.
@@ -270,6 +272,21 @@ impl Ledger {
         (all, n.saturating_sub(LOG as u64))
     }
 
+    /// Whether an image runs no code any more. One that is in the middle of its exec runs none as soon as its other threads are
+    /// gone, though it has its old memory, with its old arguments, for some microseconds more: these are waited for.
+    pub(super) fn is_over(&self, image: Pid) -> bool {
+        let execing = || self.processes.iter().any(|p| p.execing.load(SeqCst) == image as u32);
+        let mut patience = if execing() { 100_000 } else { 0 };
+        loop {
+            match image::is_over(image) {
+                true => return true,
+                false if patience == 0 => return false,
+                false => patience -= 1,
+            }
+            sys::nap(100);
+        }
+    }
+
     /// A grant: `me` (pid and thread) owns `name` now. `told`: it is 105.
     pub(super) fn enter(&self, name: usize, me: u64, told: bool, steady: bool, token: u64) {
         let w = &self.witnesses[name];
@@ -277,7 +294,7 @@ impl Ledger {
         let other = (before >> 8) as Pid;
         let pid = image::pid_of(other);
         let me_pid = image::pid_of((me >> 8) as Pid);
-        if before != 0 && !image::is_over(other) {
+        if before != 0 && !self.is_over(other) {
             let how = sys::describe(pid);
             self.violation(&format!("two owners of {name}: {me_pid} (told of a death: {told}) and {pid}, which lives: {how}"));
         }
@@ -361,7 +378,7 @@ impl Ledger {
     /// At rest nobody who lives holds permits.
     pub(super) fn must_be_free(&self, k: usize) {
         for pid in self.permits[k].out.owners() {
-            if !image::is_over(pid) {
+            if !self.is_over(pid) {
                 self.violation(&format!("at rest {} still believes to hold permits of pool {k}", image::pid_of(pid)));
             }
         }

@@ -23,8 +23,11 @@ use std::sync::atomic::AtomicPtr;
 pub struct Me {
     /// The owner's bits; 0: not a member. What a claim is given back under.
     pub owner: AtomicU32,
-    /// The same as long as the file takes new claims, else 0. What a new claim is made under.
+    /// The same as long as the file takes new claims and no history is written, else 0. What a new claim is made under by
+    /// the short way.
     pub entitled: AtomicU32,
+    /// The same as long as no history is written, else 0. What a claim is given back under by the short way.
+    pub giving: AtomicU32,
     /// 0 not registered, 1 a thread is at it, 2 registered.
     state: AtomicU32,
 }
@@ -164,6 +167,7 @@ impl Arena {
     /// This process is a member from here on.
     fn joined(&self, me: Owner) {
         self.me_page().owner.store(me.bits(), SeqCst);
+        self.map.region().record(super::history::is_on(&self.map));
         self.map.region().entitle();
     }
 
@@ -243,6 +247,15 @@ impl Arena {
             Standing::Unknown if !self.map.is_linked() => self.map.region().settle(Some(Loss::Gone)),
             Standing::Unknown => {}
         }
+        if self.loss().is_none() {
+            self.map.region().record(super::history::is_on(&self.map));
+        }
+    }
+
+    /// Whether what happens is written down, as far as this process has noticed.
+    #[inline]
+    pub fn is_recorded(&self) -> bool {
+        self.map.region().is_recorded()
     }
 
     /// Looks closely.
@@ -309,26 +322,8 @@ struct Start {
 /// Starts the keeper by the C library: a thread of std would set up a signal stack and make the allocator set up an
 /// arena for it, which costs more than everything else here.
 fn spawn(start: &Start) -> std::io::Result<()> {
-    // SAFETY: an all-zero pthread_attr_t is a valid value to be overwritten by pthread_attr_init.
-    let mut attr: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
-    let mut thread: libc::pthread_t = 0;
-    let arg = std::ptr::from_ref(start).cast_mut().cast();
-    // SAFETY: `attr` is initialized before its use and destroyed after it. The argument outlives its use: the caller
-    // waits for `done`, after which the thread does not touch it.
-    let r = unsafe {
-        libc::pthread_attr_init(&mut attr);
-        libc::pthread_attr_setdetachstate(&mut attr, libc::PTHREAD_CREATE_DETACHED);
-        let usual = attr;
-        libc::pthread_attr_setstacksize(&mut attr, 128 * 1024);
-        let mut r = libc::pthread_create(&mut thread, &attr, keeper_thread, arg);
-        if r == libc::EINVAL {
-            // glibc puts thread-local variables into the stack; a program with many of them needs the usual size.
-            r = libc::pthread_create(&mut thread, &usual, keeper_thread, arg);
-        }
-        libc::pthread_attr_destroy(&mut attr);
-        r
-    };
-    if r == 0 { Ok(()) } else { Err(std::io::Error::from_raw_os_error(r)) }
+    // It outlives its use: the caller waits for `done`, after which the thread does not touch it.
+    super::own_thread::create(128 << 10, keeper_thread, std::ptr::from_ref(start).cast_mut().cast())
 }
 
 extern "C" fn keeper_thread(arg: *mut libc::c_void) -> *mut libc::c_void {

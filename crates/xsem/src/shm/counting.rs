@@ -2,6 +2,7 @@
 
 use super::blob;
 use super::count::{self, Bounds, Doing, Op};
+use super::history::{Note, What};
 use super::inspect::{self, is_credit};
 use super::layout::Entry;
 use super::members::shorten;
@@ -103,7 +104,7 @@ impl ShmCounting {
     }
 
     /// Writes a claim down that has just been made.
-    pub fn granted(&self, (i, entry): (u32, &Entry), request: &Request<'_>) -> Grant {
+    pub fn granted(&self, (i, entry): (u32, &Entry), request: &Request<'_>, waited: u64) -> Grant {
         let cell = self.base.cell();
         let token = cell.token.fetch_add(1, Relaxed).wrapping_add(1);
         let at = now_coarse();
@@ -118,6 +119,11 @@ impl ShmCounting {
         }
         if request.claimant != 0 && matches!(request.account, Account::Thread) {
             thread::take_one();
+        }
+        if self.base.arena.is_recorded() {
+            let permits = Op(entry.op.load(Acquire)).permits();
+            let (claimant, took) = (request.claimant, waited);
+            self.base.note(Note { token, claimant, permits, took, ..Note::of(&self.base, What::ACQUIRED) });
         }
         Grant::new(Claim::new(token, (i as u64 + 1) << 32 | request.claimant as u64), None)
     }
@@ -166,8 +172,13 @@ impl ShmCounting {
         {
             cold.longest.fetch_max(now().saturating_sub(e.since.load(Relaxed)), Relaxed);
         }
+        let recorded = self.base.arena.is_recorded().then(|| (now(), e.since.load(Relaxed), e.token.load(Relaxed)));
         count::give(&words.count, &book, i, giving, || words.is_reserved());
         reactor::changed(words.count.count);
+        if let Some((at, since, token)) = recorded {
+            let (claimant, took) = (e.who.load(Relaxed) as u32, at.saturating_sub(since).max(1));
+            self.base.note(Note { at, token, claimant, permits: n, took, ..Note::of(&self.base, What::RELEASED) });
+        }
         true
     }
 
@@ -233,7 +244,7 @@ impl Object for ShmCounting {
         // Also with permits: there may be some left for those who stood back.
         turn.leave(&world, words.count.count, words.oldest, false);
         if owned {
-            return Ok(self.granted((i, e), request));
+            return Ok(self.granted((i, e), request, world.waited()));
         }
         self.put_back(me, i);
         Err(done.map_or_else(|e| e, |outcome| base.refused(outcome, &world)))
@@ -322,7 +333,7 @@ impl Object for ShmCounting {
     fn add_permits(&self, n: u32) -> Result<()> {
         self.only_credit("add permits to")?;
         self.keep_in_reserve();
-        self.rebound(|b, _| match b.total.checked_add(n).filter(|t| *t <= b.limit) {
+        let added = self.rebound(|b, _| match b.total.checked_add(n).filter(|t| *t <= b.limit) {
             Some(total) => Ok((b.changed(b.limit, total), n as i32)),
             None => Err(Error::new(
                 Code::TooManyPosts,
@@ -330,7 +341,8 @@ impl Object for ShmCounting {
             )
             .of(self.name().as_str())
             .advice("wait until some are used up, or raise the limit (`xsem resize`)")),
-        })
+        });
+        self.noted(added, What::ADDED, n)
     }
 
     fn add_permits_at_interrupt_time(&self, n: u32) -> Result<()> {
@@ -348,6 +360,10 @@ impl Object for ShmCounting {
         if !permits::use_up(&book.words(), &book, i, op) {
             return Err(self.base.not_owner());
         }
+        if self.base.arena.is_recorded() {
+            let (token, permits) = (claim.token, op.permits());
+            self.base.note(Note { token, permits, ..Note::of(&self.base, What::USED_UP) });
+        }
         self.over(me, (i, e), claim);
         Ok(())
     }
@@ -360,7 +376,7 @@ impl Object for ShmCounting {
                 .advice(format!("a limit is 1 to {MAX_PERMITS}")));
         }
         let credit = is_credit(self.base.cell());
-        self.rebound(|b, _| match credit {
+        let resized = self.rebound(|b, _| match credit {
             false => Ok((b.changed(limit, limit), limit as i32 - b.total as i32)),
             true if limit >= b.total => Ok((b.changed(limit, b.total), 0)),
             true => {
@@ -368,7 +384,8 @@ impl Object for ShmCounting {
                     .of(name)
                     .advice("use some up first"))
             }
-        })
+        });
+        self.noted(resized, What::RESIZED, limit)
     }
 
     fn capacity(&self) -> Result<Capacity> {
@@ -424,6 +441,14 @@ impl ShmCounting {
                 .of(self.name().as_str())
                 .advice("a pool has always as many permits as its limit: `xsem resize` changes that")),
         }
+    }
+
+    /// Writes it down, if it was done.
+    fn noted(&self, done: Result<()>, what: What, permits: u32) -> Result<()> {
+        if done.is_ok() && self.base.arena.is_recorded() {
+            self.base.note(Note { permits, ..Note::of(&self.base, what) });
+        }
+        done
     }
 
     /// Changes limit and total.

@@ -12,6 +12,7 @@
 //! Whoever meets a flag that does not stand, because its owner is dead, goes on as if it were not there, and clears it.
 
 use super::count::{self, DRAINED as COUNT_DRAINED};
+use super::history::{Note, What};
 use super::inspect;
 use super::layout::Cold;
 use super::members::Life;
@@ -144,10 +145,18 @@ pub fn reopen(sem: &ShmExclusive, me: Owner) {
 pub fn drain(sem: &ShmExclusive, me: Owner, request: &Request<'_>) -> Result<()> {
     let mut at = sem.current();
     let mut begun = false;
+    let began = now();
+    if sem.arena.is_recorded() && !is_closed(at) {
+        sem.note(Note::of(sem, What::DRAINING));
+    }
     loop {
         let done = drain_here(at, me, request, begun);
         let next = at.current();
         if done.is_ok() || std::ptr::eq(at, next) {
+            if sem.arena.is_recorded() {
+                let what = done.as_ref().map_or_else(|e| What::refused(e.code()), |()| What::DRAINED);
+                sem.note(Note { took: now().saturating_sub(began).max(1), ..Note::of(sem, what) });
+            }
             return done;
         }
         // Its owner was evicted meanwhile, which is what one does with one that hangs: it goes on elsewhere, and so does

@@ -1,6 +1,7 @@
 //! An open event in shared memory.
 
 use super::counting::ShmCounting;
+use super::history::{Note, What};
 use super::inspect;
 use super::ledger::Book;
 use super::object::{ShmExclusive, file_is_gone, limit};
@@ -54,9 +55,12 @@ impl ShmEvent {
     }
 
     /// What a wait gives.
-    pub fn seen(&self) -> Grant {
+    pub fn seen(&self, claimant: u32, waited: u64) -> Grant {
         let cell = self.base().cell();
         cell.since.store(now_coarse(), Relaxed);
+        if self.base().arena.is_recorded() {
+            self.base().note(Note { claimant, took: waited, ..Note::of(self.base(), What::ACQUIRED) });
+        }
         Grant::new(Claim::new(inspect::acquired(self.base()), 0), None)
     }
 
@@ -74,6 +78,13 @@ impl ShmEvent {
             cold.longest.fetch_add(1, Relaxed);
         }
         base.cell().since.store(now_coarse(), Relaxed);
+    }
+
+    /// Writes it down, if it was a change. Async-signal-safe.
+    fn noted(&self, changed: bool, what: What) {
+        if changed && self.base().arena.is_recorded() {
+            self.base().note(Note::of(self.base(), what));
+        }
     }
 
     /// 1: nobody owns an event.
@@ -120,7 +131,7 @@ impl Object for ShmEvent {
         let seen = matches!(done, Ok(Outcome::Owned));
         turn.leave(&world, words.count.count, words.oldest, seen);
         if seen {
-            return Ok(self.seen());
+            return Ok(self.seen(request.claimant, world.waited()));
         }
         Err(done.map_or_else(|e| e, |outcome| base.refused(outcome, &world)))
     }
@@ -160,11 +171,14 @@ impl Object for ShmEvent {
         if changed {
             self.note_signal();
         }
+        self.noted(changed, What::SIGNALLED);
         Ok(changed)
     }
 
     fn reset(&self) -> Result<bool> {
-        self.change(signal::reset)
+        let changed = self.change(signal::reset)?;
+        self.noted(changed, What::RESET);
+        Ok(changed)
     }
 
     fn signalled(&self) -> Result<Signal> {

@@ -83,6 +83,8 @@ pub struct Region {
     ino: AtomicU64,
     /// A [`Loss`], or 0.
     loss: AtomicU32,
+    /// Whether what happens in it is written down: then nothing goes the short way.
+    recorded: AtomicBool,
     /// Where this process's right to claim is, once there is such a page.
     me: AtomicPtr<Me>,
     taken: AtomicBool,
@@ -107,6 +109,7 @@ impl Region {
         r.dev.store(dev, Relaxed);
         r.ino.store(ino, Relaxed);
         r.loss.store(0, Relaxed);
+        r.recorded.store(false, Relaxed);
         r.me.store(null_mut(), Relaxed);
         r.len.store(len, Release);
         r
@@ -120,6 +123,7 @@ impl Region {
             dev: AtomicU64::new(0),
             ino: AtomicU64::new(0),
             loss: AtomicU32::new(0),
+            recorded: AtomicBool::new(false),
             me: AtomicPtr::new(null_mut()),
             taken: AtomicBool::new(true),
             next: AtomicPtr::new(null_mut()),
@@ -169,15 +173,30 @@ impl Region {
         }
     }
 
+    /// Writes down whether what happens in it is to be written down.
+    pub fn record(&self, yes: bool) {
+        if self.recorded.swap(yes, SeqCst) != yes {
+            self.entitle();
+        }
+    }
+
+    /// Whether it is.
+    #[inline]
+    pub fn is_recorded(&self) -> bool {
+        self.recorded.load(Relaxed)
+    }
+
     /// Gives this process the right to claim that it has: as a member, of a file that is what it was. Async-signal-safe.
     pub fn entitle(&self) {
         // SAFETY: null, or the page of an arena, which is never unmapped.
         let Some(me) = (unsafe { self.me.load(Acquire).as_ref() }) else { return };
         loop {
-            let loss = self.loss.load(SeqCst);
-            me.entitled.store(if loss == 0 { me.owner.load(SeqCst) } else { 0 }, SeqCst);
+            let (loss, recorded) = (self.loss.load(SeqCst), self.recorded.load(SeqCst));
+            let short = if recorded { 0 } else { me.owner.load(SeqCst) };
+            me.giving.store(short, SeqCst);
+            me.entitled.store(if loss == 0 { short } else { 0 }, SeqCst);
             // Somebody else may have stored later what it had read earlier.
-            if self.loss.load(SeqCst) == loss {
+            if (self.loss.load(SeqCst), self.recorded.load(SeqCst)) == (loss, recorded) {
                 return;
             }
         }

@@ -5,7 +5,7 @@ use crate::sync::{AtomicU32, AtomicU64};
 /// "XSEM" and bytes that text-mode transfers break.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"XSEM\r\n\x1a\n");
 /// Changes with every change of a byte's meaning.
-pub const VERSION: u64 = 3;
+pub const VERSION: u64 = 4;
 /// Room is taken from the file system in units of this size, and a bit says which are there.
 pub const UNIT: u64 = 16 * 1024;
 /// Words of a member's row: its main word, and one for each slot that may wait for its death. The kernel walks at most
@@ -67,6 +67,39 @@ pub struct Retired {
     pub at: AtomicU64,
     /// Length in the first byte.
     pub command: [AtomicU64; 17],
+}
+
+/// Where the state of the history is, and where the incidents are: in the first unit, so they are always there.
+pub const HISTORY_AT: u64 = UNIT / 8;
+pub const INCIDENTS_AT: u64 = UNIT / 4 * 3;
+/// Incidents that are kept.
+pub const INCIDENTS: u32 = 16;
+/// Most records of the history.
+pub const MAX_HISTORY: u32 = 16_384;
+/// Words of a record that say what it says; the others are its stamp and the checksum.
+pub const RECORD_WORDS: usize = 30;
+/// Words of a text in a record: the length in the first byte.
+pub const RECORD_TEXT: usize = 11;
+
+/// Whether the history is written, and how far. All 0 in a file that was made before there was one.
+#[repr(C)]
+pub struct History {
+    /// `size << 8 | on`; 0: it never was.
+    pub state: AtomicU64,
+    /// The position of the next record, and of the next incident.
+    pub next: AtomicU64,
+    pub next_incident: AtomicU64,
+}
+
+/// Something that happened. See `ring.rs`.
+#[repr(C, align(64))]
+pub struct Record {
+    /// Its position + 1; who writes it; 0: never used.
+    pub stamp: AtomicU64,
+    /// Over the words, the position included.
+    pub check: AtomicU64,
+    /// See `history.rs`.
+    pub words: [AtomicU64; RECORD_WORDS],
 }
 
 /// For which boot and which inode an epoch holds.
@@ -215,7 +248,7 @@ pub struct Slot {
     pub inside: AtomicU64,
 }
 
-/// A process beyond doubt: boot (the epoch), pid namespace, pid and start time; and what people want to know.
+/// A process beyond doubt: boot (the epoch), pid namespace, pid, start time and the program in it; and what people want to know.
 #[repr(C)]
 pub struct Identity {
     /// `uid << 32 | pid` (in its own namespace).
@@ -223,6 +256,8 @@ pub struct Identity {
     pub start: AtomicU64,
     pub pid_ns: AtomicU64,
     pub joined: AtomicU64,
+    /// The program that it ran, by marks that every exec changes (`image.rs`).
+    pub image: AtomicU64,
     /// Length in the first byte.
     pub command: [AtomicU64; 17],
 }
@@ -235,7 +270,6 @@ pub struct Dead {
     pub identity: Identity,
     /// Over key and identity: two writers a whole ring apart may meet.
     pub check: AtomicU64,
-    _pad: u64,
 }
 
 /// Who waits for what.
@@ -271,12 +305,14 @@ const _: () = {
     assert!(offset_of!(Header, cursors) == 832);
     assert!(size_of::<Header>() == 832 + 64 + 3 * 4 * HINTS);
     assert!(size_of::<Header>() as u64 <= RETIRED_AT);
-    assert!(RETIRED_AT + size_of::<Retired>() as u64 <= COPY_AT && COPY_AT + size_of::<HeadCopy>() as u64 <= UNIT);
+    assert!(size_of::<Header>() as u64 <= HISTORY_AT && HISTORY_AT + size_of::<History>() as u64 <= RETIRED_AT);
+    assert!(RETIRED_AT + size_of::<Retired>() as u64 <= COPY_AT && COPY_AT + size_of::<HeadCopy>() as u64 <= INCIDENTS_AT);
+    assert!(size_of::<Record>() == 256 && INCIDENTS_AT + INCIDENTS as u64 * 256 <= UNIT);
     assert!(size_of::<Cell>() == 64 && offset_of!(Cell, word) == 0 && offset_of!(Cell, next) == 40);
     assert!(size_of::<Cold>() == 64);
     assert!(size_of::<Block>() == 48);
-    assert!(size_of::<Identity>() == 168);
-    assert!(size_of::<Slot>() == 256 && offset_of!(Slot, waiters) == 176 && offset_of!(Slot, join_cell) == 200);
+    assert!(size_of::<Identity>() == 176);
+    assert!(size_of::<Slot>() == 256 && offset_of!(Slot, waiters) == 184 && offset_of!(Slot, join_cell) == 208);
     assert!(size_of::<Dead>() == 192);
     assert!(size_of::<Waiter>() == 64);
     assert!(size_of::<Entry>() == 64);
@@ -299,7 +335,7 @@ pub struct Geometry {
     pub rows_at: u64,
     pub waiters_at: u64,
     pub morgue_at: u64,
-    /// Kept for the history ring.
+    /// Records of the history; their room is taken when it is switched on.
     pub history_at: u64,
     pub buckets_at: u64,
     pub cells_at: u64,
@@ -333,7 +369,7 @@ impl Geometry {
         let rows_at = table(max_members as u64, ROW_WORDS as u64 * 8);
         let waiters_at = table(waiters as u64, 64);
         let morgue_at = table(MORGUE as u64, 192);
-        let history_at = table(65_536, 64);
+        let history_at = table(MAX_HISTORY as u64, size_of::<Record>() as u64);
         let buckets_at = table(buckets as u64, 8);
         let cells_at = table(s, 64);
         let cold_at = table(s, 64);

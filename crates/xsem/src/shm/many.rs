@@ -209,11 +209,11 @@ impl<'a> Seat<'a> {
     pub fn end(mut self, me: Owner, request: &Request<'_>, owned: bool) -> Option<Grant> {
         self.leave(owned);
         match (&self.part, owned) {
-            (Part::Exclusive(s), true) => Some(s.granted(me, request)),
+            (Part::Exclusive(s), true) => Some(s.granted(me, request, self.world.waited())),
             (Part::Exclusive(_), false) => None,
             (Part::Counting(s, _), true) => {
                 let e = s.base.arena.map.entry(self.entry)?;
-                Some(s.granted((self.entry, e), request))
+                Some(s.granted((self.entry, e), request, self.world.waited()))
             }
             (Part::Counting(s, _), false) => {
                 s.put_back(me, self.entry);
@@ -223,7 +223,7 @@ impl<'a> Seat<'a> {
                 if self.world.mode & ALL != 0 {
                     e.counted.put_back(me, self.entry);
                 }
-                owned.then(|| e.seen())
+                owned.then(|| e.seen(request.claimant, self.world.waited()))
             }
         }
     }

@@ -4,8 +4,8 @@ use super::descriptor::Descriptor;
 use super::fault::Region;
 use super::file;
 use super::layout::{
-    Block, COPY_AT, Cell, Cold, Dead, Entry, Geometry, HeadCopy, Header, Joint, RETIRED_AT, ROW_WORDS, Retired, Slot, UNIT,
-    Waiter,
+    Block, COPY_AT, Cell, Cold, Dead, Entry, Geometry, HISTORY_AT, HeadCopy, Header, History, INCIDENTS, INCIDENTS_AT, Joint,
+    MAX_HISTORY, RETIRED_AT, ROW_WORDS, Record, Retired, Slot, UNIT, Waiter,
 };
 use super::sys;
 use crate::error::{Code, Error, Result};
@@ -158,6 +158,25 @@ impl Map {
     pub fn head_copy(&self) -> &HeadCopy {
         // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
         unsafe { self.at(COPY_AT) }
+    }
+
+    /// Whether the history is written, and how far.
+    pub fn history(&self) -> &History {
+        // SAFETY: in the first unit, which is taken before the file gets its name; all atomics.
+        unsafe { self.at(HISTORY_AT) }
+    }
+
+    /// A record of the history, if its room was taken.
+    pub fn record(&self, i: u32) -> Option<&Record> {
+        let at = self.geo.history_at + i as u64 * size_of::<Record>() as u64;
+        // SAFETY: inside the table, and taken: a unit has a whole number of records.
+        (i < MAX_HISTORY && self.is_present(at)).then(|| unsafe { self.at(at) })
+    }
+
+    /// One of the incidents.
+    pub fn incident(&self, i: u32) -> &Record {
+        // SAFETY: reduced into the table, which is in the first unit.
+        unsafe { self.at(INCIDENTS_AT + (i % INCIDENTS) as u64 * size_of::<Record>() as u64) }
     }
 
     /// Whether and by whom the namespace was reset.

@@ -21,6 +21,7 @@
 
 use super::descriptor::Descriptor;
 use super::futex::{self, FUTEX_WAITERS, OWNER_DIED, TID_MASK, Watch};
+use super::image::Image;
 use super::layout::{Identity, MORGUE, Slot, hash};
 use super::map::Map;
 use super::protocol::Gate;
@@ -82,6 +83,7 @@ pub struct Who {
     pub uid: u32,
     pub start: u64,
     pub pid_ns: u64,
+    pub image: Image,
     pub command: String,
 }
 
@@ -90,7 +92,7 @@ impl Who {
     pub fn of_process(pid: u32) -> Option<Who> {
         let start = sys::stat_of(pid).ok().flatten()?.start;
         let command = shorten(&sys::command_of(pid), COMMAND - 1);
-        Some(Who { pid, uid: sys::user_of(pid), start, pid_ns: sys::pid_namespace(), command })
+        Some(Who { pid, uid: sys::user_of(pid), start, pid_ns: sys::pid_namespace(), image: Image::of_process(pid), command })
     }
 
     /// Reads this process's own identity.
@@ -102,6 +104,7 @@ impl Who {
             // By this name it is this process in whatever /proc.
             start: sys::stat("/proc/self/stat").ok().flatten().map_or(0, |s| s.start),
             pid_ns: sys::pid_namespace(),
+            image: Image::own(),
             command: shorten(&command.map_or_else(sys::command_line, str::to_owned), COMMAND - 1),
         }
     }
@@ -128,6 +131,7 @@ fn store(id: &Identity, w: &Who, when: u64) {
     id.start.store(w.start, Relaxed);
     id.pid_ns.store(w.pid_ns, Relaxed);
     id.joined.store(when, Relaxed);
+    id.image.store(w.image.bits(), Relaxed);
     store_command(id, &w.command);
 }
 
@@ -157,12 +161,13 @@ fn load(id: &Identity) -> Who {
         uid: (pid_uid >> 32) as u32,
         start: id.start.load(Relaxed),
         pid_ns: id.pid_ns.load(Relaxed),
+        image: Image::from_bits(id.image.load(Relaxed)),
         command: shorten(&String::from_utf8_lossy(&bytes[1..1 + len]), 135),
     }
 }
 
 fn words(id: &Identity) -> impl Iterator<Item = u64> + '_ {
-    [&id.pid_uid, &id.start, &id.pid_ns, &id.joined].into_iter().chain(&id.command).map(|w| w.load(Relaxed))
+    [&id.pid_uid, &id.start, &id.pid_ns, &id.joined, &id.image].into_iter().chain(&id.command).map(|w| w.load(Relaxed))
 }
 
 /// The members of a mapped namespace, as this process sees them.
@@ -215,8 +220,8 @@ impl Members {
     ///
     /// Its keeper's end does not say that: another thread of it may be inside a long system call that writes shared
     /// memory. So either every thread is seen without memory; or its byte lock is gone (the kernel drops it after the last
-    /// thread has let go of the memory) and, where it can be seen, the process does not have the file mapped (any more:
-    /// after an exec; or still, where the program has closed the gate's descriptor and lost the lock by that).
+    /// thread has let go of the memory) and, where it can be seen, the process runs another program than it did, or does not
+    /// have the file mapped (a program may have closed the gate's descriptor, and lost the lock by that).
     pub fn gate(&self, map: &Map, slot: u32) -> Gate {
         let (Some(s), Some(row)) = (map.slot(slot), map.row(slot)) else { return Gate::Open };
         let main = row[0].load(Acquire);
@@ -232,7 +237,7 @@ impl Members {
             // Another process of this number, or another program in this process.
             (Some(w), Ok(false)) => {
                 let same = sys::stat_of(w.pid).map_or(true, |s| s.is_some_and(|s| sys::same_start(s.start, w.start)));
-                !same || !sys::maps_file(w.pid, self.file_id)
+                !same || !sys::maps_file(w.pid, self.file_id) || self.has_become_another_program(map, w)
             }
             (None, Ok(false)) => true,
             // Still held, or nobody can say (ENOLCK and its like).
@@ -243,6 +248,21 @@ impl Members {
             true if self.cover_lives(s) && !seeded(Bug::CoverIgnored) => Gate::Covering,
             true => Gate::Open,
         }
+    }
+
+    /// Whether a process has gone on to another program than the one that was introduced, by exec: nothing of that one is left,
+    /// though the new one may have the same file mapped, and be a member.
+    fn has_become_another_program(&self, map: &Map, was: &Who) -> bool {
+        let other = |now: Image| was.image.is_surely_not(now);
+        // Where exec puts memory in the same places each time, only the new program itself can tell, which does when it joins.
+        let tells = |slot| {
+            let alive = map.row(slot).is_some_and(|row| is_alive(row[0].load(Acquire)));
+            let now = self.identity_in_slot(map, slot).filter(|_| alive).map(|(_, w)| w);
+            now.is_some_and(|n| {
+                (n.pid, n.pid_ns) == (was.pid, was.pid_ns) && sys::same_start(n.start, was.start) && other(n.image)
+            })
+        };
+        other(Image::of_process(was.pid)) || (0..map.slots()).any(tells)
     }
 
     /// Whether the gate is open.

@@ -30,6 +30,7 @@
 //! | `waiters` | wait records |
 //! | `names`, `blob`, `chain` | the name index; text in blocks; chains that end |
 //! | `obituary` | what dead owners leave; labels |
+//! | `history`, `ring` | what has happened, if somebody wants to know |
 //! | `object` | an open semaphore |
 //! | `thread` | threads as claimants, and what they leave |
 //! | `inspect` | holders, waiters, reports, the audit |
@@ -53,11 +54,14 @@ mod fault;
 mod file;
 mod filesystem;
 pub(crate) mod futex;
+mod history;
+mod image;
 mod inspect;
 mod joint;
 mod keeper;
 mod layout;
 mod ledger;
+mod leftover;
 mod many;
 mod map;
 mod members;
@@ -74,6 +78,7 @@ mod protocol;
 pub(crate) mod reactor;
 mod removal;
 mod reserve;
+mod ring;
 mod sharing;
 mod short;
 mod signal;
@@ -101,11 +106,13 @@ use crate::claim::{Kind, Report, Reset, Summary};
 use crate::engine::{Engine, Grant, Object, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, Wish};
 use crate::error::{Code, Error, Result};
 use crate::health::{Checkup, Loss, Repaired};
+use crate::history::{History, Record};
 use crate::name::Name;
 use crate::sync::Ordering::*;
 use arena::Arena;
 use counting::ShmCounting;
 use event::ShmEvent;
+use history::{Note, What};
 use object::ShmExclusive;
 use pending::{How, ShmPending};
 use place::Place;
@@ -188,6 +195,8 @@ impl ShmEngine {
         let auto = self.arena.map.cell(index).filter(|_| spec.kind == Kind::Event).map(inspect::is_auto);
         if let Some(auto) = auto.filter(|auto| *auto != (spec.reset == Reset::Auto)) {
             let there = if auto { Reset::Auto } else { Reset::Manual };
+            let is = history::shape(&Spec::event(there, false));
+            history::mismatch(self.arena, name.as_str(), Code::InvalidParameter, history::shape(spec), is);
             return Err(Error::new(
                 Code::InvalidParameter,
                 format!("`{name}` is an event with {there} reset, not with {} reset", spec.reset),
@@ -201,6 +210,8 @@ impl ShmEngine {
         if (there.mode, there.limit) == (spec.mode, spec.limit) {
             return Ok(());
         }
+        let is = history::shape(&Spec { mode: there.mode, ..Spec::pool(there.limit) });
+        history::mismatch(self.arena, name.as_str(), Code::InvalidParameter, history::shape(spec), is);
         Err(Error::new(
             Code::InvalidParameter,
             format!("`{name}` is a {} of {}, not a {} of {}", there.mode, there.limit, spec.mode, spec.limit),
@@ -214,9 +225,13 @@ impl ShmEngine {
         let found = self.arena.map.cell(index).and_then(inspect::kind_of);
         match found {
             Some(k) if k == kind => self.object(name, index, generation),
-            Some(k) => Err(Error::new(Code::InvalidHandle, format!("`{name}` is of kind {k}, not {kind}"))
-                .of(name.as_str())
-                .advice("use another name, or the operations of its kind")),
+            Some(k) => {
+                let [asked, there] = [kind, k].map(|k| history::shape_of_kind(k) << 24);
+                history::mismatch(self.arena, name.as_str(), Code::InvalidHandle, asked, there);
+                Err(Error::new(Code::InvalidHandle, format!("`{name}` is of kind {k}, not {kind}"))
+                    .of(name.as_str())
+                    .advice("use another name, or the operations of its kind"))
+            }
             None => Err(self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str())),
         }
     }
@@ -232,7 +247,17 @@ impl ShmEngine {
             self.arena.stands()?;
         }
         self.clear_away(name)?;
-        names::create(self.arena, me, name, spec)
+        let made = names::create(self.arena, me, name, spec)?;
+        if matches!(made, names::Created::New(..)) && self.arena.is_recorded() {
+            history::note(self.arena, &Note::named(name.as_str(), What::created(spec.kind)));
+        }
+        Ok(made)
+    }
+
+    fn removed(&self, name: &Name) {
+        if self.arena.is_recorded() {
+            history::note(self.arena, &Note::named(name.as_str(), What::REMOVED));
+        }
     }
 
     /// The cell of a name. An ephemeral one without users is none.
@@ -342,6 +367,9 @@ impl Engine for ShmEngine {
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
+        if let Some(at) = self.url.strip_prefix("shm:").and_then(|place| Place::parse(place).ok()) {
+            leftover::tidy_at(&at.path, at.own, at.group);
+        }
         let mut gone = Vec::new();
         for i in 0..self.arena.map.cells() {
             let Some(cell) = self.arena.map.cell(i).filter(|c| inspect::is_ephemeral(c)) else { continue };
@@ -373,6 +401,7 @@ impl Engine for ShmEngine {
             if !exclusive && (word.generation() != sem.generation || word.state() == State::Removed) {
                 if closing == Closing::Done {
                     // Finished by somebody who looked the name up.
+                    self.removed(name);
                     return Ok(());
                 }
                 continue;
@@ -404,10 +433,12 @@ impl Engine for ShmEngine {
                 removal::finish(self.arena, &path)?;
                 // Closed by somebody else: then it was theirs, and we find no such name.
                 if closing == Closing::Done {
+                    self.removed(name);
                     return Ok(());
                 }
             } else if !exclusive && closing == Closing::Done {
                 // Closed by us: its word changes only by somebody who finishes that.
+                self.removed(name);
                 return Ok(());
             }
         }
@@ -447,7 +478,12 @@ impl Engine for ShmEngine {
 
     fn reopen(&self, name: &Name) -> Result<()> {
         let me = self.arena.register()?;
-        drain::reopen(&self.behind(name)?, me);
+        let sem = self.behind(name)?;
+        let closed = drain::is_closed(&sem);
+        drain::reopen(&sem, me);
+        if closed && self.arena.is_recorded() {
+            sem.note(Note::of(&sem, What::REOPENED));
+        }
         Ok(())
     }
 
@@ -479,6 +515,25 @@ impl Engine for ShmEngine {
 
     fn repair(&self) -> Result<Repaired> {
         Ok(check::repair(self.arena))
+    }
+
+    fn history(&self, from: u64) -> Result<History> {
+        self.arena.sound()?;
+        Ok(history::read(&self.arena.map, from))
+    }
+
+    fn incidents(&self) -> Result<Vec<Record>> {
+        self.arena.sound()?;
+        Ok(history::incidents(&self.arena.map))
+    }
+
+    fn keep_history(&self, records: Option<u32>) -> Result<()> {
+        history::switch(self.arena, records)
+    }
+
+    fn kind(&self, name: &Name) -> Result<Kind> {
+        let found = self.arena.map.cell(self.find(name)?.0).and_then(inspect::kind_of);
+        found.ok_or_else(|| self.arena.damaged(format_args!("`{name}` has no kind")).of(name.as_str()))
     }
 
     fn describe(&self, command: &str) -> Result<()> {
@@ -543,6 +598,11 @@ pub mod testing {
         engine(ns)?.arena.register().map(|_| ())
     }
 
+    /// Does what the end of the calling thread does, so that a tracer can step through it.
+    pub fn end_of_thread() {
+        super::thread::end_here();
+    }
+
     /// Where in the file the word of an exclusive semaphore is, for a test that watches it.
     pub fn place_of_word(ns: &Namespace, name: &str) -> Result<u64> {
         let engine = engine(ns)?;
@@ -567,6 +627,7 @@ pub mod testing {
             ("rows", geo.rows_at),
             ("waiters", geo.waiters_at),
             ("morgue", geo.morgue_at),
+            ("history", geo.history_at),
             ("buckets", geo.buckets_at),
             ("cells", geo.cells_at),
             ("cold", geo.cold_at),

@@ -7,6 +7,8 @@
 
 use super::arena::Arena;
 use super::blob;
+use super::history::{self, Note, What};
+use super::image::Image;
 use super::members::{Who, shorten};
 use super::word::Owner;
 use crate::claim::{Cause, Deaths, Obituary, Process, ProcessState};
@@ -88,7 +90,8 @@ impl Entry {
     }
 }
 
-fn encode(c: Cause) -> (u8, u8) {
+/// As a number, and the signal that belongs to it.
+pub fn encode(c: Cause) -> (u8, u8) {
     match c {
         Cause::ProcessEnded => (0, 0),
         Cause::ThreadEnded => (1, 0),
@@ -100,7 +103,8 @@ fn encode(c: Cause) -> (u8, u8) {
     }
 }
 
-fn decode(c: (u8, u8)) -> Cause {
+/// And back.
+pub fn decode(c: (u8, u8)) -> Cause {
     match c {
         (1, _) => Cause::ThreadEnded,
         (2, _) => Cause::Abandoned,
@@ -194,9 +198,10 @@ pub fn publish(
         Some((_, true)) if cause == Cause::ProcessEnded => Cause::MachineRestarted,
         _ => cause,
     };
-    let since =
-        if cause == Cause::MachineRestarted || since == 0 { 0 } else { realtime().saturating_sub(now().saturating_sub(since)) };
-    let (who, _) = who.unwrap_or((Who { pid: 0, uid: 0, start: 0, pid_ns: 0, command: String::new() }, false));
+    let held = if cause == Cause::MachineRestarted || since == 0 { 0 } else { now().saturating_sub(since).max(1) };
+    let since = if held == 0 { 0 } else { realtime().saturating_sub(held) };
+    let (who, _) =
+        who.unwrap_or((Who { pid: 0, uid: 0, start: 0, pid_ns: 0, image: Image::UNKNOWN, command: String::new() }, false));
     let entry = Entry {
         owner: owner.map_or(0, Owner::bits),
         token,
@@ -234,6 +239,12 @@ pub fn publish(
         let new = (deaths(reference) + 1).min(0x7fff_ffff) << 32 | first as u64;
         if alive && cold.obituary.compare_exchange(reference, new, AcqRel, Relaxed).is_ok() {
             blob::free(map, cell, reference as u32);
+            if arena.is_recorded() {
+                let name = super::names::name_of(arena, cell, generation).unwrap_or_default();
+                let target = super::waiters::target(cell, generation);
+                let note = Note { target, token, took: held, ..Note::named(&name, What::died(cause)) };
+                history::note_about(arena, owner, &who, &note);
+            }
             return;
         }
         blob::free(map, cell, first);

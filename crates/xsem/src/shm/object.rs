@@ -7,6 +7,7 @@ use super::drain;
 use super::evict;
 use super::fault::Loss;
 use super::futex;
+use super::history::{self, Note, What};
 use super::inspect;
 use super::layout::Cell;
 use super::ledger::Book;
@@ -59,7 +60,8 @@ impl FastPath {
     #[inline(always)]
     pub fn acquire_at_normal_time(&self) -> Option<Claim> {
         let me = self.me.entitled.load(Relaxed);
-        // 0: not a member (yet, or a forked child), or the file takes no new claims. The swap would store a free word.
+        // 0: not a member (yet, or a forked child), the file takes no new claims, or a history is written. The swap would
+        // store a free word.
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
             return None;
         }
@@ -69,7 +71,7 @@ impl FastPath {
     /// The last level of a claim without flags: free now. False: the long way.
     #[inline(always)]
     pub fn release(&self, claim: &Claim) -> bool {
-        let (me, c) = (self.me.owner.load(Relaxed), self.cell);
+        let (me, c) = (self.me.giving.load(Relaxed), self.cell);
         if me as u64 != claim.key >> 32
             || c.claim.load(Relaxed) != claim.key
             || c.token.load(Relaxed) != claim.token
@@ -100,7 +102,7 @@ impl FastPath {
     /// [`release`](FastPath::release) of such a claim.
     #[inline]
     pub fn release_of_nobody(&self, claim: &Claim) -> bool {
-        let (me, c) = (self.me.owner.load(Relaxed), self.cell);
+        let (me, c) = (self.me.giving.load(Relaxed), self.cell);
         if claim.key != key(me, 0)
             || me == 0
             || c.claim.load(Relaxed) != claim.key
@@ -420,7 +422,7 @@ impl ShmExclusive {
     }
 
     /// Writes a claim down that has just been made.
-    pub fn granted(&self, me: Owner, request: &Request<'_>) -> Grant {
+    pub fn granted(&self, me: Owner, request: &Request<'_>, waited: u64) -> Grant {
         let cell = self.cell();
         // A dead owner may have left its nesting.
         cell.depth.store(0, Relaxed);
@@ -440,7 +442,16 @@ impl ShmExclusive {
             tracing::warn!(name = %self.name, token = claim.token, "acquired; the previous owner died");
             deaths
         });
+        if self.arena.is_recorded() {
+            let what = if died.is_some() { What::TOLD } else { What::ACQUIRED };
+            self.note(Note { token: claim.token, claimant: request.claimant, took: waited, ..Note::of(self, what) });
+        }
         Grant::new(claim, died)
+    }
+
+    /// Writes something down that happened here.
+    pub fn note(&self, note: Note<'_>) {
+        history::note(self.arena, &note);
     }
 
     /// Why a request was not granted.
@@ -449,6 +460,19 @@ impl ShmExclusive {
             return e.of(self.name.as_str());
         }
         let (record, n) = (world.record.as_ref(), &self.name);
+        let told = match outcome {
+            Outcome::TimedOut => Some(Code::SemTimeout),
+            Outcome::Cancelled => Some(Code::Interrupt),
+            Outcome::Drained => Some(Code::SemIsSet),
+            Outcome::Deadlock => Some(Code::PossibleDeadlock),
+            // That a try finds it taken is an answer, and there may be thousands of them.
+            _ => None,
+        };
+        if let Some(code) = told.filter(|_| self.arena.is_recorded()) {
+            let claimant = world.request.map_or(0, |r| r.claimant);
+            let what = What::refused(code);
+            self.note(Note { claimant, permits: world.permits, took: world.waited(), ..Note::of(self, what) });
+        }
         match outcome {
             Outcome::Taken if self.is_exclusive() => self.taken(Code::ExclSemAlreadyOwned, None, u64::MAX),
             Outcome::Taken => self.taken(Code::SemTimeout, None, u64::MAX),
@@ -497,6 +521,13 @@ impl ShmExclusive {
         }
         cell.depth.store(depth, Relaxed);
         Ok(Some(Grant::new(Claim::new(token, key), None)))
+    }
+
+    /// What is to be written down of the end of a claim, as long as what is beside the word is its.
+    pub fn over(&self, claim: &Claim) -> Note<'_> {
+        let held = now().saturating_sub(self.cell().since.load(Relaxed)).max(1);
+        let claimant = claim.key as u32 >> CLAIMANT_SHIFT;
+        Note { token: claim.token, claimant, took: held, ..Note::of(self, What::RELEASED) }
     }
 
     /// Ends the claim of `me`, whoever in the process it belongs to.
@@ -601,7 +632,7 @@ impl Object for ShmExclusive {
             }
             // What was granted in a part that has just gone is nothing.
             self.arena.sound()?;
-            let grant = sem.granted(me, request);
+            let grant = sem.granted(me, request, world.waited());
             if world.record.is_some() {
                 let waited = now().saturating_sub(world.since);
                 tracing::debug!(name = %self.name, token = grant.claim.token, waited_ns = waited, "acquired after a wait");
@@ -654,12 +685,17 @@ impl Object for ShmExclusive {
         {
             cold.longest.fetch_max(now().saturating_sub(cell.since.load(Relaxed)), Relaxed);
         }
+        let note = self.arena.is_recorded().then(|| self.over(claim));
         // A claim that is given back by another thread (an engine's user may) stays on the account of its own.
         if claim.key == key(me.bits(), thread::claimant()) {
             thread::give_one_back();
         }
         let done = self.end(me, matches!(ending, Ending::Abandon(_)));
         reactor::changed(self.futex());
+        // What was abandoned is told as a death.
+        if let Some(note) = note.filter(|_| done && ending == Ending::Release) {
+            self.note(note);
+        }
         if done { Ok(()) } else { Err(self.not_owner()) }
     }
 
@@ -683,6 +719,9 @@ impl Object for ShmExclusive {
                 return Err(self.not_owner());
             }
             if !w.has(MARK) || self.cell().word.compare_exchange(w.0, w.without(MARK).0, AcqRel, Relaxed).is_ok() {
+                if w.has(MARK) && self.arena.is_recorded() {
+                    self.note(Note { token: claim.token, ..Note::of(self, What::CONSISTENT) });
+                }
                 return Ok(());
             }
         }

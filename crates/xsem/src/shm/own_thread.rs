@@ -18,7 +18,7 @@ pub fn start(name: &'static CStr, stack: usize, work: impl FnOnce() + Send + 'st
     });
     let arg = Box::into_raw(Box::new(work));
     let old = block_all_signals();
-    let started = create(stack, arg.cast());
+    let started = create(stack, run, arg.cast());
     restore_signals(&old);
     if started.is_err() {
         // SAFETY: made by `into_raw` above, and no thread has got it.
@@ -27,21 +27,36 @@ pub fn start(name: &'static CStr, stack: usize, work: impl FnOnce() + Send + 'st
     started
 }
 
-/// A detached thread in `run`, with `arg`.
-fn create(stack: usize, arg: *mut libc::c_void) -> io::Result<()> {
+/// What a thread begins with.
+pub type Begin = extern "C" fn(*mut libc::c_void) -> *mut libc::c_void;
+
+/// So often a thread is tried for again, after 1, 2, 4 ... milliseconds: half a second in all.
+const TRIES: u32 = 9;
+
+/// A detached thread in `begin`, with `arg`.
+pub fn create(stack: usize, begin: Begin, arg: *mut libc::c_void) -> io::Result<()> {
     // SAFETY: an all-zero pthread_attr_t is a valid value to be overwritten by pthread_attr_init.
     let mut attr: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
     let mut thread: libc::pthread_t = 0;
-    // SAFETY: `attr` is initialized before its use and destroyed after it; `arg` is what `run` expects.
+    // SAFETY: `attr` is initialized before its use and destroyed after it; `arg` is what `begin` expects.
     let r = unsafe {
         libc::pthread_attr_init(&mut attr);
         libc::pthread_attr_setdetachstate(&mut attr, libc::PTHREAD_CREATE_DETACHED);
         let usual = attr;
         libc::pthread_attr_setstacksize(&mut attr, stack);
-        let mut r = libc::pthread_create(&mut thread, &attr, run, arg);
+        let mut r = libc::pthread_create(&mut thread, &attr, begin, arg);
         if r == libc::EINVAL {
             // glibc puts thread-local variables into the stack; a program with many of them needs the usual size.
-            r = libc::pthread_create(&mut thread, &usual, run, arg);
+            r = libc::pthread_create(&mut thread, &usual, begin, arg);
+            attr = usual;
+        }
+        // Also while another thread of the process is on its way into an exec, which may fail (the kernel's `fs->in_exec`).
+        for i in 0..TRIES {
+            if r != libc::EAGAIN {
+                break;
+            }
+            super::sys::nap(std::time::Duration::from_millis(1 << i));
+            r = libc::pthread_create(&mut thread, &attr, begin, arg);
         }
         libc::pthread_attr_destroy(&mut attr);
         r

@@ -1,6 +1,9 @@
 //! Every field of a namespace file that is in use, by name: for the fuzzer.
 
-use super::layout::{Block, Cell, Cold, Cursors, Dead, Entry, Epoch, Header, Joint, Slot, UNIT, Waiter};
+use super::layout::{
+    Block, Cell, Cold, Cursors, Dead, Entry, Epoch, HISTORY_AT, Header, History, INCIDENTS, INCIDENTS_AT, Joint, Record, Slot,
+    UNIT, Waiter,
+};
 use super::map::Map;
 use crate::sync::Ordering::*;
 
@@ -40,6 +43,14 @@ pub fn all(map: &Map) -> Vec<Place> {
     let cursors = std::mem::offset_of!(Header, cursors) as u64;
     fields!(out, "cursors", cursors, Cursors: cells/4/1, blocks/4/1, waiters/4/1, slots/4/1, morgue/4/1, scan_cells/4/1,
         scan_blocks/4/1, entries/4/1, scan_entries/4/1, cell_hints/4/4, block_hints/4/4, entry_hints/4/4);
+    fields!(out, "history", HISTORY_AT, History: state/8/1, next/8/1, next_incident/8/1);
+    let used = |r: &Record| r.stamp.load(Relaxed) != 0;
+    for i in (0..INCIDENTS).filter(|i| used(map.incident(*i))).take(2) {
+        fields!(out, format!("incident[{i}]"), INCIDENTS_AT + i as u64 * 256, Record: stamp/8/1, check/8/1, words/8/12);
+    }
+    for i in (0..64).filter(|i| map.record(*i).is_some_and(used)).take(3) {
+        fields!(out, format!("record[{i}]"), g.history_at + i as u64 * 256, Record: stamp/8/1, check/8/1, words/8/12);
+    }
     for i in 0..(g.len / UNIT).div_ceil(64) {
         out.push(Place { name: format!("present[{i}]"), at: g.present_at + i * 8, size: 8 });
     }

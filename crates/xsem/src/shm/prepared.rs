@@ -8,6 +8,7 @@ use super::arena::Arena;
 use super::count::{self, Doing, Op};
 use super::counting::ShmCounting;
 use super::futex;
+use super::history::{self, Note, What};
 use super::layout::{Cell, Entry};
 use super::ledger::Book;
 use super::object::{ShmExclusive, key};
@@ -18,6 +19,7 @@ use super::world::ShmWorld;
 use crate::deadline::now;
 use crate::engine::{Claim, Prepared};
 use crate::error::{Code, Error, Result};
+use crate::name::Name;
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// A claim on an exclusive semaphore.
@@ -28,6 +30,7 @@ struct Exclusive {
     generation: u32,
     me: Owner,
     token: u64,
+    name: Name,
 }
 
 /// Permits of a counting one.
@@ -37,6 +40,7 @@ struct Permits {
     entry: u32,
     at: &'static Entry,
     token: u64,
+    name: Name,
 }
 
 /// Prepares the end of a claim. 288; 1 where it cannot be prepared.
@@ -67,7 +71,8 @@ pub fn exclusive(sem: &ShmExclusive, claim: &Claim) -> Result<Box<dyn Prepared>>
         thread::give_one_back();
     }
     let (arena, index, generation) = (sem.arena, sem.index, sem.generation);
-    Ok(Box::new(Exclusive { arena, cell, index, generation, me, token: claim.token }))
+    let (token, name) = (claim.token, sem.name().clone());
+    Ok(Box::new(Exclusive { arena, cell, index, generation, me, token, name }))
 }
 
 impl Prepared for Exclusive {
@@ -90,8 +95,19 @@ impl Prepared for Exclusive {
             cold.longest.fetch_max(now().saturating_sub(self.cell.since.load(Relaxed)), Relaxed);
         }
         let words = Words { word: &self.cell.word, oldest: &self.cell.oldest, generation: self.generation };
-        protocol::release_prepared(self, &words, self.me)
+        let (at, since) = (now(), self.cell.since.load(Relaxed));
+        let done = protocol::release_prepared(self, &words, self.me);
+        if done && self.arena.is_recorded() {
+            released(self.arena, &self.name, self.token, (at, since), 1);
+        }
+        done
     }
+}
+
+/// Writes the release down. Async-signal-safe.
+fn released(arena: &Arena, name: &Name, token: u64, (at, since): (u64, u64), permits: u32) {
+    let took = at.saturating_sub(since).max(1);
+    history::note(arena, &Note { at, token, took, permits, ..Note::named(name.as_str(), What::RELEASED) });
 }
 
 impl protocol::Ends for Exclusive {
@@ -112,7 +128,8 @@ pub fn permits(sem: &ShmCounting, claim: &Claim) -> Result<Box<dyn Prepared>> {
     if claim.key as u32 != 0 && claim.key as u32 == thread::claimant() {
         thread::give_one_back();
     }
-    Ok(Box::new(Permits { book: sem.base.book(), me, entry, at, token: claim.token }))
+    let (token, name) = (claim.token, sem.base.name().clone());
+    Ok(Box::new(Permits { book: sem.base.book(), me, entry, at, token, name }))
 }
 
 impl Permits {
@@ -144,7 +161,11 @@ impl Prepared for Permits {
         if self.at.op.compare_exchange(op.0, giving.0, AcqRel, Relaxed).is_err() {
             return false;
         }
+        let (at, since) = (now(), self.at.since.load(Relaxed));
         count::give(&words.count, &self.book, self.entry, giving, || words.is_reserved());
+        if self.book.arena.is_recorded() {
+            released(self.book.arena, &self.name, self.token, (at, since), op.permits());
+        }
         true
     }
 }

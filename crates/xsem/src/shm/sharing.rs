@@ -9,7 +9,7 @@ use super::object::ShmExclusive;
 use super::protocol::Gate;
 use super::word::{CLOSING, INHERITED, JOINED, MARK, Owner, Word};
 use crate::claim::Cause;
-use crate::engine::Ending;
+use crate::engine::{Claim, Ending};
 use crate::error::{Code, Error, Result};
 use crate::sync::Ordering::*;
 
@@ -104,7 +104,12 @@ pub fn leave(sem: &ShmExclusive, me: Owner, token: u64, ending: Ending) -> Resul
         let w = sem.load();
         match w.owner() {
             Some(o) if o == me && w.generation() == sem.generation && w.has(INHERITED) && !w.has(CLOSING) => {
+                let claim = Claim::new(token, 0);
+                let note = sem.arena.is_recorded().then(|| sem.over(&claim));
                 sem.end(me, mark);
+                if let Some(note) = note.filter(|_| !mark) {
+                    sem.note(note);
+                }
                 return Ok(());
             }
             Some(o) if o != me && w.generation() == sem.generation && !w.has(CLOSING) => {

@@ -110,7 +110,7 @@ impl FastPermits {
 
     /// All of a claim of nobody back; the calling thread keeps the entry, whoever had it. False: the long way.
     pub fn release_of_nobody(&self, claim: &Claim) -> bool {
-        let me = self.me.owner.load(Relaxed);
+        let me = self.me.giving.load(Relaxed);
         let Some(i) = ((claim.key >> 32) as u32).checked_sub(1).filter(|_| claim.key as u32 == 0 && me != 0) else {
             return false;
         };
@@ -165,7 +165,7 @@ impl FastPermits {
     /// All of a claim of the calling thread back. False: the long way.
     #[inline]
     pub fn release(&self, claim: &Claim) -> bool {
-        let me = self.me.owner.load(Relaxed);
+        let me = self.me.giving.load(Relaxed);
         let Some(i) = ((claim.key >> 32) as u32).checked_sub(1) else { return false };
         let Some(entry) = self.book.arena.map.entry(i) else { return false };
         if me == 0

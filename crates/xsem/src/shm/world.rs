@@ -97,6 +97,11 @@ impl<'a> ShmWorld<'a> {
         self.sem.book()
     }
 
+    /// How long it has waited; 0: not at all.
+    pub fn waited(&self) -> u64 {
+        if self.record.is_some() { now().saturating_sub(self.since).max(1) } else { 0 }
+    }
+
     /// Whether nobody can be waiting for something that the caller holds, or that ends with it.
     pub fn has_nothing_to_give(&self) -> bool {
         let account = self.request.map(|r| r.account).unwrap_or_default();

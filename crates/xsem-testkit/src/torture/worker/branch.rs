@@ -50,6 +50,7 @@ impl Claimant {
             self.here.birth.to_string(),
             self.here.url.to_owned(),
         ];
+        l.processes[self.here.slot].execing.store(image::own() as u32, SeqCst);
         // The handler goes with the program, and signals may be on their way.
         sys::ignore_signal(handlers::SIGNAL);
         // SAFETY: the ledger's file, which no process of the run closes.

@@ -169,7 +169,7 @@ impl Claimant {
         let me = identity(self.thread);
         let before = self.ledger.aside[which].swap(me, SeqCst);
         let other = (before >> 8) as sys::Pid;
-        if before != 0 && !image::is_over(other) {
+        if before != 0 && !self.ledger.is_over(other) {
             self.ledger.violation(&format!("aside {which} has two owners: {} and {}", sys::own_pid(), image::pid_of(other)));
         }
         for _ in 0..self.random.below(200) {

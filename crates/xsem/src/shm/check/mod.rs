@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `open` | the file as it is, also where it cannot be opened for use |
 //! | `view` | loads only, and nothing that was not taken from the file system |
-//! | `head`, `slots`, `waits`, `index`, `cells`, `ledgers`, `texts` | one table each: what may be there |
+//! | `head`, `slots`, `waits`, `index`, `cells`, `ledgers`, `texts`, `history` | one table each: what may be there |
 //! | `flaw` | a finding, and the step that mends it |
 //! | `mend` | repair: those steps |
 //! | `reset` | a new namespace in the place of the old one |
@@ -16,6 +16,7 @@
 mod cells;
 mod flaw;
 mod head;
+mod history;
 mod index;
 mod ledgers;
 mod mend;
@@ -31,7 +32,7 @@ use super::file::Options;
 use super::place::Place;
 use crate::error::Result;
 use crate::health::{Checkup, Repaired, Severity};
-pub use reset::{loss, reset, reset_by};
+pub use reset::{finish_reset, loss, reset, reset_by};
 
 use flaw::Flaw;
 use open::Looked;
@@ -61,6 +62,7 @@ fn look<'a>(view: &View<'a>) -> Look<'a> {
     let semaphores = cells::look(view, &linked, &mut flaws);
     ledgers::look(view, &mut flaws);
     texts::look(view, &mut flaws);
+    history::look(view, &mut flaws);
     Look { flaws, semaphores, members }
 }
 
