@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 mod care;
+mod doctor;
 mod event;
 mod explain;
 mod hold;
@@ -12,6 +13,7 @@ mod log;
 mod run;
 
 pub use care::{CheckArgs, RepairArgs, ResetArgs};
+pub use doctor::DoctorArgs;
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use explain::{CodesArgs, ColourArgs, ExplainArgs, When};
 pub use hold::{HoldArgs, ReleaseArgs};
@@ -73,6 +75,9 @@ pub enum Command {
     /// Show what has happened: who had a semaphore, for how long, who died
     #[command(long_about = log::ABOUT)]
     Log(LogArgs),
+    /// Say what is wrong here, and what to do about it
+    #[command(long_about = doctor::ABOUT)]
+    Doctor(DoctorArgs),
     /// Create a semaphore (`run` does it by itself) or an event
     Create(CreateArgs),
     /// Give a pool or a credit another limit
@@ -332,6 +337,7 @@ mod tests {
             ("repair", care::REPAIR_ABOUT),
             ("reset", care::RESET_ABOUT),
             ("log", log::ABOUT),
+            ("doctor", doctor::ABOUT),
         ]) {
             let mut command = Cli::command();
             let help = command.find_subcommand_mut(name).expect("a command").render_long_help().to_string();
