@@ -31,6 +31,7 @@ Examples:
   xsem event wait server/up          wait until somebody says that it is up
   xsem ls                            which semaphores are there, who holds them
   xsem show deploy                   everything about one of them
+  xsem doctor                        what is wrong, and what to do about it
   xsem explain 105                   what an error means, and what to do about it
 
 A semaphore belongs to a namespace. The default one, `shm:`, is this user's on

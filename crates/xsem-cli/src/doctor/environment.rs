@@ -50,7 +50,7 @@ fn elsewhere(url: &str, path: &Path) -> Vec<String> {
             all.push(if dir == Path::new(&own) { format!("shm:{name}") } else { format!("shm:{}", file.display()) });
         }
     }
-    all.retain(|u| u != url && !(u == "shm:default" && url == "shm:") && u != "shm:default");
+    all.retain(|u| u != url && u != "shm:default" && !(u == "shm:" && url == "shm:default"));
     all
 }
 

@@ -67,7 +67,7 @@ kinds! {
     Marked = "marked", 105;
     Drained = "drained", 102;
     Waiting = "waiting", 121;
-    KindMismatch = "kind-mismatch", 6;
+    TypeMismatch = "kind-mismatch", 6;
     LimitMismatch = "limit-mismatch", 87;
     DeadlockLately = "deadlock-lately", 1131;
     TimedOutLately = "timed-out-lately", 121;
@@ -129,6 +129,7 @@ mod tests {
             include_str!("../../tests/doctor/environment.rs"),
             include_str!("../../tests/doctor/machine.rs"),
         );
+        let tests: String = tests.split_whitespace().collect();
         let page = include_str!("../../../../docs/doctor.md");
         for kind in Kind::ALL {
             let word = kind.word();

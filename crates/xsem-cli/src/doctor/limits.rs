@@ -49,7 +49,7 @@ pub fn room(d: &mut Look, path: &Path) {
             what,
             format!("free space there (`df -h {dir}`, `du -s {dir}/*`), or make it larger"),
         ));
-    } else if u64::from(s.f_files) > 0 && files < 8 {
+    } else if s.f_files > 0 && files < 8 {
         let what = format!("the file system of {dir} has {files} inodes left");
         d.found(Finding::new(Kind::RoomNearlyGone, Warning, what, format!("remove files there (`df -i {dir}`)")));
     }

@@ -32,7 +32,7 @@ pub fn mismatches(d: &mut Look, all: &[Record], wanted: Option<&str>) {
             Some(Code::InvalidParameter) => {
                 (Kind::LimitMismatch, format!("let both ask for the same; `xsem resize {t} LIMIT` changes a limit"))
             }
-            _ => (Kind::KindMismatch, format!("use another name in one of them; `xsem show {t}` says what this one is")),
+            _ => (Kind::TypeMismatch, format!("use another name in one of them; `xsem show {t}` says what this one is")),
         };
         let severity = if ago < LATELY { Warning } else { Note };
         d.found(Finding::new(kind, severity, what, todo).of(&name));
