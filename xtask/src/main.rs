@@ -1,6 +1,7 @@
 //! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
 
 mod aarch64;
+mod docs;
 mod fuzz;
 mod inject;
 mod machines;
@@ -30,7 +31,7 @@ usage: cargo xtask COMMAND
   aarch64 [OPTIONS]                        the tests on an emulated aarch64 machine (`aarch64 --help`)
   sanitize [address|leak|thread]           tests under the compiler's sanitizers (`sanitize --help`)
   fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
-  docs                                     the API pages, into target/doc
+  docs                                     the API pages and the site of the documents, into target/doc and target/site
 ";
 
 fn main() -> ExitCode {
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
         Some("aarch64") => aarch64::run(rest),
         Some("sanitize") => sanitize::run(rest),
         Some("fuzz") => fuzz::run(rest),
-        Some("docs") => no_arguments("docs", rest).and_then(|()| steps::run(&["doc"], false)),
+        Some("docs") => no_arguments("docs", rest).and_then(|()| docs::command()),
         Some("help" | "--help" | "-h") => {
             print!("{USAGE}");
             return ExitCode::SUCCESS;

@@ -22,9 +22,24 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| format!("that is too long; {allowed}"))
 }
 
+/// `FIRST..MAX`, or one time for both.
+///
+/// # Errors
+/// A sentence that says what is allowed.
+pub fn parse_range(text: &str) -> Result<(Duration, Duration), String> {
+    let (first, max) = match text.split_once("..") {
+        Some((first, max)) => (parse(first)?, parse(max)?),
+        None => (parse(text)?, parse(text)?),
+    };
+    match first <= max {
+        true => Ok((first, max)),
+        false => Err(format!("`{text}`: the first pause is longer than the longest; write FIRST..MAX, such as `1s..1m`")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, parse_range};
     use std::time::Duration;
 
     #[test]
@@ -40,6 +55,17 @@ mod tests {
             ("1d", 86_400_000),
         ] {
             assert_eq!(parse(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn reads_a_first_and_a_longest_pause() {
+        let s = Duration::from_secs;
+        assert_eq!(parse_range("1s..1m"), Ok((s(1), s(60))));
+        assert_eq!(parse_range("2"), Ok((s(2), s(2))));
+        assert_eq!(parse_range(".5..5"), Ok((Duration::from_millis(500), s(5))));
+        for text in ["", "..", "1..", "..5", "5..1", "1...5", "1-5"] {
+            assert!(parse_range(text).is_err(), "{text}");
         }
     }
 

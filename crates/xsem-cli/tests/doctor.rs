@@ -24,6 +24,14 @@ pub struct Found {
     pub json: Value,
 }
 
+/// Kills it and waits for it.
+pub fn kill_all(all: impl IntoIterator<Item = std::process::Child>) {
+    for mut child in all {
+        child.kill().expect("it can be killed");
+        child.wait().expect("it can be waited for");
+    }
+}
+
 /// Runs it and reads its JSON.
 pub fn run(mut c: Command) -> Found {
     let out = c.output().expect("xsem can be run");

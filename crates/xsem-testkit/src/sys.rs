@@ -290,6 +290,12 @@ pub fn pipe() -> io::Result<(std::io::PipeReader, std::io::PipeWriter)> {
     std::io::pipe()
 }
 
+/// Locks a file or a directory for who has it open, and for the children that inherit it. False: somebody else has it locked.
+pub fn try_lock(file: &std::fs::File) -> bool {
+    // SAFETY: plain numbers.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 }
+}
+
 /// Whether something can be read from a pipe (its end counts), within so many milliseconds.
 pub fn readable(pipe: &std::io::PipeReader, ms: i32) -> io::Result<bool> {
     let mut p = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };

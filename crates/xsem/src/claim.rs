@@ -241,7 +241,9 @@ impl fmt::Display for Holder {
             write!(f, " for {}", age(d))?;
         }
         match p.state {
-            ProcessState::Alive | ProcessState::Unseen => Ok(()),
+            ProcessState::Alive => Ok(()),
+            // Its number is another process's here, or nobody's.
+            ProcessState::Unseen => f.write_str(", in another container or hidden from here"),
             s => write!(f, ", {}", s.as_str()),
         }
     }

@@ -23,7 +23,7 @@
 //! - [`Event`]: signalled or reset; wakes all who wait, or one at a time.
 //! - [`interrupt`]: signal handlers and the like, where nothing may be requested; [`SignalRelease`].
 //! - [`Namespace::wait_any`], [`Namespace::acquire_all`]: several at once.
-//! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step.
+//! - [`Error`] and [`Code`]: what went wrong, with number, facts and the next step; [`retry`]: asking again, as a policy.
 //!
 //! The engine needs Linux on a 64-bit machine. On kernels before 5.16 waits are timed instead of told.
 
@@ -117,6 +117,8 @@ mod pending;
 mod permit;
 #[cfg(not(loom))]
 mod pin;
+#[cfg(not(loom))]
+pub mod retry;
 #[cfg(not(loom))]
 #[doc(hidden)]
 pub mod shm;

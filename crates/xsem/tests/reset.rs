@@ -119,4 +119,9 @@ fn a_reset_that_is_killed_and_several_at_once_leave_one_namespace() {
         resets.for_each(Child::succeeds);
         works(&url);
     }
+    // What the killed ones have left is taken away by the next.
+    Namespace::reset_at(&url).unwrap();
+    let dir = std::path::Path::new(path(&ns)).parent().unwrap();
+    let names: Vec<_> = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(names.len(), 2, "the file and its gate, and nothing else: {names:?}");
 }

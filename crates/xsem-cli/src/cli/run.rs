@@ -24,6 +24,7 @@ Examples:
   xsem run -w 2m db -- ./migrate.sh         wait for two minutes at most
   xsem run -q nightly -- ./report.sh        from cron: skip it if it still runs
   xsem run build -- sh -c 'make && ./test'  a list or a pipeline needs a shell
+  xsem run -n --retries 5 --backoff 2s..30s gpu -- ./train   ask six times
   xsem run --time-limit 10m gpu -- ./train  end it after ten minutes
   xsem run --limit 4 gpu -- ./train         one of four; XSEM_SLOTS says which
   xsem run db disk -- ./backup.sh           both at once, or wait for both
@@ -135,6 +136,16 @@ pub struct RunArgs {
     /// If `xsem run` is killed, let the command live on; the claim ends when it ends
     #[arg(long)]
     pub detach_on_death: bool,
+
+    /// When it is refused and time can mend that (101, 102, 121; no room: 8, 100, 106), ask again, N times at most. A wait
+    /// without an end needs none
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    pub retries: u32,
+
+    /// How long to pause before the next try: at first FIRST, each time twice as long, MAX at most (a half of it to the
+    /// whole, at random). Without MAX each pause is FIRST. The time of --wait is for all tries and pauses together
+    #[arg(long, value_name = "FIRST[..MAX]", value_parser = crate::time::parse_range, default_value = "1s..1m")]
+    pub backoff: (Duration, Duration),
 
     /// Say who is waited for, also when stderr is not a terminal
     #[arg(long)]

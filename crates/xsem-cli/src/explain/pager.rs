@@ -38,15 +38,22 @@ fn program() -> Option<String> {
     (!program.trim().is_empty() && program.trim() != "cat").then_some(program)
 }
 
+/// The reader's own, and that colours are shown; if there are none, that a short text ends by itself and stays on the screen.
+fn options_of_less(own: Option<&str>) -> String {
+    match own {
+        None | Some("") => "FRX".to_owned(),
+        Some(own) if own.contains(['R', 'r']) => own.to_owned(),
+        Some(own) => format!("{own} -R"),
+    }
+}
+
 /// Whether a pager has shown it.
 fn paged(text: &str) -> bool {
     let Some(program) = program() else { return false };
-    // As man and git have it: the shell reads it, and less is told to end by itself on short texts and to show colours.
+    // As man and git have it: the shell reads it.
     let mut command = Command::new("sh");
     command.arg("-c").arg(&program).stdin(Stdio::piped());
-    if std::env::var_os("LESS").is_none() {
-        command.env("LESS", "FRX");
-    }
+    command.env("LESS", options_of_less(std::env::var("LESS").ok().as_deref()));
     let Ok(mut pager) = command.spawn() else { return false };
     // Ctrl-C is for the pager, which decides what it means; we must not leave it behind.
     // SAFETY: a plain call; the pager is started already and has its own.
@@ -57,4 +64,16 @@ fn paged(text: &str) -> bool {
     }
     // 127: there is no such pager, and nothing was shown.
     pager.wait().is_ok_and(|s| s.code() != Some(127))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options_of_less;
+
+    #[test]
+    fn less_shows_colours_whatever_else_it_is_told() {
+        for (own, want) in [(None, "FRX"), (Some(""), "FRX"), (Some("-MR"), "-MR"), (Some("-i -M"), "-i -M -R")] {
+            assert_eq!(options_of_less(own), want);
+        }
+    }
 }

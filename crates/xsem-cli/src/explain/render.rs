@@ -19,7 +19,7 @@ enum Style {
 
 type Text = Vec<(char, Style)>;
 
-/// Code is not wrapped, only indented: what stands there may be copied.
+/// Code and commands are not wrapped, only indented: what stands there may be copied.
 const CODE: &str = "    ";
 /// No column of a table becomes narrower, if it was not; nor narrower than its longest word.
 const NARROWEST: usize = 12;
@@ -29,9 +29,13 @@ pub fn render(text: &str, look: Look) -> String {
     let mut out = String::new();
     let mut lines = text.lines().peekable();
     while let Some(line) = lines.next() {
-        if line.starts_with("```") {
+        if let Some(language) = line.strip_prefix("```") {
             for code in lines.by_ref().take_while(|l| !l.starts_with("```")) {
-                out += &look.paint(&format!("{CODE}{code}\n"), Style::Code);
+                out += &match (language, code.starts_with("$ ")) {
+                    ("console", true) => look.paint(&format!("{CODE}{code}\n"), Style::Bold),
+                    ("console", false) => printed(code, look),
+                    _ => look.paint(&format!("{CODE}{code}\n"), Style::Code),
+                };
             }
         } else if let Some(heading) = line.trim_start_matches('#').strip_prefix(' ').filter(|_| line.starts_with('#')) {
             out += &look.paint(heading, Style::Bold);
@@ -63,6 +67,14 @@ pub fn render(text: &str, look: Look) -> String {
         }
     }
     out
+}
+
+/// A line that a command has printed. Nobody copies it, so it is wrapped; a line of a table has its spaces.
+fn printed(line: &str, look: Look) -> String {
+    let text: Text = line.chars().map(|c| (c, Style::Code)).collect();
+    let room = look.width.saturating_sub(CODE.len());
+    let lines = if text.len() <= room { vec![text] } else { wrap(&text, room) };
+    lines.iter().map(|l| look.paint(&format!("{CODE}{}\n", plain(l)), Style::Code)).collect()
 }
 
 /// How long the mark of a list's item is: `- `, `12. `.

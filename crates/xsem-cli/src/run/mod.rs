@@ -6,6 +6,7 @@
 //! | `sharer` | a child for each further claim that is shared |
 //! | `acquire` | one semaphore or several, with a dead owner as a fact |
 //! | `take` | waiting as the options say |
+//! | `retries` | asking again, where `--retries` says so |
 //! | `held` | what is held, and giving it back |
 //! | `claims` | how claims reach a nested run |
 //! | `waiting` | the line that says who is waited for |
@@ -19,6 +20,7 @@ pub mod claims;
 pub mod command_line;
 pub mod enclosing;
 mod held;
+mod retries;
 mod sharer;
 pub mod signals;
 mod spawn;
@@ -32,6 +34,7 @@ use crate::failure::Failure;
 use crate::wanted::{self, Sem};
 use claims::Claims;
 use held::{Claim, Part};
+use retries::Retries;
 use xsem::{Code, Error, Exclusive, Mode, Namespace};
 
 /// Which of a pool's permits the command has.
@@ -42,7 +45,8 @@ const TOKENS: &str = "XSEM_TOKENS";
 /// Runs the command while owning the semaphores.
 pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     check(args)?;
-    let ns = Namespace::open(url).map_err(own)?;
+    let mut retries = Retries::new(args);
+    let ns = retries.ask(|| Namespace::open(url)).map_err(own)?;
     let claims = Claims::from_env();
     let mut enclosing = enclosing::find(&ns, &claims, args);
     // What we share ourselves comes last: from then on this process has two threads, and cannot fork sharers.
@@ -55,14 +59,16 @@ pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     }
 
     let others = args.names.iter().filter(|n| !shares.iter().any(|p| p.name == **n));
-    let sems = others.map(|n| wanted::open(&ns, n, &args.permits)).collect::<xsem::Result<Vec<Sem>>>().map_err(own)?;
+    let others: Vec<&String> = others.collect();
+    let open = || others.iter().map(|n| wanted::open(&ns, n, &args.permits)).collect::<xsem::Result<Vec<Sem>>>();
+    let sems = retries.ask(open).map_err(own)?;
     if args.consume {
         check_credit(&sems)?;
     }
     let shown = command_line::shown(&args.command);
-    ns.describe(&shown).map_err(own)?;
+    retries.ask(|| ns.describe(&shown)).map_err(own)?;
     enclosing::announce(&ns, &claims, std::process::id()).map_err(own)?;
-    let turn = take::take(&sems, &ns, args, || shares.clear())?;
+    let turn = take::take(&sems, &ns, args, &mut retries, || shares.clear())?;
     let Some((acquired, inherited)) = turn else { return Ok(exit_codes::OK) };
     let mut parts = shares;
     parts.extend(Part::of(acquired, sems.iter().map(|s| s.name().to_owned())));

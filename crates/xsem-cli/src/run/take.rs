@@ -1,13 +1,14 @@
 //! Getting what is asked for: waiting as the options say, with the signals of somebody who waits.
 
 use super::acquire::{Acquired, acquire, owner_died};
+use super::retries::Retries;
 use super::signals::{self, Inherited};
 use super::waiting::{self, LiveLine};
 use crate::cli::{OnOwnerDeath, RunArgs};
 use crate::exit_codes;
 use crate::failure::{Failure, say};
 use crate::wanted::Sem;
-use xsem::{CancelToken, Code, Namespace, Result, Wait, Wants};
+use xsem::{CancelToken, Code, Deadline, Namespace, Result, Wait, Wants};
 
 /// What came of it: the claims, with the signals that the command shall get held back; None when there is nothing to run.
 type Turn<'a> = Option<(Acquired<'a>, Inherited)>;
@@ -18,11 +19,15 @@ pub fn take<'a>(
     sems: &'a [Sem],
     ns: &Namespace,
     args: &RunArgs,
+    retries: &mut Retries,
     before_death: impl FnOnce(),
 ) -> std::result::Result<Turn<'a>, Failure> {
     // From here to the command's start a signal must neither be lost nor end us as the owner, which others would be
     // told as a death; it waits until it can be given to the command.
-    let (outcome, inherited) = signals::cancel_on_signal(|cancel| request(sems, ns, args, cancel), before_death);
+    let (outcome, inherited) = signals::cancel_on_signal(
+        |cancel| retries.ask_until(cancel, |until| request(sems, ns, args, until, cancel)),
+        before_death,
+    );
     match outcome {
         Ok(acquired) if acquired.died.is_empty() => Ok(Some((acquired, inherited))),
         Ok(acquired) => {
@@ -45,10 +50,16 @@ pub fn take<'a>(
     }
 }
 
-fn request<'a>(sems: &'a [Sem], ns: &Namespace, args: &RunArgs, cancel: &CancelToken) -> Result<Acquired<'a>> {
-    let mut wait = match (args.waiting.no_wait, args.waiting.wait, args.quiet) {
+fn request<'a>(
+    sems: &'a [Sem],
+    ns: &Namespace,
+    args: &RunArgs,
+    until: Option<Deadline>,
+    cancel: &CancelToken,
+) -> Result<Acquired<'a>> {
+    let mut wait = match (args.waiting.no_wait, until, args.quiet) {
         (true, ..) | (_, None, true) => Wait::not(),
-        (_, Some(time), _) => Wait::timeout(time),
+        (_, Some(until), _) => Wait::until(until),
         (false, None, false) => Wait::forever(),
     };
     if let Some(label) = &args.label {

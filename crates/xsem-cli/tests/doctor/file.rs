@@ -1,7 +1,7 @@
 //! The file.
 
-use super::common::{Place, kill, until};
-use super::doctor;
+use super::common::{Place, until};
+use super::{doctor, kill_all};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
@@ -44,7 +44,7 @@ fn a_file_that_was_removed_under_its_users() {
     doctor(&p, &[]).must("old-file-in-use", "trouble", &[&child.id().to_string(), "restart"]);
     assert!(p.output(&["create", "deploy"]).status.success());
     doctor(&p, &["deploy"]).must("old-file-in-use", "trouble", &["meet nobody"]);
-    kill(child.id(), libc::SIGKILL);
+    kill_all([child]);
     until("it is gone", || doctor(&p, &[]).get("old-file-in-use").is_none());
 }
 

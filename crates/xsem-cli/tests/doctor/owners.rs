@@ -1,7 +1,7 @@
 //! Who has it, and what became of that one.
 
 use super::common::{Place, kill, lives, pid_of, state, until};
-use super::{Found, doctor};
+use super::{Found, doctor, kill_all};
 use std::ffi::CString;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -68,9 +68,8 @@ fn a_stopped_owner() {
     until("it is stopped", || state(command) == Some('T'));
     // `xsem run` stops itself with its command, where that has a terminal; here it may or may not.
     doctor(&p, &[]).must("owner-stopped", "trouble", &["stopped", "kill -CONT"]);
-    for pid in [command, child.id(), waiter.id()] {
-        kill(pid, libc::SIGKILL);
-    }
+    kill(command, libc::SIGKILL);
+    kill_all([child, waiter]);
 }
 
 #[test]
@@ -197,7 +196,5 @@ fn a_hold_that_is_unusually_long() {
     doctor(&p, &["deploy"]).must("held-long", "warning", &[]);
     let mut q = p.xsem(&["doctor", "-q", "deploy"]);
     assert!(super::text(&q.output().expect("xsem").stdout).contains("held for"));
-    for pid in [child.id(), waiter.id()] {
-        kill(pid, libc::SIGKILL);
-    }
+    kill_all([child, waiter]);
 }

@@ -1,7 +1,7 @@
 //! Who waits, whether that can end, and what has gone wrong lately.
 
 use super::common::{Place, code, kill, lives, pid_of, state, until};
-use super::doctor;
+use super::{doctor, kill_all};
 use std::process::Stdio;
 
 /// The youngest wait of a cycle gets 1131 and ends it; stopped, it cannot. The cycle closes after it was stopped: by a
@@ -33,12 +33,8 @@ fn a_deadlock_whose_youngest_is_stopped() {
     let all = found.json["findings"].as_array().expect("a list");
     assert_eq!(all.iter().filter(|f| f["kind"] == "deadlock").count(), 1, "told once");
     assert_eq!(all[0]["kind"], "deadlock", "and first");
-    for pid in [waiter, old.id(), young.id()] {
-        kill(pid, libc::SIGKILL);
-    }
-    for mut child in [old, young] {
-        child.wait().expect("it can be waited for");
-    }
+    kill(waiter, libc::SIGKILL);
+    kill_all([old, young]);
     until("all are gone", || !lives(waiter));
 }
 
@@ -49,14 +45,12 @@ fn who_waits_and_a_drained_one() {
     let waiter = p.start(&["run", "deploy", "--", "echo", "done"]);
     until("somebody waits", || p.waiters("deploy") == 1);
     doctor(&p, &[]).must("waiting", "note", &["one waits, behind", "echo done", "xsem show deploy"]);
-    for pid in [child.id(), waiter.id()] {
-        kill(pid, libc::SIGKILL);
-    }
+    kill_all([child, waiter]);
     assert!(p.output(&["create", "--event", "manual", "up"]).status.success());
     let waiter = p.start(&["event", "wait", "up"]);
     until("somebody waits", || p.waiters("up") == 1);
     doctor(&p, &["up"]).must("waiting", "note", &["for a signal", "xsem event signal up"]);
-    kill(waiter.id(), libc::SIGKILL);
+    kill_all([waiter]);
     assert!(p.output(&["create", "old"]).status.success());
     assert!(p.output(&["drain", "old"]).status.success());
     doctor(&p, &["old"]).must("drained", "warning", &["xsem drain --reopen old"]);
@@ -86,7 +80,7 @@ fn what_has_gone_wrong_lately() {
     let child = p.hold("deploy", &["deploy", "--", "sleep", "600"]);
     assert_eq!(code(p.output(&["run", "-w", "20ms", "deploy", "true"]).status), 75);
     doctor(&p, &[]).must("timed-out-lately", "note", &["once in the last hour", "`true`", "xsem log deploy"]);
-    kill(child.id(), libc::SIGKILL);
+    kill_all([child]);
     // What only it could give back.
     p.sh("$X create --pool 1 one; $X run one -- $X run one -- true || true");
     until("it is in the history", || doctor(&p, &[]).get("deadlock-lately").is_some());

@@ -79,7 +79,7 @@ pub fn set(p: &Place, code: u32, session: usize) -> Cast {
 
 /// Somebody who holds `deploy`.
 fn holder(p: &Place) -> Child {
-    p.hold("deploy", &["--label", "release 4.2", "deploy", "--", "sleep", "20"])
+    p.hold("deploy", &["--label", "release 4.2", "deploy", "--", "sleep", "600"])
 }
 
 fn shell(p: &Place, text: &str) -> Cast {

@@ -2,7 +2,7 @@
 
 use super::Mode;
 use super::player::{Player, SEM, line};
-use super::points::Measure;
+use super::points::{self, Measure};
 use super::scenarios::Scenario;
 use super::stage::{Flag, Stage, Value};
 use super::step::{Place, Reached, Stepper};
@@ -285,6 +285,11 @@ impl<'a> Case<'a> {
             let report = p.must("inspect", p.ns().inspect(name));
             u64::from(report.holders.iter().any(|h| h.process.pid as Pid == victim))
         }) == 1
+    }
+
+    /// The content of the namespace file, as a number.
+    pub(crate) fn content(&self) -> u64 {
+        points::content(self.path())
     }
 
     /// What somebody finds who comes to look.

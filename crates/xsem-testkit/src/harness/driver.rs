@@ -3,6 +3,7 @@
 use super::case::Case;
 use crate::hang;
 use crate::sys::{self, Pid, Status};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -26,17 +27,28 @@ pub(super) fn in_driver(f: impl FnOnce(&Case<'_>), mut each: impl FnMut(&str, &s
     Ok(fine && matches!(status, Status::Exited(0) | Status::Killed(libc::SIGKILL)))
 }
 
+/// How the names of the directories of all runs begin.
+const PREFIX: &str = "xsem-harness-";
+
 fn prefix() -> String {
-    format!("xsem-harness-{}-", RUN.get_or_init(sys::own_pid))
+    format!("{PREFIX}{}-", RUN.get_or_init(sys::own_pid))
 }
 
 fn directory(driver: Pid) -> String {
     format!("/dev/shm/{}{driver}", prefix())
 }
 
-/// Before the first driver: this process runs everything.
+/// Before the first driver: this process runs everything. Takes away what runs have left that were interrupted.
 pub(super) fn begin() {
     let _ = prefix();
+    let Ok(entries) = std::fs::read_dir("/dev/shm") else { return };
+    for e in entries.flatten().filter(|e| e.file_name().to_string_lossy().starts_with(PREFIX)) {
+        // A driver has made it, and is about to lock it.
+        let young = e.metadata().and_then(|m| m.modified()).is_ok_and(|t| t.elapsed().is_ok_and(|d| d < DRIVER));
+        if !young && File::open(e.path()).is_ok_and(|dir| sys::try_lock(&dir)) {
+            let _ = std::fs::remove_dir_all(e.path());
+        }
+    }
 }
 
 /// After the last driver: takes away what those that were ended have left.
@@ -52,6 +64,9 @@ fn drive(f: impl FnOnce(&Case<'_>), report: &PipeWriter) {
     // What a run that was interrupted left under the number that is ours now.
     let _ = std::fs::remove_dir_all(&dir);
     std::fs::create_dir(&dir).expect("a directory in shared memory");
+    // Locked for as long as it is in use: by this process and the players that it forks.
+    let in_use = File::open(&dir).expect("the directory");
+    assert!(sys::try_lock(&in_use), "a directory that was just made is locked");
     sys::hold_child_signals();
     f(&Case::new(&format!("shm:{dir}/ns"), report));
 }

@@ -54,6 +54,11 @@ impl<'a> Player<'a> {
         self.ns.get_or_init(|| self.must("open the namespace", self.open_namespace()))
     }
 
+    /// Where the namespace is.
+    pub(crate) fn url(&self) -> &'a str {
+        self.url
+    }
+
     fn open_namespace(&self) -> xsem::Result<Namespace> {
         Namespace::builder().max_members(MEMBERS).max_semaphores(SEMAPHORES).open(self.url)
     }

@@ -9,6 +9,7 @@ use super::code::Kind;
 use super::step::{Place, Stepper};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -16,6 +17,10 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 const ALL: u64 = 400;
 /// Of longer operations, about so many, besides those that matter to others.
 const SAMPLE: u64 = 40;
+
+/// Operations with more points than this that matter to others (those that walk over all that is stored) are sampled there, too.
+const MOST: usize = 400;
+const MOST_BRIEF: usize = 200;
 
 /// The second one where there are very many operations.
 const SAMPLE_BRIEF: u64 = 4;
@@ -47,6 +52,15 @@ impl Density {
         }
     }
 
+    /// So many of those that matter to others.
+    fn most(self) -> usize {
+        match self {
+            Density::Brief => MOST_BRIEF,
+            Density::Usual => MOST,
+            Density::Deep | Density::Full => usize::MAX,
+        }
+    }
+
     /// What the table says of it.
     pub(crate) fn in_words(self) -> String {
         match (self, self.numbers()) {
@@ -57,11 +71,18 @@ impl Density {
             ),
             (_, (all, sample)) => format!(
                 "Every instruction up to {all}; of longer operations every instruction that changes what others see and every \
-                 system call, with two neighbours on each side, and about {sample} of the rest, at the stride shown."
+                 system call, with two neighbours on each side{}, and about {sample} of the rest, at the stride shown.",
+                if self.most() < usize::MAX {
+                    format!(" (about {} of these where there are more)", self.most())
+                } else {
+                    String::new()
+                }
             ),
         }
     }
 }
+
+const PAGE: usize = 4096;
 
 /// Collects what matters while the victim is stepped through its whole operation.
 pub(crate) struct Measure {
@@ -167,6 +188,19 @@ fn extents(file: &File) -> Vec<(u64, usize)> {
     found
 }
 
+/// What a file has for content, as a number. A hole that was looked at through a mapping has become zeros, which are the same.
+pub(crate) fn content(path: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    let file = File::open(path);
+    for (from, len) in file.as_ref().map(extents).unwrap_or_default() {
+        let mut bytes = vec![0; len];
+        let n = file.as_ref().ok().and_then(|f| f.read_at(&mut bytes, from).ok()).unwrap_or(0);
+        let pages = bytes[..n].chunks(PAGE).zip((from..).step_by(PAGE));
+        pages.filter(|(page, _)| page.iter().any(|b| *b != 0)).for_each(|page| page.hash(&mut hasher));
+    }
+    hasher.finish()
+}
+
 /// The measuring run of one scenario.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Measured {
@@ -239,10 +273,12 @@ impl Measured {
         let stride = if self.instructions <= all { 1 } else { self.instructions.div_ceil(sample).max(1) };
         // One beyond the last: the operation is over, and its result is not used yet.
         let sample = (0..=self.instructions + 1).filter(|k| (k + seed).is_multiple_of(stride));
-        let mut points = match density {
+        let matter = match density {
             Density::Brief => self.around_changes(),
             _ => self.matter.clone(),
         };
+        let every = matter.len().div_ceil(density.most()).max(1);
+        let mut points: BTreeSet<u64> = matter.into_iter().skip(seed as usize % every).step_by(every).collect();
         points.extend(sample);
         points.extend([self.instructions, self.instructions + 1]);
         (stride, points.into_iter().collect())
@@ -273,6 +309,10 @@ mod tests {
         let around = measured(&["instructions 10000", "matter 0 50 51 52 53 54 4444"]);
         let (stride, points) = around.points(Density::Brief, 0);
         assert_eq!((stride, points), (2500, vec![0, 51, 52, 2500, 5000, 7500, 10000, 10001]));
+        let many: Vec<String> = (0..900u64).map(|n| (n * 7).to_string()).collect();
+        let many = measured(&["instructions 10000", &format!("matter {}", many.join(" "))]);
+        let (usual, deep) = (many.points(Density::Usual, 1).1, many.points(Density::Deep, 1).1);
+        assert!(usual.len() < 350 && usual.contains(&7) && deep.len() > 900, "{} of {}", usual.len(), deep.len());
     }
 
     #[test]

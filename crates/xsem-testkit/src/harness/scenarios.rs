@@ -2,17 +2,21 @@
 
 mod acquire;
 mod any;
+mod create;
 mod drain;
+mod endings;
 mod event;
 mod event_joint;
 mod event_remove;
 mod event_wait;
 mod evict;
+mod health;
 mod history;
 mod lists;
 mod members;
 mod names;
 mod others;
+mod place;
 mod play;
 mod polled;
 mod pool;
@@ -21,6 +25,7 @@ mod pool_release;
 mod prepared;
 mod release;
 mod share;
+mod share_lists;
 mod users;
 
 use super::case::Case;
@@ -66,16 +71,23 @@ pub(crate) trait Scenario: Sync {
 
 /// In the order of the table.
 pub(crate) const ALL: &[&dyn Scenario] = &[
+    &place::MAKE,
+    &place::RENEW,
+    &place::RENEW_COPY,
     &others::Register,
     &members::COVER,
     &members::DESCRIBE,
     &members::GC,
     &names::Create,
     &names::CreateRemoved,
+    &create::OPEN_OR_CREATE,
+    &create::CREATE_POOL,
+    &create::CREATE_EVENT,
     &names::Open,
     &names::Remove,
     &names::RemoveUsed,
     &acquire::Free,
+    &acquire::TRIED,
     &acquire::Contended,
     &acquire::Queued,
     &acquire::TimedOut,
@@ -88,6 +100,9 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &release::Waiter,
     &release::StoppedWaiter,
     &release::Abandon,
+    &endings::KEEPER,
+    &endings::THREAD,
+    &endings::THREAD_SHARED,
     &others::Nest,
     &others::MarkConsistent,
     &share::JOIN,
@@ -112,6 +127,9 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &lists::ALL_CONTENDED,
     &lists::ALL_PERMITS,
     &lists::ALL_TAKEOVER,
+    &share_lists::ALL,
+    &share_lists::LEAVE,
+    &share_lists::JOIN,
     &any::FREE,
     &any::CONTENDED,
     &drain::DRAIN,
@@ -124,8 +142,10 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &users::REMOVE_USED,
     &users::OPEN,
     &users::OPEN_POOL,
+    &users::OPEN_EVENT,
     &users::CLOSE,
     &users::CLOSE_POOL,
+    &users::CLOSE_EVENT,
     &event::SIGNAL,
     &event::SIGNAL_MANUAL,
     &event::RESET,
@@ -163,8 +183,13 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &polled::PERMITS,
     &polled::EVENT,
     &polled::DROP_EVENT,
+    &polled::DROP_ANY,
     &polled::DROP_ALL,
     &drain::REOPEN_EVENT,
+    &health::LOOK,
+    &health::CHECK,
+    &health::REPAIR,
+    &place::RESET,
     &history::RECORD,
 ];
 

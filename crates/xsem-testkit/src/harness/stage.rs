@@ -84,6 +84,8 @@ pub(crate) enum Value {
     Mine,
     /// The pid of somebody who stands still in an `acquire_all`.
     Joiner,
+    /// What the namespace file was like, as a number.
+    Before,
     _Count,
 }
 

@@ -157,6 +157,7 @@ fn who_is_in_another_pid_namespace_is_not_taken_for_somebody_here() {
     // Process 1 of this pid namespace lives; it is not meant.
     let holder = place.inspect("x").holders.remove(0);
     assert_eq!((holder.process.pid, holder.process.state), (1, ProcessState::Unseen));
+    assert!(holder.to_string().ends_with(", in another container or hidden from here"), "{holder}");
     // The owner is stopped there, and a person decides here.
     sys::kill(inner(&a), libc::SIGSTOP);
     place.ns.evict("x", token).unwrap();

@@ -3,6 +3,7 @@
 
 use super::descriptor::Descriptor;
 use super::layout::{COPY_AT, Epoch, Geometry, Header, MAGIC, MAX_MEMBERS, MAX_SEMAPHORES, UNIT, VERSION, hash};
+use super::leftover::{self, Mine};
 use super::map::{Map, fallocate};
 use super::trust::{Trust, c, denied, system};
 use super::{filesystem, sys, walk};
@@ -132,10 +133,11 @@ pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u
         return Err(Error::new(Code::InvalidParameter, "a limit of the namespace is out of range")
             .advice(format!("1 to {MAX_SEMAPHORES} semaphores and 1 to {MAX_MEMBERS} members are allowed")));
     }
-    let Some(Located { dir, name: cname, trust }) = locate(path, own, options)? else { return Ok(None) };
+    let Some(located) = locate(path, own, options)? else { return Ok(None) };
+    let Located { dir, name: cname, trust } = &located;
     for _ in 0..100 {
-        match trust.open(&dir, &cname, path)? {
-            Ok(file) => match check(path, &dir, &cname, file, &trust, &known)? {
+        match trust.open(dir, cname, path)? {
+            Ok(file) => match check(path, dir, cname, file, trust, &known)? {
                 Some(found) => return Ok(Some(found)),
                 None => continue,
             },
@@ -143,7 +145,8 @@ pub fn open<T>(path: &Path, own: bool, options: &Options, known: impl Fn((u64, u
                 if !options.create {
                     return Ok(None);
                 }
-                make(path, &dir, &cname, &trust, options)?;
+                leftover::tidy(path, &located);
+                make(path, dir, cname, trust, options)?;
             }
             Err(e) => return Err(system(path, e)),
         }
@@ -183,18 +186,15 @@ pub fn construct(
         )
         .advice("raise it (`ulimit -f`): the file is sparse, but the limit counts all of it; or ask for fewer semaphores"));
     }
-    let nonce = sys::random();
-    let temp = c(format!(".{}.{nonce:016x}.new", name.to_string_lossy()))?;
-    let gate = gate_name(name, nonce)?;
-    let unlink = |n: &CString| sys::unlink_at(dir.as_raw_fd(), n);
     // While it is made, it is not room for semaphores that is missing.
     let no_room = |e: Error| match std::error::Error::source(&e).and_then(|e| e.downcast_ref::<io::Error>()?.raw_os_error()) {
         Some(errno @ (libc::ENOSPC | libc::EDQUOT)) => system(path, io::Error::from_raw_os_error(errno)),
         _ => e,
     };
+    let (nonce, temp, file) = own_file(path, dir, name, trust)?;
+    let gate = gate_name(name, nonce)?;
     let build = || -> Result<bool> {
         drop(trust.make(dir, &gate, path)?);
-        let file = trust.make(dir, &temp, path)?;
         // SAFETY: plain numbers.
         while unsafe { libc::ftruncate(file.as_raw_fd(), geo.len as i64) } != 0 {
             if sys::errno() != libc::EINTR {
@@ -223,10 +223,29 @@ pub fn construct(
     };
     let made = build();
     if !matches!(made, Ok(true)) {
-        unlink(&temp);
-        unlink(&gate);
+        // The gate first: it is found by the name of the other one (`leftover.rs`).
+        sys::unlink_at(dir.as_raw_fd(), &gate);
+        sys::unlink_at(dir.as_raw_fd(), &temp);
     }
     made
+}
+
+/// An empty file with a name of its own, locked for as long as it is made.
+fn own_file(path: &Path, dir: &OwnedFd, name: &CString, trust: &Trust) -> Result<(u64, CString, OwnedFd)> {
+    for _ in 0..leftover::TRIES {
+        let nonce = sys::random();
+        let temp = c(format!(".{}.{nonce:016x}.new", name.to_string_lossy()))?;
+        let file = trust.make(dir, &temp, path)?;
+        match leftover::keep(&file) {
+            Ok(Mine::Yes) => return Ok((nonce, temp, file)),
+            Ok(Mine::Tidied) => {}
+            Err(e) => {
+                sys::unlink_at(dir.as_raw_fd(), &temp);
+                return Err(system(path, e));
+            }
+        }
+    }
+    Err(leftover::disturbed(path))
 }
 
 /// What identifies the file: its first eight words, the checksum among them.
@@ -357,19 +376,29 @@ fn check<T>(
 
 /// Makes a gate under a name of its own, so that nobody sees it without its owner and mode.
 pub fn make_gate(dir: &OwnedFd, name: &CStr, path: &Path, trust: &Trust) -> Result<OwnedFd> {
-    let temp = c(format!(".{:016x}.gate.new", sys::random()))?;
-    let made = trust.make(dir, &temp, path)?;
-    match sys::rename_at(dir.as_raw_fd(), &temp, name) {
-        Ok(()) => return Ok(made),
-        Err(e) => {
-            sys::unlink_at(dir.as_raw_fd(), &temp);
-            if e.raw_os_error() != Some(libc::EEXIST) {
-                return Err(system(path, e));
+    for _ in 0..leftover::TRIES {
+        let temp = leftover::gate_in_the_making(name)?;
+        let made = trust.make(dir, &temp, path)?;
+        let kept = leftover::keep(&made).inspect_err(|_| sys::unlink_at(dir.as_raw_fd(), &temp));
+        if let Mine::Tidied = kept.map_err(|e| system(path, e))? {
+            continue;
+        }
+        match sys::rename_at(dir.as_raw_fd(), &temp, name) {
+            Ok(()) => {
+                sys::unlock_file(&made);
+                return Ok(made);
+            }
+            Err(e) => {
+                sys::unlink_at(dir.as_raw_fd(), &temp);
+                if e.raw_os_error() != Some(libc::EEXIST) {
+                    return Err(system(path, e));
+                }
             }
         }
+        // Somebody was faster.
+        return trust.open(dir, name, path)?.map_err(|e| system(path, e));
     }
-    // Somebody was faster.
-    trust.open(dir, name, path)?.map_err(|e| system(path, e))
+    Err(leftover::disturbed(path))
 }
 
 /// Eight words of the file.

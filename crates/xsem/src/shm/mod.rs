@@ -61,6 +61,7 @@ mod joint;
 mod keeper;
 mod layout;
 mod ledger;
+mod leftover;
 mod many;
 mod map;
 mod members;
@@ -368,6 +369,9 @@ impl Engine for ShmEngine {
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
+        if let Some(at) = self.url.strip_prefix("shm:").and_then(|place| Place::parse(place).ok()) {
+            leftover::tidy_at(&at.path, at.own, at.group);
+        }
         let mut gone = Vec::new();
         for i in 0..self.arena.map.cells() {
             let Some(cell) = self.arena.map.cell(i).filter(|c| inspect::is_ephemeral(c)) else { continue };
@@ -594,6 +598,11 @@ pub mod testing {
     /// Registers this process as a member, as the first acquire does.
     pub fn register(ns: &Namespace) -> Result<()> {
         engine(ns)?.arena.register().map(|_| ())
+    }
+
+    /// Does what the end of the calling thread does, so that a tracer can step through it.
+    pub fn end_of_thread() {
+        super::thread::end_here();
     }
 
     /// Where in the file the word of an exclusive semaphore is, for a test that watches it.

@@ -357,6 +357,27 @@ pub fn unlink_at(dir: RawFd, name: &std::ffi::CStr) {
     unsafe { libc::unlinkat(dir, name.as_ptr(), 0) };
 }
 
+/// Locks a whole file for who has it open, until the last copy of that descriptor is closed. False: somebody else has it locked.
+pub fn lock_file(file: &OwnedFd) -> io::Result<bool> {
+    loop {
+        // SAFETY: plain numbers.
+        if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } == 0 {
+            return Ok(true);
+        }
+        match errno() {
+            libc::EINTR => {}
+            libc::EWOULDBLOCK => return Ok(false),
+            e => return Err(io::Error::from_raw_os_error(e)),
+        }
+    }
+}
+
+/// Gives such a lock back.
+pub fn unlock_file(file: &OwnedFd) {
+    // SAFETY: plain numbers.
+    unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) };
+}
+
 /// Gives a file another name, if nobody has that.
 pub fn rename_at(dir: RawFd, from: &std::ffi::CStr, to: &std::ffi::CStr) -> io::Result<()> {
     // SAFETY: two NUL-terminated names in one directory.

@@ -31,6 +31,7 @@ pub fn system(path: &Path, e: io::Error) -> Error {
         Some(libc::ENFILE) => (Code::NotEnoughMemory, "the whole machine has no descriptor left (`sysctl fs.file-max`)"),
         Some(libc::ENOSPC | libc::EDQUOT) => (Code::NotEnoughMemory, "free room or inodes there (`df -h`, `df -i`)"),
         Some(libc::ENOMEM) => (Code::NotEnoughMemory, "free memory (`free -m`, the cgroup's `memory.max`), and try again"),
+        Some(libc::ENOLCK) => (Code::NotEnoughMemory, "the system gives no more file locks (`wc -l /proc/locks`, `ulimit -x`)"),
         Some(libc::EFBIG) => (Code::NotEnoughMemory, "raise the limit on file sizes (`ulimit -f`)"),
         Some(libc::EROFS) => (Code::AccessDenied, "the file system is read-only; use a namespace on another one"),
         _ => (Code::AccessDenied, "see who may use each part of the path: `namei -l`"),

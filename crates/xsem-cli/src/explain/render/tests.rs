@@ -63,3 +63,9 @@ fn every_page_is_shown_whole_and_fits() {
         }
     }
 }
+
+#[test]
+fn commands_stay_whole_and_what_they_print_is_wrapped() {
+    let text = "```console\n$ xsem run -n deploy -- make\nxsem: it is owned by somebody\n  a   b\n```\n";
+    assert_eq!(plain(24, text), "    $ xsem run -n deploy -- make\n    xsem: it is owned by\n    somebody\n      a   b\n");
+}

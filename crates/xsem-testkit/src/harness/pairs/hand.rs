@@ -20,14 +20,14 @@ enum Sem {
 
 /// The same, for guards to borrow for ever: most programs use the borrowing guard, and its way is a shorter one.
 #[derive(Clone, Copy)]
-enum Lent {
+pub(super) enum Lent {
     Exclusive(&'static Exclusive),
     Counting(&'static Counting),
     Event(&'static Event),
 }
 
 /// A claim.
-enum Own {
+pub(super) enum Own {
     Guard(Guard<'static>),
     Task(OwnedGuard),
     Permit(Permit<'static>),
@@ -41,22 +41,25 @@ pub(super) struct Hand<'p> {
     who: Actor,
     what: What,
     sem: Option<Sem>,
-    lent: Option<Lent>,
-    own: Vec<Own>,
+    pub(super) lent: Option<Lent>,
+    pub(super) own: Vec<Own>,
+    /// The other one of its lists, and what it has of that.
+    pub(super) second: Option<&'static Exclusive>,
+    pub(super) seconds: Vec<Own>,
     /// The token of the claim that it is to end.
     aim: u64,
 }
 
 /// A future that is given up counts as a wait whose time ran out.
-const GIVEN_UP: u32 = Code::SemTimeout as u32;
+pub(super) const GIVEN_UP: u32 = Code::SemTimeout as u32;
 
-const BRIEF: Duration = Duration::from_millis(2);
+pub(super) const BRIEF: Duration = Duration::from_millis(2);
 
-fn done(number: u64) -> Answer {
+pub(super) fn done(number: u64) -> Answer {
     Answer { number, ..Answer::default() }
 }
 
-fn refused(code: Code) -> Answer {
+pub(super) fn refused(code: Code) -> Answer {
     Answer { code: code.number(), ..Answer::default() }
 }
 
@@ -68,25 +71,25 @@ fn says(r: xsem::Result<bool>) -> Answer {
     r.map_or_else(|e| refused(e.code()), |changed| done(changed.into()))
 }
 
-fn told(deaths: Option<&Deaths>) -> u64 {
+pub(super) fn told(deaths: Option<&Deaths>) -> u64 {
     deaths.map_or(UNTOLD, |d| d.count)
 }
 
-fn granted(token: u64, died: Option<u64>) -> Answer {
+pub(super) fn granted(token: u64, died: Option<u64>) -> Answer {
     let code = if died.is_some() { Code::SemOwnerDied.number() } else { 0 };
     Answer { code, token, number: died.unwrap_or(0) }
 }
 
 impl<'p> Hand<'p> {
     pub(super) fn new(p: &'p Player<'p>, who: Actor, what: What) -> Hand<'p> {
-        Hand { p, who, what, sem: None, lent: None, own: Vec::with_capacity(8), aim: 0 }
+        Hand { p, who, what, sem: None, lent: None, own: Vec::with_capacity(8), second: None, seconds: Vec::new(), aim: 0 }
     }
 
     fn log(&self) -> &'p Log {
         &self.p.stage.log
     }
 
-    fn ns(&self) -> &Namespace {
+    pub(super) fn ns(&self) -> &Namespace {
         self.p.ns()
     }
 
@@ -109,14 +112,19 @@ impl<'p> Hand<'p> {
         if let Op::Evict(whom) = op {
             self.aim = self.log().token_of(whom);
         }
-        if let Op::Ask(_, Way::Dropped) = op {
+        if let Op::All(..) = op {
+            let name = format!("list-{}", self.who.name());
+            let second = self.p.must("a second semaphore", Exclusive::open_or_create(self.ns(), &name));
+            self.second = Some(Box::leak(Box::new(second)));
+        }
+        if let Some((_, Way::Dropped)) = op.request() {
             // What requests share (their thread) is started by the first one of a process.
             let e = self.p.must("an event of its own", Event::open_or_create_auto(self.ns(), self.who.name()));
             drop(poll_once(&mut e.wait_async()));
             drop(e);
             self.p.must("remove it", self.ns().remove(self.who.name()));
         }
-        if let (Op::Ask(..), Some(sem)) = (op, &self.sem) {
+        if let (Some(_), Some(sem)) = (op.request(), &self.sem) {
             self.lent = Some(match sem {
                 Sem::Exclusive(s) => Lent::Exclusive(Box::leak(Box::new(s.clone()))),
                 Sem::Counting(s) => Lent::Counting(Box::leak(Box::new(s.clone()))),
@@ -137,6 +145,7 @@ impl<'p> Hand<'p> {
 
     /// Gives back all that it has.
     pub(super) fn finish(&mut self) {
+        self.seconds.clear();
         while !self.own.is_empty() {
             self.act(Op::Release);
         }
@@ -155,6 +164,7 @@ impl<'p> Hand<'p> {
             }
             Op::Inspect => plain(self.ns().inspect(SEM).map(drop)),
             Op::Ask(n, way) => self.ask(n.into(), way),
+            Op::All(n, way) => self.ask_all(n.into(), way),
             Op::Release => self.release(),
             Op::Part(n) => self.part(n.into()),
             Op::Forget => match self.own.pop() {

@@ -121,12 +121,14 @@ impl Search<'_> {
             }
         };
         let (act, waits) = (&self.acts[i], state.stages[i] == Stage::Waits);
-        let who = Claimant { process: act.actor as u32, thread: u32::from(matches!(act.op, Op::Ask(_, Way::Dropped))) };
+        let who = Claimant { process: act.actor as u32, thread: u32::from(matches!(act.op.request(), Some((_, Way::Dropped)))) };
+        // The other one of a list is there for whoever asks.
+        let how = if let Op::All(..) = act.op { How::All } else { How::One };
         // Of an operation that was not told anything, anything may have come.
         let says = |code: u32| act.end.is_none_or(|(_, a)| a.code == code);
         let number = |n: u64| act.end.is_none_or(|(_, a)| a.code != 0 || a.number == n);
         match act.op {
-            Op::Ask(n, way) if !waits => {
+            Op::Ask(n, way) | Op::All(n, way) if !waits => {
                 let until = if way == Way::Now {
                     Until::Now
                 } else if way == Way::Ever {
@@ -136,13 +138,13 @@ impl Search<'_> {
                 };
                 let Some(handle) = &state.handles[act.actor as usize] else { return };
                 let list = [(handle, u32::from(n))];
-                match state.model.clone().request(who, How::One, &list, until) {
+                match state.model.clone().request(who, how, &list, until) {
                     Reply::Granted(_) => {
-                        to(Stage::Over, &|s| self.is_granted(i, s, |m| grant(m.request(who, How::One, &list, until))));
+                        to(Stage::Over, &|s| self.is_granted(i, s, |m| grant(m.request(who, how, &list, until))));
                         // A limit that is lowered after the request was made makes it one that waits in vain, also for no time.
                         if way == Way::Now && self.meets(i, |op| matches!(op, Op::Resize(_))) {
                             to(Stage::Waits, &|s| {
-                                s.model.suppose_waiting(who, How::One, &list);
+                                s.model.suppose_waiting(who, how, &list);
                                 true
                             });
                         }
@@ -151,19 +153,19 @@ impl Search<'_> {
                             match way {
                                 Way::Now => to(Stage::Over, &|_| says(101) || says(121)),
                                 _ => to(Stage::Waits, &|s| {
-                                    s.model.suppose_waiting(who, How::One, &list);
+                                    s.model.suppose_waiting(who, how, &list);
                                     true
                                 }),
                             }
                         }
                     }
-                    Reply::Waits => to(Stage::Waits, &|s| s.model.request(who, How::One, &list, until) == Reply::Waits),
+                    Reply::Waits => to(Stage::Waits, &|s| s.model.request(who, how, &list, until) == Reply::Waits),
                     Reply::Refused(code, _) => to(Stage::Over, &|_| says(code.number())),
                 }
             }
-            Op::Ask(..) => {
+            Op::Ask(..) | Op::All(..) => {
                 to(Stage::Over, &|s| self.is_granted(i, s, |m| m.granted(who).map(|mut g| g.remove(0).1)));
-                let at_once = matches!(act.op, Op::Ask(_, Way::Now));
+                let at_once = matches!(act.op.request(), Some((_, Way::Now)));
                 to(Stage::Over, &|s| {
                     let in_vain = !at_once || s.model.clone().granted(who).is_none();
                     s.model.stop_waiting(who);
@@ -319,7 +321,7 @@ impl Search<'_> {
                     }
                 }
             }
-            Op::Ask(..) | Op::Drain(_) | Op::Gc => unreachable!("these are not over at once"),
+            Op::Ask(..) | Op::All(..) | Op::Drain(_) | Op::Gc => unreachable!("these are not over at once"),
         }
     }
 
@@ -340,7 +342,7 @@ impl Search<'_> {
                 (None, true) => self.deaths.iter().find(|d| d.actor == o.actor).map_or(u64::MAX, |d| d.to.saturating_add(LAPSE)),
                 (None, false) => u64::MAX,
             };
-            let waits = matches!(o.op, Op::Ask(_, way) if way != Way::Now);
+            let waits = o.op.request().is_some_and(|(_, way)| way != Way::Now);
             o.actor != me.actor && waits && o.begin < me.end.map_or(u64::MAX, |e| e.0) && until > me.begin
         })
     }

@@ -11,6 +11,7 @@
 
 mod hand;
 mod judge;
+mod list;
 pub(super) mod log;
 mod ops;
 mod scene;

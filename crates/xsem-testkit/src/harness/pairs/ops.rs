@@ -70,6 +70,8 @@ pub(super) enum Op {
     Inspect,
     /// A claim, so many permits, or the signal.
     Ask(u8, Way),
+    /// The same and a second semaphore, which is the actor's own and free: at one instant, or neither.
+    All(u8, Way),
     /// The latest claim.
     Release,
     Part(u8),
@@ -114,6 +116,11 @@ pub(super) const OPS: &[Op] = &[
     Op::Ask(3, Now),
     Op::Ask(4, Ever),
     Op::Ask(4, Now),
+    Op::All(1, Ever),
+    Op::All(1, Now),
+    Op::All(1, Dropped),
+    Op::All(2, Ever),
+    Op::All(2, Now),
     Op::Release,
     Op::Part(1),
     Op::Forget,
@@ -146,7 +153,15 @@ impl Op {
     /// Whether it waits until it gets what it wants, however long that takes.
     pub(super) fn waits_for(self) -> Option<u8> {
         match self {
-            Op::Ask(n, Ever) => Some(n),
+            Op::Ask(n, Ever) | Op::All(n, Ever) => Some(n),
+            _ => None,
+        }
+    }
+
+    /// Of a request: how much, and for how long.
+    pub(super) fn request(self) -> Option<(u8, Way)> {
+        match self {
+            Op::Ask(n, way) | Op::All(n, way) => Some((n, way)),
             _ => None,
         }
     }
@@ -168,6 +183,9 @@ impl fmt::Display for Op {
             Op::Ask(n, Now) => write!(f, "try{}", many(n)),
             Op::Ask(n, Brief) => write!(f, "timed{}", many(n)),
             Op::Ask(n, Dropped) => write!(f, "dropped{}", many(n)),
+            Op::All(n, Ever) => write!(f, "all{}", many(n)),
+            Op::All(n, Dropped) => write!(f, "all-dropped{}", many(n)),
+            Op::All(n, _) => write!(f, "all-try{}", many(n)),
             Op::Release => f.write_str("release"),
             Op::Part(_) => f.write_str("part"),
             Op::Forget => f.write_str("forget"),

@@ -63,7 +63,9 @@ impl Pair {
         let middle = if world.sleeper.is_some() || world.before.iter().any(|(who, _)| *who == Actor::Dead) { 2 } else { 1 };
         // Names have no word of their own to watch, before they are there.
         let middle = if world.before.iter().any(|(who, _)| *who == Actor::Maker) { middle } else { 0 };
-        all.filter(ends).flat_map(move |(a, b)| (0..=if b.changes() { middle } else { 0 }).map(move |n| pair(a, b, n)))
+        // A list changes its word twice: tentatively, and then for good.
+        let times = move |b: Op| if let Op::All(..) = b { middle.max(2) } else { middle };
+        all.filter(ends).flat_map(move |(a, b)| (0..=if b.changes() { times(b) } else { 0 }).map(move |n| pair(a, b, n)))
     }
 
     fn hand<'p>(&self, p: &'p Player<'p>, who: Actor) -> Hand<'p> {

@@ -148,6 +148,13 @@ const EVENT_FREE: World = World {
 
 const NAMES: &[Op] = &[Op::Make, Op::Either, Op::Open, Op::Remove, Op::Inspect, Op::Gc];
 
+/// Lists of which all are wanted, and what they meet.
+const LISTS: &[Op] = &[Op::All(1, Ever), Op::All(1, Now), Op::All(1, Dropped)];
+const MEETS: &[Op] = &[GET, Op::Ask(1, Now), Op::Ask(1, Dropped), Op::Remove, Op::Drain(Brief), Op::Inspect];
+const MANY: &[Op] = &[Op::All(2, Ever), Op::All(2, Now), Op::All(1, Dropped)];
+const MANY_MEETS: &[Op] = &[Op::Ask(2, Ever), Op::Ask(2, Now), Op::Remove, Op::Drain(Brief), Op::Resize(6), Op::Capacity];
+const SIGNALLED: &[Op] = &[Op::Signal, Op::Reset, Op::Look, GET, Op::Ask(1, Now), Op::Remove];
+
 /// All of them.
 pub(super) const WORLDS: &[World] = &[
     EXCLUSIVE,
@@ -378,5 +385,78 @@ pub(super) const WORLDS: &[World] = &[
         a: &[Op::Close, GET, Op::Remove],
         b: &[Op::Open, Op::Either, Op::Remove, Op::Inspect],
         ..EXCLUSIVE
+    },
+    World { name: "list", about: "an exclusive semaphore that nobody owns, in a list", a: LISTS, b: MEETS, ..EXCLUSIVE },
+    World { name: "listed", about: "an exclusive semaphore that nobody owns, in B's list", a: MEETS, b: LISTS, ..EXCLUSIVE },
+    World { name: "lists", about: "an exclusive semaphore that nobody owns, in two lists", a: LISTS, b: LISTS, ..EXCLUSIVE },
+    World {
+        name: "list-own",
+        about: "an exclusive semaphore that A owns, in B's list",
+        before: &[(Maker, &[Op::Make]), (A, &[Op::Open, GET]), (B, &[Op::Open])],
+        a: OWNER,
+        b: LISTS,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "list-owned",
+        about: "an exclusive semaphore that B owns, in A's list",
+        before: &[(Maker, &[Op::Make]), (A, &[Op::Open]), (B, &[Op::Open, GET])],
+        a: LISTS,
+        b: OWNER,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "list-dead",
+        about: "an exclusive semaphore whose owner is dead, in a list",
+        before: &[(Maker, &[Op::Make]), (Dead, &[Op::Open, GET]), (A, &[Op::Open]), (B, &[Op::Open])],
+        a: LISTS,
+        b: AGAINST_DEAD,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "list-pool",
+        about: "a pool of four permits, all of which are free, in a list",
+        a: MANY,
+        b: MANY_MEETS,
+        ..POOL_FREE
+    },
+    World {
+        name: "listed-pool",
+        about: "a pool of four permits, all of which are free, in B's list",
+        a: MANY_MEETS,
+        b: MANY,
+        ..POOL_FREE
+    },
+    World {
+        name: "list-pool-own",
+        about: "a pool of four permits, of which A holds two and B one, in B's list",
+        before: &[(Maker, &[Op::Make]), (A, &[Op::Open, Op::Ask(2, Ever)]), (B, &[Op::Open, Op::Ask(1, Ever)])],
+        a: HOLDS,
+        b: MANY,
+        ..POOL_FREE
+    },
+    World {
+        name: "list-auto",
+        about: "an auto-reset event that is signalled, in a list",
+        what: What::Auto(true),
+        a: LISTS,
+        b: SIGNALLED,
+        ..EVENT_FREE
+    },
+    World {
+        name: "listed-auto",
+        about: "an auto-reset event that is signalled, in B's list",
+        what: What::Auto(true),
+        a: SIGNALLED,
+        b: LISTS,
+        ..EVENT_FREE
+    },
+    World {
+        name: "listed-manual",
+        about: "a manual-reset event that is signalled, in B's list",
+        what: What::Manual(true),
+        a: SIGNALLED,
+        b: LISTS,
+        ..EVENT_FREE
     },
 ];

@@ -41,6 +41,40 @@ impl Scenario for Free {
     }
 }
 
+/// Nobody owns it, and it is tried.
+pub(crate) const TRIED: Play = Play {
+    name: "try-acquire",
+    about: "try to acquire while nobody owns it, and a peer acquires it",
+    prepare: make,
+    victim: |p| {
+        let s = p.open(SEM);
+        p.register();
+        p.begin();
+        let r = s.try_acquire();
+        p.done();
+        match p.owns(r) {
+            Ok(held) => {
+                p.must_be_clean(&held);
+                enjoy(p, held);
+            }
+            // The peer was faster.
+            Err(e) => {
+                if e.code() != xsem::Code::ExclSemAlreadyOwned || !p.stage.is_set(Flag::Got) {
+                    p.violation(format_args!("nobody had it, and a try gives {e}"));
+                }
+                p.stage.set(Flag::Left);
+            }
+        }
+    },
+    killed: |case| succeeds(case, Told::of_acquire(case)),
+    paused: |case| {
+        peer(case);
+        case.others_reach("a peer to acquire", Flag::Got);
+    },
+    resumed: all_finish,
+    ..PLAY
+};
+
 /// Somebody owns it, and releases when the victim sleeps.
 pub(crate) struct Contended;
 
@@ -173,7 +207,7 @@ impl Scenario for TimedOut {
 }
 
 /// A dead owner's semaphore: the victim, or who comes before it, is told of that death, once acknowledged never again.
-fn checks_death(p: &Player<'_>, held: &Held<'_>) {
+pub(super) fn checks_death(p: &Player<'_>, held: &Held<'_>) {
     let dead = p.stage.get(Value::Dead) as Pid;
     let acknowledged = p.stage.is_set(Flag::Acknowledged);
     match (acknowledged, &held.died, held.deaths()) {
@@ -186,7 +220,7 @@ fn checks_death(p: &Player<'_>, held: &Held<'_>) {
 }
 
 /// A peer who is told of the owner's death and acknowledges it.
-fn acknowledging_peer(case: &Case<'_>) -> Pid {
+pub(super) fn acknowledging_peer(case: &Case<'_>) -> Pid {
     case.play("peer", |p| {
         let s = p.open(SEM);
         let held = p.succeed(&s);

@@ -37,7 +37,7 @@ pub(super) fn keeps(p: &Player<'_>, got: Got<'_>) {
     p.stage.set(Flag::Left);
 }
 
-fn takes_all(p: &Player<'_>) {
+pub(super) fn takes_all(p: &Player<'_>) {
     let three = p.three();
     p.register();
     p.begin();
@@ -89,7 +89,7 @@ pub(super) fn succeeds_each(case: &Case<'_>) -> u64 {
 }
 
 /// The marks after an acquire of all that was killed: both or none, as far as it had come.
-fn died_with_all(case: &Case<'_>) {
+pub(super) fn died_with_all(case: &Case<'_>) {
     let told = succeeds_each(case);
     let fine = match Told::of_acquire(case) {
         Told::Yes => told == 0b11,
@@ -129,7 +129,7 @@ pub(super) fn single_peer(case: &Case<'_>) {
 }
 
 /// A peer that wants all three, in another order.
-fn greedy_peer(case: &Case<'_>) {
+pub(super) fn greedy_peer(case: &Case<'_>) {
     case.play("peer", |p| {
         let three = p.three();
         let r = p.ns().acquire_all(&three.reversed(), Wait::forever());

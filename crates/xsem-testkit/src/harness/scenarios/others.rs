@@ -4,7 +4,7 @@ use super::*;
 use crate::harness::player::MEMBERS;
 
 /// So many processes become members at the same time, and all must find a slot.
-fn members_fit(case: &Case<'_>, n: u32) {
+pub(super) fn members_fit(case: &Case<'_>, n: u32) {
     case.stage.put(Value::Members, 0);
     for _ in 0..n {
         case.play("member", |p| {

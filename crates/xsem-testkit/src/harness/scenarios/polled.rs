@@ -196,6 +196,51 @@ pub(crate) const DROP_EVENT: Play = Play {
     ..PLAY
 };
 
+/// A list of which any is wanted, polled, and dropped in the middle of the wait.
+pub(crate) const DROP_ANY: Play = Play {
+    name: "async-drop-any",
+    about: "poll a wait for any of an exclusive semaphore and all permits twice, while others have them, and drop it",
+    prepare: |case| {
+        make_pool(case);
+        make(case);
+        owner(case);
+        pool::bystander(case, 1);
+    },
+    victim: |p| {
+        let (s, pool) = (p.open(SEM), p.pool());
+        warm_up(p);
+        p.begin();
+        let mut request = p.ns().wait_any_async(&[(&s).into(), xsem::Pick::permits(&pool, LIMIT)], Wait::forever());
+        let polled = poll_twice(&mut request);
+        drop(request);
+        p.done();
+        // Granted where the owner had released it: dropped, which gives back.
+        drop(polled);
+        p.stage.set(Flag::Left);
+    },
+    killed: |case| {
+        waiter(case);
+        case.stage.set(Flag::Release);
+        case.wake("the waiter", Flag::Got);
+        case.stage.set(Flag::Give);
+        case.until("the waiter to give it up", Flag::Peer);
+        pool::no_bystander(case);
+        pool::whole(case);
+        succeeds(case, Told::No);
+    },
+    paused: |case| {
+        waiter(case);
+        case.stage.set(Flag::Release);
+        case.others_reach("the waiter to acquire", Flag::Got);
+    },
+    resumed: |case| {
+        all_finish(case);
+        pool::no_bystander(case);
+        pool::whole(case);
+    },
+    ..PLAY
+};
+
 /// A list of which all are wanted, polled, and dropped in the middle of the wait.
 pub(crate) const DROP_ALL: Play = Play {
     name: "async-drop-all",

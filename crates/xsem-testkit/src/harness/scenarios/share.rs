@@ -4,13 +4,13 @@ use super::play::{PLAY, Play};
 use super::*;
 
 /// The owner has given up its part.
-fn owner_ends(case: &Case<'_>) {
+pub(super) fn owner_ends(case: &Case<'_>) {
     case.stage.set(Flag::Release);
     case.until("the owner to give up its part", Flag::Left2);
 }
 
 /// An owner that others may share with, until `Release` is set.
-fn sharing_owner(case: &Case<'_>) {
+pub(super) fn sharing_owner(case: &Case<'_>) {
     let pid = case.play("owner", |p| {
         let s = p.open(SEM);
         let held = p.acquire(&s);
@@ -28,7 +28,7 @@ fn sharing_owner(case: &Case<'_>) {
 }
 
 /// The victim died as a sharer, or not; the owner ends after that, and the next one is told.
-fn told_of_sharer(case: &Case<'_>, told: Told) {
+pub(super) fn told_of_sharer(case: &Case<'_>, told: Told) {
     let owner = case.stage.get(Value::Dead) as u32;
     let owns = case.ask(|p| {
         let report = p.must("inspect", p.ns().inspect(SEM));
@@ -166,7 +166,7 @@ pub(crate) const PASS: Play = Play {
 };
 
 /// As long as somebody shares the claim, it is no one else's.
-fn nobody_gets_it(case: &Case<'_>) {
+pub(super) fn nobody_gets_it(case: &Case<'_>) {
     case.run_player("stranger", |p| match p.open(SEM).try_acquire() {
         Err(xsem::AcquireError::Failed(e)) if e.code() == xsem::Code::ExclSemAlreadyOwned => {}
         Err(xsem::AcquireError::Failed(e)) => p.violation(format_args!("101 was due: {e}")),

@@ -5,15 +5,16 @@ use super::play::{PLAY, Play};
 use super::pool::{make_pool, whole};
 use super::*;
 use crate::harness::counting::{LIMIT, POOL};
-use xsem::{Code, Counting, Options, Wait};
+use xsem::{Code, Counting, Event, Options, Wait};
 
 /// The ephemeral name.
 const NAME: &str = "e";
 
-/// A handle to it, of either kind.
+/// A handle to it, of any kind.
 enum Handle {
     Exclusive(Exclusive),
     Pool(Counting),
+    Event(Event),
 }
 
 /// Which kind it is.
@@ -21,6 +22,7 @@ enum Handle {
 enum Kind {
     Exclusive,
     Pool,
+    Event,
 }
 
 impl Kind {
@@ -28,6 +30,7 @@ impl Kind {
         match self {
             Kind::Exclusive => Exclusive::open(p.ns(), NAME).map(Handle::Exclusive),
             Kind::Pool => Counting::open(p.ns(), NAME).map(Handle::Pool),
+            Kind::Event => Event::open(p.ns(), NAME).map(Handle::Event),
         }
     }
 
@@ -36,6 +39,7 @@ impl Kind {
         match self {
             Kind::Exclusive => Exclusive::create_with(p.ns(), NAME, ephemeral).map(Handle::Exclusive),
             Kind::Pool => Counting::create_pool(p.ns(), NAME, LIMIT, ephemeral).map(Handle::Pool),
+            Kind::Event => Event::create_auto(p.ns(), NAME, ephemeral).map(Handle::Event),
         }
     }
 
@@ -63,6 +67,7 @@ impl Handle {
         match self {
             Handle::Exclusive(s) => drop(p.must("use it", s.acquire_with(Wait::forever()).map_err(xsem::Error::from))),
             Handle::Pool(s) => drop(p.must("use it", s.acquire_many(LIMIT))),
+            Handle::Event(s) => p.must("use it", s.signal().and_then(|_| s.try_wait())),
         }
     }
 
@@ -70,6 +75,7 @@ impl Handle {
         match self {
             Handle::Exclusive(s) => s.close().map_err(|(_, e)| e),
             Handle::Pool(s) => s.close().map_err(|(_, e)| e),
+            Handle::Event(s) => s.close().map_err(|(_, e)| e),
         }
     }
 }
@@ -171,6 +177,20 @@ pub(crate) const OPEN_POOL: Play = Play {
     ..PLAY
 };
 
+/// The same for an event.
+pub(crate) const OPEN_EVENT: Play = Play {
+    name: "ephemeral-event-open",
+    about: "open an ephemeral event, while its only user closes it",
+    prepare: |case| user(case, Kind::Event),
+    victim: |p| opens(p, Kind::Event),
+    killed: |case| {
+        last_user_goes(case);
+        is_gone(case, Kind::Event);
+    },
+    resumed: |case| opened_beside(case, Kind::Event),
+    ..OPEN
+};
+
 fn closes(p: &Player<'_>, kind: Kind) {
     let h = p.must("create", kind.create(p));
     h.works(p);
@@ -222,6 +242,17 @@ pub(crate) const CLOSE_POOL: Play = Play {
     killed: |case| is_gone(case, Kind::Pool),
     paused: |case| guest(case, Kind::Pool),
     resumed: |case| closed_beside(case, Kind::Pool),
+    ..PLAY
+};
+
+/// The same for an event.
+pub(crate) const CLOSE_EVENT: Play = Play {
+    name: "ephemeral-event-close",
+    about: "close an ephemeral event as its last user, while another process opens or makes it",
+    victim: |p| closes(p, Kind::Event),
+    killed: |case| is_gone(case, Kind::Event),
+    paused: |case| guest(case, Kind::Event),
+    resumed: |case| closed_beside(case, Kind::Event),
     ..PLAY
 };
 

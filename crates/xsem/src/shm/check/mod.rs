@@ -32,7 +32,7 @@ use super::file::Options;
 use super::place::Place;
 use crate::error::Result;
 use crate::health::{Checkup, Repaired, Room, Severity};
-pub use reset::{loss, reset, reset_by};
+pub use reset::{finish_reset, loss, reset, reset_by};
 
 use flaw::Flaw;
 use open::Looked;

@@ -2,8 +2,8 @@
 //!
 //! | # | step | killed after it |
 //! |---|---|---|
-//! | 1 | the new file is made, complete, under a name of its own | the old namespace; a file of a strange name |
-//! | 2 | the two files exchange their names, at one instant | the new namespace; the old file has a strange name, and whoever uses it finds that it is not the namespace any more |
+//! | 1 | the new file is made, complete, under a name of its own | the old namespace; a file of a strange name, which `leftover` takes away |
+//! | 2 | the two files exchange their names, at one instant | the new namespace; the old file has a strange name, and whoever uses it finds that it is not the namespace any more; `leftover` does the rest |
 //! | 3 | in the old file it is written down who did it, its free semaphores are closed, who sleeps is woken | as 2 |
 //! | 4 | the old file and its gate are unlinked | |
 //!
@@ -14,6 +14,7 @@ use super::super::file::{self, Located, Options};
 use super::super::futex;
 use super::super::inspect;
 use super::super::layout::Geometry;
+use super::super::leftover;
 use super::super::map::Map;
 use super::super::members::{Who, generation, is_alive};
 use super::super::place::Place;
@@ -75,6 +76,7 @@ pub fn reset(at: &Place) -> Result<Loss> {
     let lost = loss(at)?;
     let path = at.path.as_path();
     let (located, old) = open::find(at)?;
+    leftover::tidy(path, &located);
     let Located { dir, name, trust } = &located;
     // The limits of the old one, where they can be read.
     let limits = open::identity(path, &old).ok().flatten().filter(open::limits_fit).map(|i| (i.words[3], i.words[4]));
@@ -104,6 +106,13 @@ pub fn reset(at: &Place) -> Result<Loss> {
     Ok(lost)
 }
 
+/// The steps 3 and 4 of a reset whose process has died, but for the last unlinking.
+pub fn finish_reset(path: &Path, dir: &OwnedFd, name: &CString, old: &OwnedFd) {
+    if let Ok(old) = old.try_clone() {
+        retire(path, dir, name, old);
+    }
+}
+
 /// Closes the old file: nobody else is told by its bytes what the file's name tells already, so whatever fails here is no harm.
 fn retire(path: &Path, dir: &OwnedFd, name: &CString, old: OwnedFd) {
     let (Ok(Some(identity)), Ok(s)) = (open::identity(path, &old), sys::fstat(&old)) else { return };
@@ -118,7 +127,10 @@ fn retire(path: &Path, dir: &OwnedFd, name: &CString, old: OwnedFd) {
         return;
     }
     let Ok(map) = Map::new(old, path, geo) else { return };
-    sign(&map);
+    // Who finishes the reset of somebody who has died leaves that one's name.
+    if map.retired().state.load(Acquire) != 1 {
+        sign(&map);
+    }
     for i in 0..map.cells() {
         let Some(cell) = map.cell(i) else { continue };
         let word = Word(cell.word.load(Acquire));
