@@ -46,6 +46,9 @@ const LEFT_OUT: [(&str, &str); 6] = [
     ("xsem/memory", "of the memory engine alone"),
 ];
 
+/// How many random cases, and how patient: an emulated processor is ten to twenty times slower than a real one.
+const FEWER: &str = "RUST_BACKTRACE=1 XSEM_CASES=40 XSEM_SEEDS=6 XSEM_HISTORIES=40 XSEM_SLOW=20";
+
 /// Short operations, of which the harness tests every instruction: (name, mode).
 const STEPPED: [(&str, &str); 8] = [
     ("acquire-free", "kill"),
@@ -117,7 +120,7 @@ pub fn run(rest: &[String]) -> Result<(), Failure> {
         program: EMULATOR.program,
         cpu: options.cpu.clone(),
         kernel: kernel(&options)?,
-        initramfs: initramfs(&built, &plan.concat())?,
+        initramfs: initramfs(&built, &plan.concat(), &options)?,
         megabytes: 3072,
         limit: Duration::from_secs(4 * 3600),
     };
@@ -146,14 +149,17 @@ fn plan(built: &[Built], options: &Options) -> Result<Vec<String>, Failure> {
     }
     let mut add = |name: &str, seconds: u64, command: &[&str]| {
         if options.only.is_empty() || options.only.iter().any(|o| name.contains(o.as_str())) {
-            plan.push(task(name, seconds, "RUST_BACKTRACE=1", command));
+            plan.push(task(name, seconds, FEWER, command));
         }
     };
-    let tests = built.iter().filter(|b| b.is_test && b.kind != "bin");
-    for b in tests.filter(|b| LEFT_OUT.iter().all(|(name, _)| *name != b.title())) {
+    let mut tests: Vec<&Built> = built.iter().filter(|b| b.is_test && b.kind != "bin").collect();
+    // The library's own tests first, then the short ones.
+    tests.sort_by_key(|b| (b.kind != "lib", b.package != "xsem", b.title()));
+    for b in tests.into_iter().filter(|b| LEFT_OUT.iter().all(|(name, _)| *name != b.title())) {
         // What calls cargo is named so.
         add(&b.title(), 1200, &[&b.path.to_string_lossy(), "--test-threads=2", "--skip", "optimized_over_all_crates"]);
     }
+    add("conformance/shm", 1200, &[&program("conformance")?, "--engine", "shm"]);
     let harness = program("harness")?;
     for (name, mode) in STEPPED {
         add(&format!("harness/{name}/{mode}"), 1800, &[&harness, "--only", name, "--mode", mode]);
@@ -180,8 +186,20 @@ fn kernel(options: &Options) -> Result<PathBuf, Failure> {
     image(&dir).ok_or_else(|| Failure::check(format!("there is no kernel in {}", dir.display())))
 }
 
+/// A shell that needs no library; fetched once.
+fn busybox(options: &Options) -> Result<PathBuf, Failure> {
+    let dir = machines::directory()?.join(format!("busybox-{}", options.suite));
+    let program = ["usr/bin/busybox", "bin/busybox"].map(|p| dir.join(p));
+    if !program.iter().any(|p| p.exists()) {
+        let archive = Archive::open(&machines::directory()?.join("apt-arm64"), &[&options.suite], "arm64")?;
+        archive.unpack("busybox-static", ".", &dir)?;
+    }
+    let found = program.into_iter().find(|p| p.exists());
+    found.ok_or_else(|| Failure::check(format!("there is no busybox in {}", dir.display())))
+}
+
 /// The machine's only file system: the programs where they are here, since tests know their paths; the C library; the plan.
-fn initramfs(built: &[Built], plan: &str) -> Result<PathBuf, Failure> {
+fn initramfs(built: &[Built], plan: &str, options: &Options) -> Result<PathBuf, Failure> {
     let dir = machines::directory()?.join("aarch64-machine");
     fs::create_dir_all(&dir).map_err(|e| Failure::check(format!("{}: {e}", dir.display())))?;
     let mut cpio = Cpio::create(&dir.join("initramfs"))?;
@@ -191,6 +209,14 @@ fn initramfs(built: &[Built], plan: &str) -> Result<PathBuf, Failure> {
         let found = found.map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned()).unwrap_or_default();
         cpio.add(&Path::new("/lib").join(library), Path::new(&found))?;
     }
+    // Tests start a shell, and copy files with `cp`: one program, under the name by which it is called.
+    let busybox = busybox(options)?;
+    for name in ["sh", "cp"] {
+        cpio.add(&Path::new("/bin").join(name), &busybox)?;
+    }
+    // Who there is: tests act as `nobody`, too.
+    cpio.file(Path::new("/etc/passwd"), b"root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n")?;
+    cpio.file(Path::new("/etc/group"), b"root:x:0:\nnogroup:x:65534:\n")?;
     let guest = built.iter().find(|b| b.name == "guest" && !b.is_test);
     let guest = guest.ok_or_else(|| Failure::check("`guest` was not built".to_owned()))?;
     cpio.add(Path::new("/init"), &stripped(&guest.path, &dir)?)?;
@@ -226,11 +252,11 @@ fn sources(cpio: &mut Cpio, path: &Path) -> Result<(), Failure> {
 
 fn report(options: &Options, outcomes: &[Outcome]) -> Result<(), Failure> {
     println!("\naarch64, {}, {} of {}", options.cpu, options.kernel, options.suite);
-    println!("{:<40} {:<12} {:>8}", "what", "end", "seconds");
+    println!("{:<32} {:<12} {:>8}  what it says", "what", "end", "seconds");
     for o in outcomes {
-        println!("{:<40} {:<12} {:>8}", o.name, o.end, o.seconds);
+        println!("{:<32} {:<12} {:>8}  {}", o.name, o.end, o.seconds, o.said);
     }
-    LEFT_OUT.iter().for_each(|(name, why)| println!("{name:<40} not run      ({why})"));
+    LEFT_OUT.iter().for_each(|(name, why)| println!("{name:<32} not run      ({why})"));
     let bad: Vec<&str> = outcomes.iter().filter(|o| o.end != "ok").map(|o| o.name.as_str()).collect();
     match bad.first() {
         None => Ok(()),

@@ -4,7 +4,7 @@
 use crate::Failure;
 use crate::machines::{self, Built, std_source, with_own_std};
 use crate::need;
-use crate::proc::Job;
+use crate::proc::{Job, root};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -23,11 +23,12 @@ const LIMIT: Duration = Duration::from_secs(900);
 #[derive(Debug)]
 struct Sanitizer {
     name: &'static str,
+    /// What the compiler calls it. The address sanitizer finds leaks, too: one build serves both.
+    compiled: &'static str,
     /// What std is: the toolchain's own, or built with the sanitizer. Without that, a race detector sees half of it.
     own_std: bool,
-    /// Where its options are read.
-    variable: &'static str,
-    options: &'static str,
+    /// Where its options are read, and which.
+    options: &'static [(&'static str, &'static str)],
     /// Below `xtask/sanitize`: what it shall not report, each with the reason.
     suppressions: Option<&'static str>,
     /// What `unsound` does, and what is then said.
@@ -38,28 +39,28 @@ struct Sanitizer {
 const ALL: [Sanitizer; 3] = [
     Sanitizer {
         name: "address",
+        compiled: "address",
         own_std: false,
-        variable: "ASAN_OPTIONS",
-        // Leaks have a sanitizer of their own.
-        options: "detect_leaks=0:abort_on_error=0:exitcode=77",
+        // Leaks have a line of their own, below.
+        options: &[("ASAN_OPTIONS", "detect_leaks=0:exitcode=77:detect_stack_use_after_return=0")],
         suppressions: None,
         finds: &[("overflow", "heap-buffer-overflow"), ("use-after-free", "heap-use-after-free")],
         left_out: &[],
     },
     Sanitizer {
         name: "leak",
+        compiled: "address",
         own_std: false,
-        variable: "LSAN_OPTIONS",
-        options: "exitcode=77",
+        options: &[("ASAN_OPTIONS", "exitcode=77:detect_stack_use_after_return=0"), ("LSAN_OPTIONS", "exitcode=77")],
         suppressions: Some("leaks.txt"),
         finds: &[("leak", "detected memory leaks")],
         left_out: &[],
     },
     Sanitizer {
         name: "thread",
+        compiled: "thread",
         own_std: true,
-        variable: "TSAN_OPTIONS",
-        options: "exitcode=77:die_after_fork=0:report_signal_unsafe=0",
+        options: &[("TSAN_OPTIONS", "exitcode=77:die_after_fork=0:report_signal_unsafe=0")],
         suppressions: Some("races.txt"),
         finds: &[("race", "data race")],
         left_out: &[],
@@ -67,8 +68,11 @@ const ALL: [Sanitizer; 3] = [
 ];
 
 /// For all of them: what starts cargo, what reads the sources, what has none of this project's unsafe code in it.
-const LEFT_OUT: [(&str, &str); 3] = [
+const LEFT_OUT: [(&str, &str); 6] = [
     ("xsem/codes", "it reads documents"),
+    ("xsem/resources", "it limits the address space, of which a sanitizer takes terabytes"),
+    ("xsem-testkit/containers", "its filters end who makes system calls that are not the library's"),
+    ("xsem-testkit/inject", "it answers each system call, also a sanitizer's"),
     ("xsem-testkit/lease", "of the lease engine, which has no unsafe code"),
     ("xsem-testkit/seeded_faults", "of the checker, which has no unsafe code"),
 ];
@@ -148,7 +152,9 @@ fn one(s: &'static Sanitizer, only: &[&str], lines: &mut Vec<Line>) -> Result<()
         add(format!("(seeded: {fault})"), if found { "found".to_owned() } else { format!("NOT FOUND: {end}") }, seconds, !found);
     }
     let wanted = |title: &str| only.is_empty() || only.iter().any(|o| title.contains(o));
-    for b in built.iter().filter(|b| b.is_test && b.kind != "bin" && wanted(&b.title())) {
+    let mut tests: Vec<&Built> = built.iter().filter(|b| b.is_test && b.kind != "bin" && wanted(&b.title())).collect();
+    tests.sort_by_key(|b| (b.kind != "lib", b.title()));
+    for b in tests {
         let title = b.title();
         if let Some((_, why)) = LEFT_OUT.iter().chain(s.left_out).find(|(name, _)| *name == title) {
             add(title, format!("not run: {why}"), 0.0, false);
@@ -169,23 +175,29 @@ fn build(s: &Sanitizer) -> Result<Vec<Built>, Failure> {
     // With a target named, programs that run while building are built without it.
     let job = Job::cargo(["test", "--profile", "machines", "--target", "x86_64-unknown-linux-gnu", "-p", "xsem"]);
     let job = job.args(["-p", "xsem-testkit", "--lib", "--bins", "--tests"]);
-    let job = job.env("RUSTC_BOOTSTRAP", "1").flags("RUSTFLAGS", &format!("-Zsanitizer={}", s.name));
-    let job = job.env("CARGO_TARGET_DIR", machines::directory()?.join(s.name));
+    let job = job.env("RUSTC_BOOTSTRAP", "1").flags("RUSTFLAGS", &format!("--cfg xsem_sanitized -Zsanitizer={}", s.compiled));
+    let job = job.env("CARGO_TARGET_DIR", machines::directory()?.join(s.compiled));
     let job = if s.own_std { with_own_std(job, &std_source::find()?) } else { job };
     machines::build(job, &format!("the build for the {} sanitizer", s.name))
 }
 
-/// Runs a program to its end: how that was, and what it said.
+/// Runs a program to its end: how that was, what it said, and what the sanitizer reported in it and in its children.
 fn start(s: &Sanitizer, program: &Path, args: &[&str]) -> Result<(String, String, f64), Failure> {
-    let out = machines::directory()?.join(format!("{}.out", s.name));
     let broken = |e: std::io::Error| Failure::check(format!("{}: {e}", program.display()));
+    let dir = machines::directory()?.join(format!("{}-reports", s.name));
+    let _ = fs::remove_dir_all(&dir);
+    fs::create_dir_all(&dir).map_err(broken)?;
+    let out = dir.join("out");
     let file = fs::File::create(&out).map_err(broken)?;
-    let mut options = s.options.to_owned();
-    if let Some(name) = s.suppressions {
-        options += &format!(":suppressions={}", suppressions(name).display());
-    }
     let mut command = Command::new(program);
-    command.args(args).env(s.variable, options).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+    for (variable, options) in s.options {
+        let mut options = format!("{options}:log_path={}", dir.join("report").display());
+        if let Some(name) = s.suppressions.filter(|_| !variable.starts_with("ASAN")) {
+            options += &format!(":suppressions={}", root().join("xtask/sanitize").join(name).display());
+        }
+        command.env(variable, options);
+    }
+    command.args(args).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
     command.stderr(file.try_clone().map_err(broken)?).stdout(file);
     let begin = Instant::now();
     let mut child = command.spawn().map_err(broken)?;
@@ -201,10 +213,10 @@ fn start(s: &Sanitizer, program: &Path, args: &[&str]) -> Result<(String, String
             None => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    let text = String::from_utf8_lossy(&fs::read(&out).map_err(broken)?).into_owned();
+    // Each process that has something to report writes a file of its own.
+    let mut files: Vec<PathBuf> = fs::read_dir(&dir).map_err(broken)?.filter_map(|e| Some(e.ok()?.path())).collect();
+    files.sort();
+    let texts = files.iter().filter_map(|f| fs::read(f).ok());
+    let text = texts.map(|t| String::from_utf8_lossy(&t).into_owned()).collect::<Vec<_>>().join("\n");
     Ok((end, text, begin.elapsed().as_secs_f64()))
-}
-
-fn suppressions(name: &str) -> PathBuf {
-    crate::proc::root().join("xtask/sanitize").join(name)
 }

@@ -8,7 +8,7 @@ use crate::sys;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -65,16 +65,19 @@ pub fn run() -> io::Error {
 }
 
 fn mount_all() -> io::Result<()> {
-    for (kind, at) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/dev/shm"), ("tmpfs", "/tmp")] {
+    for (kind, at) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/dev/shm")] {
         fs::create_dir_all(at)?;
         sys::mount(kind, at)?;
     }
+    // A directory of the first file system, which is a tmpfs too: the programs of the plan may lie below it.
+    fs::create_dir_all("/tmp")?;
+    fs::set_permissions("/tmp", fs::Permissions::from_mode(0o1777))?;
     Ok(())
 }
 
 fn prepare() -> io::Result<()> {
     sys::loopback_up()?;
-    // Programs that tests start.
+    // Programs that tests start, besides those that came with the machine.
     fs::create_dir_all("/bin")?;
     for name in ["true", "sleep"] {
         symlink("/init", format!("/bin/{name}"))?;

@@ -17,14 +17,20 @@ pub struct Watchdog {
 /// Time enough for whatever a test does on a loaded machine.
 pub const GENEROUS: Duration = Duration::from_secs(60);
 
+/// How many times slower than others this machine is: an emulated one says so in `XSEM_SLOW`.
+pub fn slowness() -> u32 {
+    std::env::var("XSEM_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
 impl Watchdog {
     /// Watches what the caller calls `what`, for [`GENEROUS`].
     pub fn start(what: &str) -> Watchdog {
         Watchdog::with_time(what, GENEROUS)
     }
 
-    /// Watches `what` for `time`.
+    /// Watches `what` for `time`, or longer on a slow machine.
     pub fn with_time(what: &str, time: Duration) -> Watchdog {
+        let time = time * slowness();
         let (alive, dropped) = channel::<()>();
         let what = what.to_owned();
         std::thread::spawn(move || {

@@ -32,6 +32,8 @@ pub struct Outcome {
     /// `ok`, or what else.
     pub end: String,
     pub seconds: String,
+    /// How many tests passed, or how many points were tested.
+    pub said: String,
 }
 
 impl Machine {
@@ -83,6 +85,7 @@ impl Machine {
 #[derive(Debug, Default)]
 struct Report {
     now: Option<String>,
+    said: Vec<String>,
     outcomes: Vec<Outcome>,
     broken: Vec<String>,
     done: bool,
@@ -91,14 +94,16 @@ struct Report {
 impl Report {
     fn line(&mut self, line: &str) {
         println!("{line}");
+        self.said.extend(summary(line));
         // A program may have left half a line before it.
         let Some(at) = line.find(MARK) else { return };
         let words: Vec<&str> = line[at + MARK.len()..].split(' ').collect();
         match words[..] {
-            ["begin", name] => self.now = Some(name.to_owned()),
+            ["begin", name] => (self.now, self.said) = (Some(name.to_owned()), Vec::new()),
             ["end", name, end, seconds] => {
                 self.now = None;
-                self.outcomes.push(Outcome { name: name.to_owned(), end: end.to_owned(), seconds: seconds.to_owned() });
+                let (name, end, seconds) = (name.to_owned(), end.to_owned(), seconds.to_owned());
+                self.outcomes.push(Outcome { name, end, seconds, said: self.said.join("; ") });
             }
             ["broken:", ..] => self.broken.push(words.join(" ")),
             ["done"] => self.done = true,
@@ -113,6 +118,22 @@ impl Report {
             (None, None, false) => Err(Failure::check("the machine went down before the plan was done".to_owned())),
             (None, None, true) => Ok(self.outcomes),
         }
+    }
+}
+
+/// What a program says of itself in one line: cargo's tests, or the last line of the harness's table.
+fn summary(line: &str) -> Option<String> {
+    if let Some(result) = line.strip_prefix("test result: ") {
+        let counts: Vec<&str> = result.split_once(". ")?.1.split("; ").take(3).collect();
+        return Some(counts.join(", "));
+    }
+    let last = |name: &str, n: &str| format!("{n} {name}");
+    match line.strip_prefix("total ")?.split_whitespace().rev().collect::<Vec<_>>()[..] {
+        [stuck, violations, paused, killed, ..] => {
+            let parts = [last("killed", killed), last("paused", paused), last("violations", violations), last("stuck", stuck)];
+            Some(parts.join(", "))
+        }
+        _ => None,
     }
 }
 
@@ -138,10 +159,20 @@ mod tests {
     }
 
     #[test]
+    fn the_harness_says_how_many_points() {
+        let line =
+            "total                                                  38    291            -     329       2          0      1";
+        assert_eq!(summary(line).unwrap(), "329 killed, 2 paused, 0 violations, 1 stuck");
+        assert_eq!(summary("totally"), None);
+    }
+
+    #[test]
     fn only_a_plan_that_was_done_counts() {
-        let all = ["@guest begin a/b", "noise", "half a line@guest end a/b ok 1.5", "@guest done"];
-        assert_eq!(report(&all).unwrap(), [Outcome { name: "a/b".into(), end: "ok".into(), seconds: "1.5".into() }]);
-        assert!(report(&all[..3]).unwrap_err().text.contains("before the plan was done"));
+        let result = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.20s";
+        let all = ["@guest begin a/b", "noise", result, "half a line@guest end a/b ok 1.5", "@guest done"];
+        let said = "3 passed, 0 failed, 1 ignored".to_owned();
+        assert_eq!(report(&all).unwrap(), [Outcome { name: "a/b".into(), end: "ok".into(), seconds: "1.5".into(), said }]);
+        assert!(report(&all[..4]).unwrap_err().text.contains("before the plan was done"));
         assert!(report(&all[..1]).unwrap_err().text.contains("while it ran a/b"));
         assert!(report(&[]).is_err());
         assert!(report(&["@guest broken: no plan", "@guest done"]).unwrap_err().text.contains("no plan"));

@@ -24,7 +24,7 @@ Examples:
   xsem run -w 2m db -- ./migrate.sh         wait for two minutes at most
   xsem run -q nightly -- ./report.sh        from cron: skip it if it still runs
   xsem run build -- sh -c 'make && ./test'  a list or a pipeline needs a shell
-  xsem run -n --retries 5 --backoff 2s..30s gpu -- ./train   ask six times
+  xsem run -n --retries 5 gpu -- ./train    ask six times, with growing pauses
   xsem run --time-limit 10m gpu -- ./train  end it after ten minutes
   xsem run --limit 4 gpu -- ./train         one of four; XSEM_SLOTS says which
   xsem run db disk -- ./backup.sh           both at once, or wait for both

@@ -17,6 +17,11 @@ pub fn set(p: &Place, code: u32, session: usize) -> Cast {
             fs::set_permissions(made(p, "ns"), fs::Permissions::from_mode(0o644)).expect("it is ours");
             Vec::new()
         }
+        (6, 1) => {
+            let holder = holder(p);
+            let waits = "until $X show deploy | grep -q waiting; do sleep 0.01; done; rm namespace";
+            vec![holder, p.script(waits).spawn().expect("sh")]
+        }
         (6, _) | (183, _) | (187, _) => shell(p, "$X create deploy"),
         (95, _) => {
             let holder = holder(p);
@@ -24,6 +29,11 @@ pub fn set(p: &Place, code: u32, session: usize) -> Cast {
             vec![holder, p.script(reopen).spawn().expect("sh")]
         }
         (101, _) => vec![holder(p)],
+        (102, 1) => shell(p, "$X create deploy; $X drain deploy"),
+        (121, 1) => {
+            p.sh("$X create --pool 4 gpu; $X create --event manual server/up");
+            vec![p.hold("gpu", &["--permits", "3", "gpu", "--", "sleep", "600"])]
+        }
         (102, _) | (121, _) => {
             let holder = holder(p);
             let waiter = p.start(&["run", "deploy", "--", "true"]);

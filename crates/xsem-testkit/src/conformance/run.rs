@@ -3,6 +3,7 @@
 use super::{Row, Stage};
 use crate::lease::Faults;
 use crate::rig::{LeaseRig, MemoryRig, Rig, ShmRig};
+use crate::watchdog::slowness;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::mpsc::channel;
@@ -121,7 +122,8 @@ pub fn run(row: &Row, engine: &Engine) -> Outcome {
             let _ = tell.send(outcome);
         })
         .expect("a thread can be started");
-    told.recv_timeout(HANGS).unwrap_or_else(|_| Outcome::Failed(format!("it hangs (for {} s)", HANGS.as_secs())))
+    let patience = HANGS * slowness();
+    told.recv_timeout(patience).unwrap_or_else(|_| Outcome::Failed(format!("it hangs (for {} s)", patience.as_secs())))
 }
 
 /// Longer than any actor may take for an answer.

@@ -86,9 +86,13 @@ impl Account {
 
     /// The call that does not end; `busy` says how long the process has had a processor.
     pub fn hangs(&self, busy: Duration) -> Option<u32> {
+        self.hangs_at(now(), busy)
+    }
+
+    fn hangs_at(&self, now: u64, busy: Duration) -> Option<u32> {
         let patience = if busy > BUSY * 2 { BUSY } else { PATIENCE };
         let late = |i: &usize| {
-            self.doing[*i].load(SeqCst) != 0 && now().saturating_sub(self.began[*i].load(SeqCst)) > patience.as_nanos() as u64
+            self.doing[*i].load(SeqCst) != 0 && now.saturating_sub(self.began[*i].load(SeqCst)) > patience.as_nanos() as u64
         };
         (0..LANES).find(late).map(|i| self.doing[i].load(SeqCst) - 1)
     }
@@ -124,9 +128,11 @@ mod tests {
         assert!(b.said().unwrap().contains("none of the stated codes"));
         assert_eq!(b.call(1, 5, || b.last()), [5]);
         assert_eq!((b.hangs(Duration::ZERO), b.last()), (None, vec![]));
-        // A call that began long ago.
-        b.began[2].store(1, SeqCst);
+        let begin = now();
+        b.began[2].store(begin, SeqCst);
         b.doing[2].store(8, SeqCst);
-        assert_eq!(b.hangs(Duration::ZERO), Some(7));
+        let after = |patience: Duration| begin + patience.as_nanos() as u64;
+        assert_eq!(b.hangs_at(after(PATIENCE), Duration::ZERO), None);
+        assert_eq!(b.hangs_at(after(PATIENCE) + 1, Duration::ZERO), Some(7));
     }
 }

@@ -40,8 +40,8 @@ struct Row {
 
 /// Runs what the options say, and prints a table. False: something was violated.
 pub fn run(options: &Options) -> io::Result<bool> {
-    if !cfg!(target_arch = "x86_64") {
-        println!("inject: not run: answering system calls needs x86-64");
+    if !cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) {
+        println!("inject: not run: how to answer system calls is known on x86-64 and aarch64 only");
         return Ok(true);
     }
     sys::hold_child_signals();

@@ -4,7 +4,7 @@
 
 use super::hint;
 use super::rseq::{self, Slot};
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(xsem_sanitized)))]
 use super::stack;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering::*};
 
@@ -94,7 +94,7 @@ extern "C" fn on_signal(_: libc::c_int) {
     if slot.area.section.load(Relaxed) == SEEN.section.load(Relaxed) {
         SEEN.still_armed.fetch_add(1, Relaxed);
     }
-    #[cfg(target_arch = "x86_64")]
+    #[cfg(all(target_arch = "x86_64", not(xsem_sanitized)))]
     if stack::frames::find(stack::here(), SEEN.stack_end.load(Relaxed)).is_none() {
         SEEN.unseen.fetch_add(1, Relaxed);
     }
