@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 mod care;
+mod doctor;
 mod event;
 mod explain;
 mod hold;
@@ -12,6 +13,7 @@ mod log;
 mod run;
 
 pub use care::{CheckArgs, RepairArgs, ResetArgs};
+pub use doctor::DoctorArgs;
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use explain::{CodesArgs, ColourArgs, ExplainArgs, When};
 pub use hold::{HoldArgs, ReleaseArgs};
@@ -29,6 +31,7 @@ Examples:
   xsem event wait server/up          wait until somebody says that it is up
   xsem ls                            which semaphores are there, who holds them
   xsem show deploy                   everything about one of them
+  xsem doctor                        what is wrong, and what to do about it
   xsem explain 105                   what an error means, and what to do about it
 
 A semaphore belongs to a namespace. The default one, `shm:`, is this user's on
@@ -73,6 +76,9 @@ pub enum Command {
     /// Show what has happened: who had a semaphore, for how long, who died
     #[command(long_about = log::ABOUT)]
     Log(LogArgs),
+    /// Say what is wrong here, and what to do about it
+    #[command(long_about = doctor::ABOUT)]
+    Doctor(DoctorArgs),
     /// Create a semaphore (`run` does it by itself) or an event
     Create(CreateArgs),
     /// Give a pool or a credit another limit
@@ -332,6 +338,7 @@ mod tests {
             ("repair", care::REPAIR_ABOUT),
             ("reset", care::RESET_ABOUT),
             ("log", log::ABOUT),
+            ("doctor", doctor::ABOUT),
         ]) {
             let mut command = Cli::command();
             let help = command.find_subcommand_mut(name).expect("a command").render_long_help().to_string();

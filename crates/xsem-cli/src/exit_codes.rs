@@ -7,6 +7,10 @@
 pub const OK: u8 = 0;
 /// A command other than `run` could not do it; stderr says why.
 pub const FAILED: u8 = 1;
+/// `doctor` has found something that somebody should look at.
+pub const WARNING: u8 = 2;
+/// `doctor` has found somebody who waits in vain, or will be refused.
+pub const TROUBLE: u8 = 3;
 /// Somebody holds it (101, 121), or it is in use or drained (102). `run -E` changes it. It is EX_TEMPFAIL of sysexits.h: try
 /// again later.
 pub const TAKEN: u8 = 75;

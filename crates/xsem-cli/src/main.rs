@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod completions;
 mod create;
+mod doctor;
 mod drain;
 mod event;
 mod evict;
@@ -65,6 +66,7 @@ fn perform(cli: &Cli) -> Result<u8, Failure> {
         Command::Ls(args) => ls::ls(args, url),
         Command::Show(args) => show::show(args, url),
         Command::Log(args) => log::log(args, url),
+        Command::Doctor(args) => doctor::doctor(args, url),
         Command::Create(args) => create::create(args, url),
         Command::Event(args) => event::event(args, url),
         Command::Resize(args) => permits::resize(args, url),

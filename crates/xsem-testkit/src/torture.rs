@@ -12,6 +12,7 @@ mod ledger;
 mod options;
 mod os;
 mod round;
+mod seats;
 mod seeded;
 mod signals;
 mod worker;

@@ -151,13 +151,34 @@ pub struct Checkup {
     pub semaphores: u64,
     /// Processes that are members and live.
     pub members: u64,
+    /// What there is only so much of.
+    pub room: Vec<Room>,
+}
+
+/// How much of something is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Room {
+    /// `semaphores`, `members`, `waits`, `claims on permits`.
+    pub of: &'static str,
+    /// So many.
+    pub used: u64,
+    /// So many there can be.
+    pub most: u64,
+}
+
+impl Room {
+    /// For engines: these figures.
+    pub fn new(of: &'static str, used: u64, most: u64) -> Room {
+        Room { of, used, most }
+    }
 }
 
 impl Checkup {
     /// For engines: these findings, the worst first.
     pub fn new(mut findings: Vec<Finding>, semaphores: u64, members: u64) -> Checkup {
         findings.sort_by_key(|f| std::cmp::Reverse(f.severity));
-        Checkup { findings, semaphores, members }
+        Checkup { findings, semaphores, members, room: Vec::new() }
     }
 
     /// Whether nothing is damaged. Leaks and notes do no harm.

@@ -146,7 +146,7 @@ mod exports {
         OwnedAnyError, OwnedGuard, OwnedHeld, OwnedRecovery, OwnedTaken, PollFd, WaitAny, WaitEvent,
     };
     pub use crate::guard::{AcquireError, Guard, Recovery};
-    pub use crate::health::{Checkup, Claimed, Finding, Loss, Remedy, Repaired, Severity};
+    pub use crate::health::{Checkup, Claimed, Finding, Loss, Remedy, Repaired, Room, Severity};
     pub use crate::history::{Happened, History, Record};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};

@@ -122,6 +122,22 @@ fn a_file_system_that_is_full_or_has_no_inodes() {
 }
 
 #[test]
+fn a_page_of_the_file_that_is_gone_while_there_is_no_room_for_another() {
+    if !play::is_root("a file system of a small size, mounted in a namespace of its own") {
+        return;
+    }
+    let (first, second) = run("hole", 1024, None);
+    let named = |n: &str| first.iter().find(|s| s.name == n).unwrap_or_else(|| panic!("{n}: {first:?}"));
+    // Everybody in that process is told, also who slept; nobody is ended by the signal.
+    for who in ["touched", "sleeper", "create"] {
+        let s = named(who);
+        assert!(s.code == 1392 && s.text.contains("a page of it could not be had") && s.text.contains("; "), "{first:?}");
+    }
+    assert!(matches!(named("release").code, 0 | 288 | 1392), "{first:?}");
+    assert_eq!(second[0].code, 1392, "it stays so in that process: {second:?}");
+}
+
+#[test]
 fn a_file_that_may_only_be_read() {
     if !play::is_root("another user, since root may write it all the same") {
         return;

@@ -45,6 +45,11 @@ impl Claims {
         self.0.iter().rev().find(|e| e.url == url).map(|e| (e.name.as_str(), e.token))
     }
 
+    /// Names and tokens of the claims in this namespace.
+    pub fn all<'a>(&'a self, url: &'a str) -> impl Iterator<Item = (&'a str, u64)> {
+        self.0.iter().filter(move |e| e.url == url).map(|e| (e.name.as_str(), e.token))
+    }
+
     /// With one more; an older claim on the same exclusive semaphore is over, and goes. So does an older one of permits,
     /// which is not the innermost any more.
     pub fn with(mut self, token: u64, url: &str, name: &str, permits: bool) -> Claims {

@@ -13,7 +13,7 @@ use xsem::{
 };
 
 /// What there is to do; an account knows them by their numbers.
-pub const CALLS: [&str; 31] = [
+pub const CALLS: [&str; 33] = [
     "open the namespace",
     "list",
     "inspect",
@@ -45,6 +45,8 @@ pub const CALLS: [&str; 31] = [
     "mark consistent",
     "check or audit",
     "end of a thread",
+    "repair",
+    "reset",
 ];
 
 /// What a thread has.
@@ -141,6 +143,10 @@ impl Actor<'_> {
             28 => drop(held.guards.last().and_then(|g| self.call(what, || g.mark_consistent()))),
             29 if r.one_in(2) => self.account.call(self.lane, 29, || drop(xsem::shm::testing::audit(ns))),
             29 => drop(self.call(what, || ns.check())),
+            31 => drop(self.call(what, || ns.repair())),
+            // After it there is not much to be found any more.
+            32 if r.one_in(8) => drop(self.call(what, || Namespace::reset_at(&format!("shm:{}", self.file)))),
+            32 => drop(self.call(2, || ns.inspect(&name(r, "")))),
             _ => self.ends_a_thread(what, r),
         }
     }

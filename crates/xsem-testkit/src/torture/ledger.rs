@@ -5,6 +5,7 @@ mod trace;
 
 use super::account::{Death, Entry, NAMES, POOLS, STEADY, STEADY_POOLS};
 use super::image;
+use super::seats::Seat;
 use super::signals::{CREDIT_LIMIT, Signals};
 use crate::harness::permits::{Things, Who, who};
 use crate::sys::{self, Pid, Shared};
@@ -136,10 +137,12 @@ pub(super) enum Count {
     FuturesDropped,
     FuturesMoved,
     Observations,
+    Shared,
+    Covered,
 }
 
 /// How many of them.
-pub(super) const COUNTS: usize = Count::Observations as usize + 1;
+pub(super) const COUNTS: usize = Count::Covered as usize + 1;
 
 /// Everything.
 #[derive(Debug)]
@@ -180,6 +183,9 @@ pub(super) struct Ledger {
     credit: Things,
     /// Who owns what has no account: the ephemeral name, and the semaphore of the round's new namespace.
     pub(super) aside: [AtomicU64; 2],
+    /// Who shares the claim on the semaphore that is shared, and the token of the latest.
+    pub(super) seats: [Seat; PROCESSES],
+    pub(super) shared_token: AtomicU64,
     /// The round in which a semaphore of a new namespace was created last: once in each.
     pub(super) fresh: AtomicU64,
     /// The tokens of those who own, hang, and may be evicted.

@@ -10,6 +10,7 @@ mod lists;
 mod observe;
 mod permits;
 pub(super) mod scratch;
+mod sharing;
 pub(super) mod signals;
 mod tasks;
 

@@ -111,6 +111,11 @@ pub(crate) fn refused() -> Error {
     Error::fixed(&REFUSED)
 }
 
+/// Whether the kernel has restartable sequences, without which every check is a full one.
+pub(crate) fn kernel_has_rseq() -> bool {
+    rseq::is_known()
+}
+
 /// The full check; at normal time it sees to it that the next check is cheaper.
 #[cold]
 #[inline(never)]

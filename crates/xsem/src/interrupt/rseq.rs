@@ -51,6 +51,13 @@ const SYS_RSEQ: libc::c_long = -1;
 
 const UNREGISTER: i32 = 1;
 
+/// Whether the kernel, and what filters its calls, knows it: a call that cannot be is told so.
+pub fn is_known() -> bool {
+    // SAFETY: no area and no length, which is refused.
+    let r = unsafe { libc::syscall(SYS_RSEQ, 0usize, 0, 0, 0) };
+    r >= 0 || std::io::Error::last_os_error().raw_os_error() == Some(libc::EINVAL)
+}
+
 /// Registers an area for the calling thread. False: it has another one, or the kernel has none.
 pub fn register(area: &'static Area) -> bool {
     area.section.store(0, Relaxed);

@@ -28,7 +28,7 @@ const SHARED: &[(u32, &str)] = &[
 ];
 
 /// The name of a file system of this magic number that other machines may see.
-fn shared(magic: u32) -> Option<&'static str> {
+pub fn shared(magic: u32) -> Option<&'static str> {
     SHARED.iter().find(|(m, _)| *m == magic).map(|(_, name)| *name)
 }
 

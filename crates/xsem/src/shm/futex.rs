@@ -99,6 +99,13 @@ pub fn sleep_at(words: &[Watch], until: Option<u64>) -> (Woke, Option<usize>) {
     (woke, None)
 }
 
+/// Whether there is futex_waitv: a call that cannot be is told so, and not that there is none.
+pub fn has_waitv() -> bool {
+    // SAFETY: no words, which is refused before anything is looked at.
+    let r = unsafe { libc::syscall(libc::SYS_futex_waitv, 0usize, 0, 0, 0usize, 0) };
+    r >= 0 || sys::errno() == libc::EINVAL
+}
+
 fn timespec(ns: u64) -> libc::timespec {
     let ns = crate::timens::of_process(ns);
     libc::timespec { tv_sec: (ns / 1_000_000_000) as _, tv_nsec: (ns % 1_000_000_000) as _ }

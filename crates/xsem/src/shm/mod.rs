@@ -74,6 +74,8 @@ mod permits;
 mod place;
 mod places;
 mod prepared;
+#[doc(hidden)]
+pub mod probe;
 mod protocol;
 pub(crate) mod reactor;
 mod removal;

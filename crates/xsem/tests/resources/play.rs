@@ -89,6 +89,7 @@ pub fn child() {
         "core" => libc::RLIMIT_CORE,
         "tmpfs" | "inodes" => return small(&limit, value, &dir),
         "read-only" => return read_only(&dir, &url),
+        "hole" => return hole(value, &dir),
         other => panic!("{other}"),
     };
     let low = match resource {
@@ -185,6 +186,60 @@ fn small(limit: &str, value: u64, dir: &Path) {
         None => Ok(()),
     };
     tell("first", "again", &again);
+}
+
+/// Writes a file until there is no room.
+fn fill(dir: &Path) {
+    let mut filler = fs::File::options().create(true).append(true).open(dir.join("filler")).unwrap();
+    for size in [65536, 4096] {
+        while filler.write_all(&vec![1; size]).is_ok() {}
+    }
+}
+
+/// A page that belongs to the file is taken out of it, and the file system has no other: somebody owns, and somebody sleeps for,
+/// a semaphore in that page.
+fn hole(value: u64, dir: &Path) {
+    mount_here(dir, &format!("size={value}k"));
+    let url = format!("shm:{}/ns", dir.display());
+    let ns = Namespace::builder().max_semaphores(1000).open(&url).unwrap();
+    let sem = Exclusive::create(&ns, "held").unwrap();
+    let guard = sem.acquire().unwrap();
+    let sleeper = std::thread::spawn({
+        let sem = sem.clone();
+        move || owned(sem.acquire_timeout(PATIENCE))
+    });
+    while ns.inspect("held").unwrap().waiters.is_empty() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let page = xsem::shm::testing::place_of_word(&ns, "held").unwrap() & !4095;
+    let file = fs::File::options().write(true).open(dir.join("ns")).unwrap();
+    fill(dir);
+    let how = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    // SAFETY: plain numbers; the file is one of this test.
+    let punched = unsafe { libc::fallocate(std::os::fd::AsRawFd::as_raw_fd(&file), how, page as i64, 4096) };
+    assert_eq!(punched, 0, "{}", std::io::Error::last_os_error());
+    fill(dir);
+    tell("first", "touched", &sem.try_acquire().map(drop).map_err(xsem::Error::from));
+    tell("first", "sleeper", &sleeper.join().unwrap());
+    tell("first", "release", &guard.release());
+    tell("first", "create", &Exclusive::create(&ns, "other").map(drop));
+    fs::remove_file(dir.join("filler")).unwrap();
+    tell("second", "with room again", &owned(sem.try_acquire()));
+    // Who opens it now finds zeros where the page was.
+    // SAFETY: as in `read_only`.
+    match unsafe { libc::fork() } {
+        0 => {
+            let damaged = Namespace::check_at(&url).is_ok_and(|found| !found.is_sound());
+            // SAFETY: as in `read_only`.
+            unsafe { libc::_exit(i32::from(!damaged)) }
+        }
+        pid => {
+            let mut status = 0;
+            // SAFETY: a child of this process.
+            unsafe { libc::waitpid(pid, &mut status, 0) };
+            assert_eq!(status, 0, "a check by somebody else says that it is damaged");
+        }
+    }
 }
 
 fn read_only(dir: &Path, url: &str) {

@@ -45,7 +45,7 @@ impl Supervisor<'_> {
             "{:>6.0} s: {} rounds and audits, {operations} operations: {} grants, {} of permits, {} of lists, {} nested, \
              {} timeouts, {} cancelled; {} resizes, {} drains ({} refused), {} evictions; {} names created, {} removed, \
              {} collected, {} new namespaces ({} times full); {} signals and permits added, {} consumed, {} waits for events, \
-             {} handlers ({} releases spent in them), {} looks at others",
+             {} handlers ({} releases spent in them), {} looks at others, {} shares in claims, {} covered commands",
             self.began.elapsed().as_secs_f64(),
             t.rounds,
             n(Count::Grants),
@@ -69,6 +69,8 @@ impl Supervisor<'_> {
             l.signals.handled.load(SeqCst),
             n(Count::SpentByHandlers),
             n(Count::Observations),
+            n(Count::Shared),
+            n(Count::Covered),
         );
         println!(
             "          {} kills, {} stops, {} forks, {} execs, {} exits; threads that returned {}, exited {}, were cancelled {}, \

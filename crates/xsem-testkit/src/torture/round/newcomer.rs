@@ -2,6 +2,7 @@
 
 use super::super::account::{POOLS, STEADY, STEADY_POOLS};
 use super::super::ledger::{Ledger, identity};
+use super::super::seats::{self, SHARED};
 use super::super::signals::{CREDIT, CREDIT_LIMIT, EVENTS, FIRST_SCRATCH, SCRATCH};
 use super::super::worker;
 use super::super::worker::scratch::{FLEETING, scratch_name};
@@ -28,6 +29,11 @@ pub(super) fn check(ledger: &Ledger, url: &str) {
         Ok(ns) => ns,
         Err(e) => return ledger.violation(&format!("open the namespace at rest: {e}")),
     };
+    // What a dead one covered is nobody's before its command has ended.
+    if !seats::settle(&ledger.seats) {
+        ledger.violation("at rest, a command of some milliseconds still runs after five seconds");
+    }
+    check_shared(ledger, &ns);
     for name in (0..STEADY).map(worker::name).chain((0..STEADY_POOLS).map(worker::pool_name)).chain((0..EVENTS).map(event_name)) {
         // Whoever drained it may have been killed before it could open it again.
         match ns.reopen(&name).map_err(|e| e.code()) {
@@ -67,6 +73,28 @@ pub(super) fn check(ledger: &Ledger, url: &str) {
     }
     for v in xsem::shm::testing::audit(&ns) {
         ledger.violation(&format!("audit: {v}"));
+    }
+}
+
+/// Nobody shares it any more, so it is to be had at once.
+fn check_shared(ledger: &Ledger, ns: &Namespace) {
+    let Ok(s) = Exclusive::open(ns, SHARED) else { return };
+    let guard = match s.try_acquire() {
+        Ok(guard) => guard,
+        Err(AcquireError::OwnerDied(r)) => match r.mark_consistent() {
+            Ok(guard) => guard,
+            Err(e) => return ledger.violation(&format!("acknowledge what was shared, at rest: {e}")),
+        },
+        Err(AcquireError::Failed(e)) => return ledger.violation(&format!("at rest, what was shared: {e}")),
+    };
+    // It has a part of it as anybody has; its place is nobody's.
+    let [.., place] = &ledger.seats;
+    if let Some((pid, token)) = place.take(&ledger.seats, guard.token()).first() {
+        ledger.violation(&format!("at rest {pid} still has a part in the claim {token}"));
+    }
+    place.leave();
+    if let Err(e) = guard.release() {
+        ledger.violation(&format!("release what was shared, at rest: {e}"));
     }
 }
 

@@ -133,10 +133,11 @@ impl Claimant {
 
     /// What is not about claims that the books know: it looks at others, makes and removes names.
     fn aside(&mut self) {
-        match self.random.below(8) {
+        match self.random.below(12) {
             0..=3 => self.observe(),
             4 | 5 => self.scratch(),
             6 => self.fleeting(),
+            7..=10 => self.shared(),
             _ => self.fresh(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::super::account::{NAMES, POOLS, STEADY, STEADY_POOLS};
 use super::super::ledger::{Count, Did};
+use super::super::seats::SHARED;
 use super::claimant::{Claimant, LABELS};
 use super::{LEAST, LIMITS, RESIZED, name, pool_name};
 use xsem::{Code, Error, Holder, Kind};
@@ -79,7 +80,8 @@ impl Claimant {
         for s in &all {
             let limit = match (0..POOLS).find(|k| pool_name(*k) == s.name) {
                 Some(k) => LIMITS[k],
-                None if s.kind == Kind::Exclusive => 1,
+                // Several may share the claim on that one.
+                None if s.kind == Kind::Exclusive && s.name != SHARED => 1,
                 None => continue,
             };
             self.look_at_holders(&s.name, &s.holders, limit);

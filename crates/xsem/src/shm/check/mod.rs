@@ -31,7 +31,7 @@ use super::arena::Arena;
 use super::file::Options;
 use super::place::Place;
 use crate::error::Result;
-use crate::health::{Checkup, Repaired, Severity};
+use crate::health::{Checkup, Repaired, Room, Severity};
 pub use reset::{finish_reset, loss, reset, reset_by};
 
 use flaw::Flaw;
@@ -47,6 +47,7 @@ struct Look<'a> {
     flaws: Vec<Flaw<'a>>,
     semaphores: u64,
     members: u64,
+    room: Vec<Room>,
 }
 
 fn look<'a>(view: &View<'a>) -> Look<'a> {
@@ -54,7 +55,7 @@ fn look<'a>(view: &View<'a>) -> Look<'a> {
     head::look(view, &mut flaws);
     if flaws.iter().any(|f| f.finding.severity == Severity::Damage) {
         // Nothing behind it would look right. Repair mends it, and looks again.
-        return Look { flaws, semaphores: 0, members: 0 };
+        return Look { flaws, semaphores: 0, members: 0, room: Vec::new() };
     }
     let members = slots::look(view, &mut flaws);
     waits::look(view, &mut flaws);
@@ -63,7 +64,8 @@ fn look<'a>(view: &View<'a>) -> Look<'a> {
     ledgers::look(view, &mut flaws);
     texts::look(view, &mut flaws);
     history::look(view, &mut flaws);
-    Look { flaws, semaphores, members }
+    let room = view.room(semaphores, members);
+    Look { flaws, semaphores, members, room }
 }
 
 /// What is found at every look.
@@ -82,7 +84,9 @@ fn confirmed<'a>(view: &View<'a>) -> Look<'a> {
 }
 
 fn checkup(look: Look<'_>) -> Checkup {
-    Checkup::new(look.flaws.into_iter().map(|f| f.finding).collect(), look.semaphores, look.members)
+    let room = look.room;
+    let found = Checkup::new(look.flaws.into_iter().map(|f| f.finding).collect(), look.semaphores, look.members);
+    Checkup { room, ..found }
 }
 
 /// Checks a namespace that this process has open.
@@ -126,7 +130,7 @@ pub fn check_file(at: &Place) -> Result<Checkup> {
         Looked::File(file) => {
             let found = checkup(confirmed(&file.view()));
             let findings = file.findings.iter().cloned().chain(found.findings).collect();
-            let all = Checkup::new(findings, found.semaphores, found.members);
+            let all = Checkup { room: found.room, ..Checkup::new(findings, found.semaphores, found.members) };
             file.close();
             Ok(all)
         }

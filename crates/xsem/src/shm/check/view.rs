@@ -7,6 +7,7 @@ use super::super::map::{Map, Row};
 use super::super::members::{Life, Members};
 use super::super::sys;
 use super::super::word::Owner;
+use crate::health::Room;
 use crate::sync::{AtomicU64, Ordering::*};
 
 /// What is looked at.
@@ -86,6 +87,19 @@ impl<'a> View<'a> {
             Life::Dead => self.members.gate_is_open(self.map, owner.slot()),
             Life::Gone => true,
         }
+    }
+
+    /// How much is in use of what there is only so much of.
+    pub fn room(&self, semaphores: u64, members: u64) -> Vec<Room> {
+        let geo = &self.map.geo;
+        let busy = |i: &u32| self.waiter(*i).is_some_and(|w| w.busy.load(Relaxed) != 0);
+        let held = |i: &u32| self.entry(*i).is_some_and(|e| e.who.load(Relaxed) != 0);
+        vec![
+            Room::new("semaphores", semaphores, geo.max_semaphores as u64),
+            Room::new("members", members, geo.max_members as u64),
+            Room::new("waits", (0..self.waiters()).filter(busy).count() as u64, geo.waiters as u64),
+            Room::new("claims on permits", (0..self.map.entries()).filter(held).count() as u64, geo.entries as u64),
+        ]
     }
 
     /// How many of the table's entries have something in them, as far as its room was taken: the highest and one more.
