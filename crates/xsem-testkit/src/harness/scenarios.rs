@@ -244,6 +244,22 @@ fn waiter(case: &Case<'_>) -> Pid {
     pid
 }
 
+/// Somebody comes to wait after the victim's death, is served by the owner's release, and gives it up.
+fn waiter_is_served(case: &Case<'_>) {
+    waiter(case);
+    case.stage.set(Flag::Release);
+    case.wake("the waiter", Flag::Got);
+    case.stage.set(Flag::Give);
+    case.until("the waiter to give it up", Flag::Peer);
+}
+
+/// The same while the victim stands still, up to where it has it.
+fn waiter_gets_it(case: &Case<'_>) {
+    waiter(case);
+    case.stage.set(Flag::Release);
+    case.others_reach("the waiter to acquire", Flag::Got);
+}
+
 /// A second waiter, who passes through.
 fn second_waiter(case: &Case<'_>) -> Pid {
     let pid = case.play("second waiter", |p| {
