@@ -10,6 +10,7 @@ use super::step::{Place, Stepper};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -43,6 +44,11 @@ pub(crate) enum Density {
 }
 
 impl Density {
+    /// The same for an operation that walks over all that is stored.
+    pub(crate) fn of(self, walks: bool) -> Density {
+        if walks && self == Density::Usual { Density::Brief } else { self }
+    }
+
     fn numbers(self) -> (u64, u64) {
         match self {
             Density::Brief => (0, SAMPLE_BRIEF),
@@ -199,6 +205,19 @@ pub(crate) fn content(path: &str) -> u64 {
         pages.filter(|(page, _)| page.iter().any(|b| *b != 0)).for_each(|page| page.hash(&mut hasher));
     }
     hasher.finish()
+}
+
+/// Copies a file, with its holes and its mode.
+pub(crate) fn copy(from: &str, to: &str) -> io::Result<()> {
+    let (old, new) = (File::open(from)?, File::create_new(to)?);
+    new.set_len(old.metadata()?.len())?;
+    new.set_permissions(old.metadata()?.permissions())?;
+    for (at, len) in extents(&old) {
+        let mut bytes = vec![0; len];
+        old.read_exact_at(&mut bytes, at)?;
+        new.write_all_at(&bytes, at)?;
+    }
+    Ok(())
 }
 
 /// The measuring run of one scenario.

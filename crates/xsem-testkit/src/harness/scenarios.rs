@@ -50,6 +50,10 @@ pub(crate) trait Scenario: Sync {
     fn measured_as(&self) -> &'static str {
         self.name()
     }
+    /// Whether it walks over all that is stored: then it has so many instructions that fewer of them are tested.
+    fn walks(&self) -> bool {
+        false
+    }
     /// Before the victim is there.
     fn prepare(&self, case: &Case<'_>) {
         make(case);
