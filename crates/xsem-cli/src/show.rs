@@ -121,16 +121,20 @@ fn mark(r: &Report, out: &mut impl Write) -> io::Result<()> {
 fn counters(kind: Kind, c: &Counters, out: &mut impl Write) -> io::Result<()> {
     if kind == Kind::Event {
         let (signals, waited, late) = (c.acquired, c.contended, c.timed_out);
-        return writeln!(out, "  counters  {signals} signals, {waited} had to wait for one, {late} timed out");
+        let of = if signals == 1 { "" } else { "s" };
+        return writeln!(out, "  counters  {signals} signal{of}, {waited} had to wait for one, {late} timed out");
     }
-    let died = if kind == Kind::Counting { "holders died" } else { "owners died" };
+    let who = if kind == Kind::Counting { "holder" } else { "owner" };
+    let of = |n: u64| if n == 1 { "" } else { "s" };
     writeln!(
         out,
-        "  counters  {} claims, {} had to wait, {} timed out, {} {died}; longest contended hold {}",
+        "  counters  {} claim{}, {} had to wait, {} timed out, {} {who}{} died; longest contended hold {}",
         c.acquired,
+        of(c.acquired),
         c.contended,
         c.timed_out,
         c.deaths,
+        of(c.deaths),
         age(c.longest_contended_hold)
     )
 }

@@ -86,9 +86,6 @@ impl Help {
     }
 }
 
-/// What is being built at this time.
-const COMING: [&str; 1] = ["doctor"];
-
 /// What is wrong with a call, if anything.
 fn wrong(call: &[&str], help: &mut Help) -> Option<String> {
     let mut words = call.iter().map(|w| bare(w)).peekable();
@@ -107,7 +104,7 @@ fn wrong(call: &[&str], help: &mut Help) -> Option<String> {
     {
         command = format!("event {what}");
     }
-    if command == "help" || COMING.contains(&command.as_str()) {
+    if command == "help" {
         return None;
     }
     let Some(text) = help.of(&command) else { return Some(format!("there is no command `{command}`")) };

@@ -16,8 +16,10 @@ const VERY_LONG: Duration = Duration::from_secs(3600);
 /// Looks at each claim.
 pub fn look(d: &mut Look, s: &Summary, r: &Report, history: &[Record]) {
     for h in &s.holders {
+        let before = d.findings.len();
         state(d, s, r, h);
-        if h.process.state != ProcessState::Dead {
+        // What is told of its owner says why it is held for long.
+        if d.findings.len() == before {
             long(d, s, r, h, history);
         }
     }
@@ -27,7 +29,7 @@ pub fn look(d: &mut Look, s: &Summary, r: &Report, history: &[Record]) {
 }
 
 fn state(d: &mut Look, s: &Summary, r: &Report, h: &Holder) {
-    let (p, n, typed) = (&h.process, r.waiters.len(), typed(&s.name));
+    let (p, n, typed, who) = (&h.process, r.waiters.len(), typed(&s.name), person(h));
     let covered = h.covers.as_ref().filter(|c| !matches!(c.state, ProcessState::Dead | ProcessState::Dying));
     let waits = match n {
         0 => String::new(),
@@ -39,7 +41,7 @@ fn state(d: &mut Look, s: &Summary, r: &Report, h: &Holder) {
         let f = Finding::new(
             Kind::OwnerStopped,
             worse,
-            format!("{what} is stopped: {h}{waits}"),
+            format!("{what} is stopped: {who}{waits}"),
             format!("let it go on: `kill -CONT {pid}` (or `fg` in its terminal); or take it away: `xsem evict {typed}`"),
         );
         f.of(&s.name)
@@ -51,7 +53,7 @@ fn state(d: &mut Look, s: &Summary, r: &Report, h: &Holder) {
                 Finding::new(
                     Kind::CommandOutlives,
                     worse,
-                    format!("its owner {h} is gone, but the command that it was for still runs: {} `{}`{waits}", c.pid, c.command),
+                    format!("its owner {who} is gone, but the command that it was for still runs: {} `{}`{waits}", c.pid, c.command),
                     format!("the claim ends when that ends; end it (`kill {}`), or `xsem evict {typed}`", c.pid),
                 )
                 .of(&s.name),
@@ -62,14 +64,14 @@ fn state(d: &mut Look, s: &Summary, r: &Report, h: &Holder) {
                     Some(_) => "nothing: the next one that asks gets its permits back".to_owned(),
                     None => format!("check what it protects: the next owner gets it with 105, and `xsem ok {typed}` says that it is in order"),
                 };
-                d.found(Finding::new(Kind::OwnerDead, if s.capacity.is_some() { Note } else { Warning }, format!("its owner has died: {h}{zombie}{waits}"), then).of(&s.name));
+                d.found(Finding::new(Kind::OwnerDead, if s.capacity.is_some() { Note } else { Warning }, format!("its owner has died: {who}{zombie}{waits}"), then).of(&s.name));
             }
         },
         ProcessState::Unseen => d.found(
             Finding::new(
                 Kind::OwnerUnseen,
                 Note,
-                format!("its owner {h} lives in another pid namespace (a container), or behind a `/proc` that hides it: its number means nothing here"),
+                format!("its owner {who} lives in another pid namespace (a container), or behind a `/proc` that hides it: its number means nothing here"),
                 "look for it there: whether it is stopped cannot be seen from here".to_owned(),
             )
             .of(&s.name),
@@ -79,15 +81,27 @@ fn state(d: &mut Look, s: &Summary, r: &Report, h: &Holder) {
                 d.found(stopped(c.pid, "the command of its owner"));
             }
             if proc::dumps_core(p.pid) {
-                let what = format!("its owner {h} has crashed and is writing a core file{waits}");
+                let what = format!("its owner {who} has crashed and is writing a core file{waits}");
                 let todo = "wait: the claim passes on when the file is written; a smaller limit (`ulimit -c`) or `kill -KILL` makes that shorter";
                 d.found(Finding::new(Kind::DumpingCore, Warning, what, todo).of(&s.name));
             } else if proc::state(p.pid) == Some('Z') {
-                let what = format!("the main thread of its owner {h} has ended, but other threads of it go on and keep it{waits}");
+                let what = format!("the main thread of its owner {who} has ended, but other threads of it go on and keep it{waits}");
                 let todo = format!("end the process for good: `kill -KILL {}`, or let its threads end; `xsem evict {typed}` takes it away", p.pid);
                 d.found(Finding::new(Kind::MainThreadEnded, worse, what, todo).of(&s.name));
             }
         }
+    }
+}
+
+/// Who it is, and for how long it has had it.
+pub fn person(h: &Holder) -> String {
+    let p = &h.process;
+    let label = h.label.as_ref().map_or(String::new(), |l| format!(" [{l}]"));
+    let permits = if h.permits == 1 { "it".to_owned() } else { format!("{} permits", h.permits) };
+    let held = h.held_for.map_or(String::new(), |d| format!(", which has had {permits} for {}", age(d)));
+    match p.pid {
+        0 => format!("a process that is not known any more{held}"),
+        pid => format!("{pid} `{}` ({}){label}{held}", p.command, p.user()),
     }
 }
 
@@ -122,7 +136,7 @@ fn long(d: &mut Look, s: &Summary, r: &Report, h: &Holder, history: &[Record]) {
     }
     let figures = usual.map_or("nothing is known of what is usual; `xsem log --on` keeps it".into(), |u| u.1);
     let severity = if r.waiters.is_empty() { Note } else { Warning };
-    let what = format!("held for {}, which is unusual ({figures}): {h}", age(held));
+    let what = format!("held for {}, which is unusual ({figures}): {}", age(held), person(h));
     let todo = format!(
         "see what {} does (`ps -p {0} -f`); ask its user; to take it away: `xsem evict {}`",
         h.process.pid,

@@ -45,7 +45,7 @@ pub fn people(d: &Look, quiet: bool, out: &mut impl Write) -> io::Result<()> {
     for f in d.findings.iter().filter(|f| !quiet || f.severity > Severity::Note) {
         let name = f.name.as_ref().filter(|n| d.name.as_ref() != Some(n)).map_or(String::new(), |n| format!("{n}: "));
         paragraph(f.severity.word(), &format!("{name}{}", f.what), width, out)?;
-        paragraph("", &format!("-> {}  (xsem explain {})", f.todo, f.kind.code()), width, out)?;
+        paragraph("", &format!("-> {} (`xsem explain {}`)", f.todo, f.kind.code()), width, out)?;
     }
     if quiet {
         return Ok(());
@@ -78,7 +78,7 @@ fn paragraph(head: &str, text: &str, width: usize, out: &mut impl Write) -> io::
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let mut line = format!("{head:MARGIN$}");
     let mut is_empty = true;
-    for word in text.split(' ') {
+    for word in words(&text, width.saturating_sub(MARGIN)) {
         if !is_empty && line.chars().count() + 1 + word.chars().count() > width {
             writeln!(out, "{}", line.trim_end())?;
             line = " ".repeat(MARGIN);
@@ -87,10 +87,29 @@ fn paragraph(head: &str, text: &str, width: usize, out: &mut impl Write) -> io::
         if !is_empty {
             line.push(' ');
         }
-        line += word;
+        line += &word;
         is_empty = false;
     }
     writeln!(out, "{}", line.trim_end())
+}
+
+/// Split at spaces, but not between backquotes, so that a command can be copied, where that fits into a line.
+fn words(text: &str, most: usize) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    let mut open = false;
+    for word in text.split(' ') {
+        let odd = word.matches('`').count() % 2 == 1;
+        let fits = |last: &String| last.chars().count() + 1 + word.chars().count() <= most;
+        match all.last_mut().filter(|last| open && fits(last)) {
+            Some(last) => {
+                last.push(' ');
+                last.push_str(word);
+            }
+            None => all.push(word.to_owned()),
+        }
+        open ^= odd;
+    }
+    all
 }
 
 /// Columns of the terminal; of what is no terminal as many as a line has.
@@ -119,7 +138,13 @@ fn as_json(f: &Finding) -> FindingJson<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::paragraph;
+    use super::{paragraph, words};
+
+    #[test]
+    fn commands_stay_whole() {
+        let found = words("say `xsem ok a`, then `a b c d e f g` x", 12);
+        assert_eq!(found, ["say", "`xsem ok a`,", "then", "`a b c d e f", "g`", "x"]);
+    }
 
     #[test]
     fn lines_are_broken_at_spaces_and_nothing_gets_lost() {

@@ -27,19 +27,23 @@ pub fn look(d: &mut Look, r: &Report) {
         d.found(Finding::new(Kind::Drained, Warning, "it is drained: whoever asks for it is refused (102)", todo).of(name));
     }
     let Some(first) = r.waiters.first() else { return };
+    // Told with what they wait for.
+    if d.findings.iter().any(|f| f.severity == Trouble && f.name.as_ref() == Some(name)) {
+        return;
+    }
     let longest = r.waiters.iter().map(|w| w.waiting_for).max().unwrap_or_default();
     let n = r.waiters.len();
     let many = if n == 1 { "one waits".into() } else { format!("{n} wait") };
     let behind = match (r.kind, r.holders.as_slice(), &r.capacity) {
         (Is::Event, ..) => " for a signal".to_owned(),
         (_, [], _) => String::new(),
-        (_, [h], None) => format!(", behind {h}"),
+        (_, [h], None) => format!(", behind {}", super::owners::person(h)),
         (_, all, Some(c)) => format!(": {} of {} permits are free, {} hold the others", c.free, c.total.max(c.limit), all.len()),
         (_, all, None) => format!(", behind {} holders", all.len()),
     };
     let severity = if longest > LONG { Warning } else { Note };
     let p = &first.process;
-    let what = format!("{many}{behind}; for {} already: {} `{}` ({})", age(longest), p.pid, p.command, p.user());
+    let what = format!("{many}{behind}. The longest has waited for {}: {} `{}` ({})", age(longest), p.pid, p.command, p.user());
     let todo = match r.kind {
         Is::Event => format!("`xsem event signal {}` signals it, if it should be", typed(name)),
         _ => format!("`xsem show {}` has all of them in order; ask whoever holds it to give it back", typed(name)),

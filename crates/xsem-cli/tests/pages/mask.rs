@@ -3,6 +3,7 @@
 //! | in the output | compared as |
 //! |---|---|
 //! | a number before a command in backquotes | `PID` |
+//! | a number behind `kill -CONT` | the same |
 //! | a name in brackets behind one | `(USER)` |
 //! | `12 s`, `4 min 10 s`, `0 ms` | `TIME` |
 //! | `346 MiB` | `SIZE` |
@@ -37,6 +38,9 @@ fn line(line: &str) -> String {
             () if is_number && i > 0 && words[i - 1] == "version" => "N".to_owned(),
             () if is_user(word) && i > 0 && words[i - 1].ends_with('`') => {
                 format!("(USER){}", &word[word.find(')').map_or(word.len(), |at| at + 1)..])
+            }
+            () if i > 0 && words[i - 1] == "-CONT" => {
+                format!("PID{}", word.trim_start_matches(|c: char| c.is_ascii_digit()))
             }
             () => number_of_version(word, i, &words).unwrap_or_else(|| word.to_owned()),
         });
@@ -73,6 +77,7 @@ fn only_what_differs_is_replaced() {
             "has version 2 of the format; this program knows version 3; use",
             "has version N of the format; this program knows version N; use",
         ),
+        ("let it go on: `kill -CONT 31208` (or `fg`)", "let it go on: `kill -CONT PID` (or `fg`)"),
         ("346 MiB of address space (os error 12)", "SIZE of address space (os error 12)"),
         ("4 more permits on the 2 of `items` are above 5", "4 more permits on the 2 of `items` are above 5"),
     ] {

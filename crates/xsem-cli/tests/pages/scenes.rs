@@ -1,6 +1,6 @@
 //! What is there before a session of a page begins: who holds what, which files are broken.
 
-use crate::common::{Place, until};
+use crate::common::{Place, kill, state, until};
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,6 +27,12 @@ pub fn set(p: &Place, code: u32, session: usize) -> Cast {
             let holder = holder(p);
             let reopen = "until $X show deploy | grep -q drain; do sleep 0.01; done; $X drain --reopen deploy";
             vec![holder, p.script(reopen).spawn().expect("sh")]
+        }
+        (101, 1) => {
+            let holder = holder(p);
+            kill(holder.id(), libc::SIGSTOP);
+            until("it is stopped", || state(holder.id()) == Some('T'));
+            vec![holder]
         }
         (101, _) => vec![holder(p)],
         (102, 1) => shell(p, "$X create deploy; $X drain deploy"),

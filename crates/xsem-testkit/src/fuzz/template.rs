@@ -43,6 +43,7 @@ pub struct Template {
 
 /// Everything that lives on in the template: its claims are those of a living process.
 fn reside(ns: &Namespace) -> Result<()> {
+    ns.keep_history(Some(64))?;
     for name in NAMES {
         match name.as_bytes()[0] {
             b'x' => drop(Exclusive::open_or_create(ns, name)?),
@@ -74,6 +75,10 @@ fn reside(ns: &Namespace) -> Result<()> {
     }
     std::thread::sleep(Duration::from_millis(50));
     ns.drain("x-drained", Wait::timeout(Duration::from_millis(1)))?;
+    // What is written down of all that; and a disagreement.
+    if Exclusive::open(ns, "p-free").is_ok() {
+        return Err(xsem::Error::new(xsem::Code::InvalidHandle, "a pool was opened as another kind"));
+    }
     Ok(())
 }
 
