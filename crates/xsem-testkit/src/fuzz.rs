@@ -13,6 +13,7 @@ mod judge;
 mod template;
 
 use crate::random::Random;
+use crate::tool;
 use std::io;
 use std::time::{Duration, Instant};
 
@@ -45,10 +46,7 @@ impl Options {
         let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
         let mut o = Options { seconds: 20, seed: clock % 1_000_000, at: None };
         while let Some(a) = args.next() {
-            let mut number = || {
-                let text = args.next().ok_or_else(|| format!("`{a}` needs a value"))?;
-                text.parse::<u64>().map_err(|_| format!("`{a}` takes a whole number, not `{text}`"))
-            };
+            let mut number = || tool::number(&a, &tool::value(&a, &mut args)?);
             match a.as_str() {
                 "--seconds" => o.seconds = number()?.max(1),
                 "--minutes" => o.seconds = number()?.max(1) * 60,

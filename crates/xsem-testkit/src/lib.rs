@@ -17,6 +17,7 @@ pub mod protocol;
 pub mod random;
 pub mod rig;
 pub mod sys;
+pub mod tool;
 pub mod torture;
 pub mod watchdog;
 pub mod within;

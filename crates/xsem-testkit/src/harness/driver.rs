@@ -15,11 +15,20 @@ const DRIVER: Duration = Duration::from_secs(120);
 static RUN: OnceLock<Pid> = OnceLock::new();
 
 /// Runs `f` in a driver on a fresh namespace and hands each line of its report to `each`. False: it crashed or hung.
-pub(super) fn in_driver(f: impl FnOnce(&Case<'_>), mut each: impl FnMut(&str, &str)) -> io::Result<bool> {
+pub(super) fn in_driver(f: impl FnOnce(&Case<'_>), each: impl FnMut(&str, &str)) -> io::Result<bool> {
+    in_driver_for(DRIVER, f, each)
+}
+
+/// The same for a measuring run: a million single steps take their time.
+pub(super) fn measuring(f: impl FnOnce(&Case<'_>), each: impl FnMut(&str, &str)) -> io::Result<bool> {
+    in_driver_for(8 * DRIVER, f, each)
+}
+
+fn in_driver_for(patience: Duration, f: impl FnOnce(&Case<'_>), mut each: impl FnMut(&str, &str)) -> io::Result<bool> {
     let (reader, writer) = sys::pipe()?;
     let pid = sys::fork(|| drive(f, &writer))?;
     drop(writer);
-    let fine = collect(&reader, pid, &mut each)?;
+    let fine = collect(&reader, pid, patience, &mut each)?;
     sys::kill(pid, libc::SIGKILL);
     let status = sys::wait(pid, true);
     // A driver that crashed could not tidy up.
@@ -72,13 +81,13 @@ fn drive(f: impl FnOnce(&Case<'_>), report: &PipeWriter) {
 }
 
 /// Reads lines until the driver says `end`. False: it ended otherwise, or not in time.
-fn collect(reader: &PipeReader, driver: Pid, each: &mut impl FnMut(&str, &str)) -> io::Result<bool> {
+fn collect(reader: &PipeReader, driver: Pid, patience: Duration, each: &mut impl FnMut(&str, &str)) -> io::Result<bool> {
     let mut lines = BufReader::new(reader);
     let begin = Instant::now();
     let mut text = String::new();
     loop {
         if lines.buffer().is_empty() && !sys::readable(reader, 1000)? {
-            if begin.elapsed() > DRIVER {
+            if begin.elapsed() > patience {
                 each("note", &format!("the driver hangs: {}", hang::describe_tree(driver)));
                 return Ok(false);
             }

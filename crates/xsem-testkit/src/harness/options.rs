@@ -2,6 +2,7 @@
 
 use super::Mode;
 use super::points::Density;
+use crate::tool::{self, number};
 
 /// What `--help` prints.
 pub const USAGE: &str = "\
@@ -67,7 +68,7 @@ impl Options {
         let mut all = false;
         let mut args = args;
         while let Some(a) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("`{a}` needs a value"));
+            let mut value = || tool::value(&a, &mut args);
             match a.as_str() {
                 "--all" => all = true,
                 "--only" => o.only.push(value()?),
@@ -119,10 +120,6 @@ impl Options {
         let bug = self.bug.as_ref().map_or(String::new(), |b| format!(" --bug {b}"));
         if self.seed == 1 { bug } else { format!("{bug} --seed {}", self.seed) }
     }
-}
-
-fn number(option: &str, value: &str) -> Result<u64, String> {
-    value.parse().map_err(|_| format!("`{option}` takes a whole number, not `{value}`"))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::step::{Place, Stepper};
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
@@ -21,6 +22,7 @@ const SAMPLE: u64 = 40;
 /// Operations with more points than this that matter to others (those that walk over all that is stored) are sampled there, too.
 const MOST: usize = 400;
 const MOST_BRIEF: usize = 200;
+const MOST_SPARSE: usize = 100;
 
 /// The second one where there are very many operations.
 const SAMPLE_BRIEF: u64 = 4;
@@ -34,6 +36,8 @@ const SAMPLE_DEEP: u64 = 1000;
 pub(crate) enum Density {
     /// Those that matter to others, and a few.
     Brief,
+    /// As that, of an operation that walks over all that is stored.
+    Sparse,
     /// So many that all scenarios take a few minutes.
     Usual,
     /// Several times as many.
@@ -43,9 +47,14 @@ pub(crate) enum Density {
 }
 
 impl Density {
+    /// The same for an operation that walks over all that is stored.
+    pub(crate) fn of(self, walks: bool) -> Density {
+        if walks && matches!(self, Density::Usual | Density::Brief) { Density::Sparse } else { self }
+    }
+
     fn numbers(self) -> (u64, u64) {
         match self {
-            Density::Brief => (0, SAMPLE_BRIEF),
+            Density::Brief | Density::Sparse => (0, SAMPLE_BRIEF),
             Density::Usual => (ALL, SAMPLE),
             Density::Deep => (ALL_DEEP, SAMPLE_DEEP),
             Density::Full => (u64::MAX, 1),
@@ -56,6 +65,7 @@ impl Density {
     fn most(self) -> usize {
         match self {
             Density::Brief => MOST_BRIEF,
+            Density::Sparse => MOST_SPARSE,
             Density::Usual => MOST,
             Density::Deep | Density::Full => usize::MAX,
         }
@@ -65,7 +75,7 @@ impl Density {
     pub(crate) fn in_words(self) -> String {
         match (self, self.numbers()) {
             (Density::Full, _) => "Every instruction.".to_owned(),
-            (Density::Brief, (_, sample)) => format!(
+            (Density::Brief | Density::Sparse, (_, sample)) => format!(
                 "Before and after every instruction that changes what others see and every system call, and about {sample} of the \
                  rest, at the stride shown."
             ),
@@ -201,6 +211,19 @@ pub(crate) fn content(path: &str) -> u64 {
     hasher.finish()
 }
 
+/// Copies a file, with its holes and its mode.
+pub(crate) fn copy(from: &str, to: &str) -> io::Result<()> {
+    let (old, new) = (File::open(from)?, File::create_new(to)?);
+    new.set_len(old.metadata()?.len())?;
+    new.set_permissions(old.metadata()?.permissions())?;
+    for (at, len) in extents(&old) {
+        let mut bytes = vec![0; len];
+        old.read_exact_at(&mut bytes, at)?;
+        new.write_all_at(&bytes, at)?;
+    }
+    Ok(())
+}
+
 /// The measuring run of one scenario.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Measured {
@@ -274,7 +297,7 @@ impl Measured {
         // One beyond the last: the operation is over, and its result is not used yet.
         let sample = (0..=self.instructions + 1).filter(|k| (k + seed).is_multiple_of(stride));
         let matter = match density {
-            Density::Brief => self.around_changes(),
+            Density::Brief | Density::Sparse => self.around_changes(),
             _ => self.matter.clone(),
         };
         let every = matter.len().div_ceil(density.most()).max(1);

@@ -190,7 +190,7 @@ impl Run<'_> {
             p.measured = Some(measured);
             return;
         }
-        let (stride, mut points) = measured.points(self.options.density, self.options.seed);
+        let (stride, mut points) = measured.points(self.options.density.of(self.chosen[i].walks()), self.options.seed);
         if let Some(k) = self.options.at {
             points = vec![k];
         }
@@ -231,7 +231,7 @@ impl Run<'_> {
 
 /// The undisturbed run: how many instructions there are, and which of them matter to others.
 fn measure(scenario: &dyn Scenario, report: &PipeWriter) {
-    let finished = in_driver(
+    let finished = driver::measuring(
         |case| case.measure(scenario),
         |kind, text| match kind {
             "measure" => line(report, kind, text),

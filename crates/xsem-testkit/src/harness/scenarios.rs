@@ -50,6 +50,10 @@ pub(crate) trait Scenario: Sync {
     fn measured_as(&self) -> &'static str {
         self.name()
     }
+    /// Whether it walks over all that is stored: then it has so many instructions that fewer of them are tested.
+    fn walks(&self) -> bool {
+        false
+    }
     /// Before the victim is there.
     fn prepare(&self, case: &Case<'_>) {
         make(case);
@@ -242,6 +246,22 @@ fn waiter(case: &Case<'_>) -> Pid {
     case.until("the waiter to begin", Flag::Waiting);
     case.until_asleep(pid);
     pid
+}
+
+/// Somebody comes to wait after the victim's death, is served by the owner's release, and gives it up.
+fn waiter_is_served(case: &Case<'_>) {
+    waiter(case);
+    case.stage.set(Flag::Release);
+    case.wake("the waiter", Flag::Got);
+    case.stage.set(Flag::Give);
+    case.until("the waiter to give it up", Flag::Peer);
+}
+
+/// The same while the victim stands still, up to where it has it.
+fn waiter_gets_it(case: &Case<'_>) {
+    waiter(case);
+    case.stage.set(Flag::Release);
+    case.others_reach("the waiter to acquire", Flag::Got);
 }
 
 /// A second waiter, who passes through.

@@ -37,6 +37,7 @@ const CALLS: &[Call] = calls! {
     renameat2 = SYS_renameat2: ENOSPC EACCES EIO ENOSYS;
     unlinkat = SYS_unlinkat: EACCES EIO;
     fcntl = SYS_fcntl: EINTR ENOLCK EACCES EMFILE;
+    flock = SYS_flock: EINTR ENOLCK;
     mmap = SYS_mmap: ENOMEM EAGAIN EPERM;
     mprotect = SYS_mprotect: ENOMEM;
     munmap = SYS_munmap: ENOMEM;

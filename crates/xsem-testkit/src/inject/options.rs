@@ -1,5 +1,7 @@
 //! The command line of fault injection.
 
+use crate::tool::{self, number};
+
 /// What `--help` prints.
 pub const USAGE: &str = "\
 usage: inject --all | --only NAME [OPTIONS]
@@ -36,7 +38,7 @@ impl Options {
         let mut o = Options { only: Vec::new(), seconds: None, seed: 1, at: None, list: false };
         let mut all = false;
         while let Some(a) = args.next() {
-            let mut value = || args.next().ok_or_else(|| format!("`{a}` needs a value"));
+            let mut value = || tool::value(&a, &mut args);
             match a.as_str() {
                 "--all" => all = true,
                 "--only" => o.only.push(value()?),
@@ -56,10 +58,6 @@ impl Options {
     pub(super) fn takes(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|o| name.contains(o.as_str()))
     }
-}
-
-fn number(option: &str, value: &str) -> Result<u64, String> {
-    value.parse().map_err(|_| format!("`{option}` takes a whole number, not `{value}`"))
 }
 
 #[cfg(test)]

@@ -347,18 +347,10 @@ pub(crate) const CANCELLED: Play = Play {
     },
     asleep: |case| case.stage.set(Flag::Go),
     killed: |case| {
-        waiter(case);
-        case.stage.set(Flag::Release);
-        case.wake("the waiter", Flag::Got);
-        case.stage.set(Flag::Give);
-        case.until("the waiter to give it up", Flag::Peer);
+        waiter_is_served(case);
         succeeds(case, Told::No);
     },
-    paused: |case| {
-        waiter(case);
-        case.stage.set(Flag::Release);
-        case.others_reach("the waiter to acquire", Flag::Got);
-    },
+    paused: waiter_gets_it,
     resumed: |case| {
         case.stage.set(Flag::Go);
         all_finish(case);

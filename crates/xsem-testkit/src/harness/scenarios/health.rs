@@ -50,6 +50,7 @@ fn looks(p: &Player<'_>, look: impl FnOnce() -> xsem::Result<Option<String>>) {
 }
 
 const LOOKS: Play = Play {
+    walks: true,
     prepare: in_use,
     ready: note_content,
     killed: |case| {
@@ -136,6 +137,7 @@ fn repaired_by_another(case: &Case<'_>) {
 pub(crate) const REPAIR: Play = Play {
     name: "repair",
     about: "repair the word of an owned semaphore and the permits of a pool, while another process repairs them and others go on",
+    walks: true,
     prepare: |case| {
         in_use(case);
         damage(case);

@@ -32,6 +32,7 @@ fn works_anew(case: &Case<'_>) {
 pub(crate) const MAKE: Play = Play {
     name: "namespace-make",
     about: "open a namespace that does not exist, while another process does, too: both have the same one",
+    walks: true,
     victim: |p| {
         p.begin();
         let ns = p.ns();
@@ -94,8 +95,7 @@ fn copied(case: &Case<'_>) {
     make(case);
     let dead = owner(case);
     case.kill(dead);
-    let copy = format!("{}.copy", case.path());
-    std::fs::copy(case.path(), &copy).and_then(|_| std::fs::rename(&copy, case.path())).expect("a copy in its place");
+    case.replace_by_copy().expect("a copy in its place");
 }
 
 /// It is told of the owner before the restart, and of nobody else; all member slots are there again.
@@ -116,6 +116,7 @@ fn begun_anew(case: &Case<'_>) {
 pub(crate) const RENEW: Play = Play {
     name: "namespace-renew",
     about: "open a namespace after a restart of the machine, while another process does, and takes over from the dead",
+    walks: true,
     prepare: restarted,
     victim: |p| {
         p.begin();
@@ -175,6 +176,7 @@ fn old_ones_end(case: &Case<'_>) {
 pub(crate) const RESET: Play = Play {
     name: "namespace-reset",
     about: "reset a namespace, while somebody owns and somebody sleeps in the old one, and others begin with the new one",
+    walks: true,
     prepare: |case| {
         make(case);
         case.play("owner", |p| {

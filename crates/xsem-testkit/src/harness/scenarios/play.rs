@@ -6,6 +6,7 @@ use super::*;
 pub(crate) const PLAY: Play = Play {
     name: "",
     about: "",
+    walks: false,
     prepare: |_| {},
     victim: |_| {},
     ready: |_| {},
@@ -20,6 +21,7 @@ pub(crate) const PLAY: Play = Play {
 pub(crate) struct Play {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    pub(crate) walks: bool,
     pub(crate) prepare: fn(&Case<'_>),
     pub(crate) victim: fn(&Player<'_>),
     pub(crate) ready: fn(&Case<'_>),
@@ -35,6 +37,9 @@ impl Scenario for Play {
     }
     fn about(&self) -> &'static str {
         self.about
+    }
+    fn walks(&self) -> bool {
+        self.walks
     }
     fn prepare(&self, case: &Case<'_>) {
         (self.prepare)(case);

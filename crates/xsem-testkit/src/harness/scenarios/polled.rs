@@ -94,18 +94,10 @@ pub(crate) const DROP: Play = Play {
         p.stage.set(Flag::Left);
     },
     killed: |case| {
-        waiter(case);
-        case.stage.set(Flag::Release);
-        case.wake("the waiter", Flag::Got);
-        case.stage.set(Flag::Give);
-        case.until("the waiter to give it up", Flag::Peer);
+        waiter_is_served(case);
         succeeds(case, Told::No);
     },
-    paused: |case| {
-        waiter(case);
-        case.stage.set(Flag::Release);
-        case.others_reach("the waiter to acquire", Flag::Got);
-    },
+    paused: waiter_gets_it,
     resumed: all_finish,
     ..PLAY
 };
@@ -219,20 +211,12 @@ pub(crate) const DROP_ANY: Play = Play {
         p.stage.set(Flag::Left);
     },
     killed: |case| {
-        waiter(case);
-        case.stage.set(Flag::Release);
-        case.wake("the waiter", Flag::Got);
-        case.stage.set(Flag::Give);
-        case.until("the waiter to give it up", Flag::Peer);
+        waiter_is_served(case);
         pool::no_bystander(case);
         pool::whole(case);
         succeeds(case, Told::No);
     },
-    paused: |case| {
-        waiter(case);
-        case.stage.set(Flag::Release);
-        case.others_reach("the waiter to acquire", Flag::Got);
-    },
+    paused: waiter_gets_it,
     resumed: |case| {
         all_finish(case);
         pool::no_bystander(case);
@@ -269,9 +253,7 @@ pub(crate) const DROP_ALL: Play = Play {
     },
     paused: |case| {
         pool::whole(case);
-        waiter(case);
-        case.stage.set(Flag::Release);
-        case.others_reach("the waiter to acquire", Flag::Got);
+        waiter_gets_it(case);
     },
     resumed: |case| {
         all_finish(case);
