@@ -109,5 +109,5 @@ pub fn sum(c: &Checkup, url: &str) -> String {
         (0, l) => format!("nothing is damaged; {} that nobody uses (`xsem repair` frees it)", counted(l as u64, "piece")),
         (d, _) => format!("damaged in {}", counted(d as u64, "place")),
     };
-    format!("{url}: {}, {}: {state}", counted(c.semaphores, "semaphore"), counted(c.members, "member"))
+    format!("`{url}`: {}, {}: {state}", counted(c.semaphores, "semaphore"), counted(c.members, "member"))
 }

@@ -16,7 +16,7 @@ pub fn reset(args: &ResetArgs, url: &str) -> Result<u8, Failure> {
     let mut out = io::stdout().lock();
     tell(&loss, args.force, &mut out)?;
     if args.force {
-        writeln!(out, "{url}: begun anew")?;
+        writeln!(out, "`{url}` has begun anew")?;
         return Ok(exit_codes::OK);
     }
     let what = if loss.is_unused() { "nobody is seen to use it" } else { "end those who use it first, where that is possible" };

@@ -94,7 +94,7 @@ fn reset_says_what_would_be_lost_and_does_it_only_with_force() {
         (&["check"][..], 1, "1306"),
         (&["repair"], 1, "1306"),
         (&["reset"], 1, "cannot be read"),
-        (&["reset", "--force"], 0, "begun anew"),
+        (&["reset", "--force"], 0, "has begun anew"),
     ] {
         let out = p.output(args);
         assert_eq!(code(out.status), exit, "{args:?}: {}", text(&out.stderr));

@@ -259,7 +259,7 @@ pub fn other_version(path: &Path, version: u64) -> Error {
         Code::RevisionMismatch,
         format!("`{}` has version {version} of the format; this program knows version {VERSION}", path.display()),
     )
-    .advice("use the same release of xsem everywhere; nothing was changed")
+    .advice("use the same release of xsem everywhere; or, where nobody uses it any more, `xsem reset`; nothing was changed")
 }
 
 /// Whether these are the first words of a namespace file, of whatever version, as they were written.
