@@ -143,10 +143,11 @@ impl Actor<'_> {
             28 => drop(held.guards.last().and_then(|g| self.call(what, || g.mark_consistent()))),
             29 if r.one_in(2) => self.account.call(self.lane, 29, || drop(xsem::shm::testing::audit(ns))),
             29 => drop(self.call(what, || ns.check())),
-            31 => drop(self.call(what, || ns.repair())),
+            // It pauses for each thing that may be just in somebody's hands.
+            31 if r.one_in(4) => drop(self.call(what, || ns.repair())),
             // After it there is not much to be found any more.
             32 if r.one_in(8) => drop(self.call(what, || Namespace::reset_at(&format!("shm:{}", self.file)))),
-            32 => drop(self.call(2, || ns.inspect(&name(r, "")))),
+            31 | 32 => drop(self.call(2, || ns.inspect(&name(r, "")))),
             _ => self.ends_a_thread(what, r),
         }
     }
