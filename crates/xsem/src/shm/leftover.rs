@@ -6,11 +6,12 @@
 //! name is gone, has met somebody who tidies, and begins again.
 //!
 //! Under such a name there is either a file that was not finished (its nonce is that of the name), or an old namespace that was
-//! exchanged for the new one (its nonce is another one, and that of the name was published): then the rest of the reset is done.
+//! exchanged for the new one (its nonce is another one, and it has its gate here still, or says that it was reset): then the rest of
+//! the reset is done. The new one need not be there any more: others may have reset it since.
 
 use super::check::finish_reset;
 use super::file::{self, Located};
-use super::layout::MAGIC;
+use super::layout::{MAGIC, RETIRED_AT};
 use super::sys;
 use super::trust::c;
 use crate::error::{Error, Result};
@@ -76,8 +77,12 @@ pub fn tidy(path: &Path, located: &Located) {
     }
     let open = |n: &CString| trust.open(dir, n, &path.with_file_name(std::ffi::OsStr::from_bytes(n.as_bytes()))).ok()?.ok();
     let files: Vec<(&Found, OwnedFd)> = found.iter().filter_map(|f| Some((f, open(&f.name)?))).collect();
-    // What was published: the file that has the name now, and those that had it and were exchanged since.
-    let published: Vec<u64> = open(name).iter().chain(files.iter().map(|(_, file)| file)).filter_map(nonce_of).collect();
+    // Of the namespace itself nothing is touched, whatever other names lead to a copy of it.
+    let present = open(name).as_ref().and_then(nonce_of);
+    let was_here = |nonce: u64, file: &OwnedFd| {
+        let gate = file::gate_name(name, nonce).is_ok_and(|gate| sys::stat_at(dir.as_raw_fd(), &gate).is_ok());
+        gate || file::read_words(file, RETIRED_AT).is_ok_and(|words| words[0] == 1)
+    };
     for (f, file) in &files {
         let still_there = || {
             let there = sys::stat_at(dir.as_raw_fd(), &f.name).map(|s| (s.st_dev, s.st_ino)).ok();
@@ -87,7 +92,7 @@ pub fn tidy(path: &Path, located: &Located) {
             continue;
         }
         let inside = nonce_of(file);
-        let exchanged = !f.gate_only && inside != Some(f.nonce) && published.contains(&f.nonce);
+        let exchanged = inside.is_some_and(|n| n != f.nonce && Some(n) != present && was_here(n, file));
         match (f.gate_only, exchanged) {
             (true, _) => {}
             (_, true) => finish_reset(path, dir, name, file),

@@ -106,7 +106,7 @@ pub fn reset(at: &Place) -> Result<Loss> {
     Ok(lost)
 }
 
-/// The steps 3 and 4 of a reset whose process has died, but for the last unlinking.
+/// The steps 3 and 4 of a reset whose process has died.
 pub fn finish_reset(path: &Path, dir: &OwnedFd, name: &CString, old: &OwnedFd) {
     if let Ok(old) = old.try_clone() {
         retire(path, dir, name, old);
@@ -119,18 +119,19 @@ fn retire(path: &Path, dir: &OwnedFd, name: &CString, old: OwnedFd) {
     if !open::limits_fit(&identity) {
         return;
     }
+    let geo = Geometry::new(identity.words[3] as u32, identity.words[4] as u32);
+    let map = (s.st_size as u64 >= geo.len).then(|| Map::new(old, path, geo)).and_then(|m| m.ok());
+    // Who finishes the reset of somebody who has died leaves that one's name. Before the gate goes: one of the two says for what
+    // this is left, if its process ends here.
+    if let Some(map) = &map
+        && map.retired().state.load(Acquire) != 1
+    {
+        sign(map);
+    }
     if let Ok(gate) = file::gate_name(name, identity.words[5]) {
         sys::unlink_at(dir.as_raw_fd(), &gate);
     }
-    let geo = Geometry::new(identity.words[3] as u32, identity.words[4] as u32);
-    if (s.st_size as u64) < geo.len {
-        return;
-    }
-    let Ok(map) = Map::new(old, path, geo) else { return };
-    // Who finishes the reset of somebody who has died leaves that one's name.
-    if map.retired().state.load(Acquire) != 1 {
-        sign(&map);
-    }
+    let Some(map) = map else { return };
     for i in 0..map.cells() {
         let Some(cell) = map.cell(i) else { continue };
         let word = Word(cell.word.load(Acquire));
