@@ -48,6 +48,25 @@ fn sigkill_of_the_wrapper_ends_the_command_before_anybody_takes_over() {
     assert_eq!(p.show("a").expect("a is there")["counters"]["deaths"], 10);
 }
 
+/// Nobody has asked for it since; and the dead one's place among the members is another's by now, who covers a command of its own.
+#[test]
+fn a_dead_owner_is_not_said_to_cover_what_its_successor_among_the_members_covers() {
+    let p = Place::new();
+    let owner = p.hold("a", &["a", "--", "sleep", "1000"]);
+    let command = p.covered("a");
+    kill(owner.id(), libc::SIGKILL);
+    assert_eq!(end(owner).0, 137);
+    until("its command has ended, too", || !lives(command));
+    let other = p.hold("b", &["b", "--", "sleep", "1000"]);
+    assert!(lives(p.covered("b")));
+    let shown = p.show("a").expect("a is there");
+    assert!(shown["holders"].as_array().is_none_or(|all| all.iter().all(|h| h["covers"].is_null())), "{shown}");
+    let said = text(&p.output(&["doctor", "a"]).stdout);
+    assert!(said.contains("xsem explain 105") && !said.contains("still runs"), "{said}");
+    kill(other.id(), libc::SIGTERM);
+    end(other);
+}
+
 #[test]
 fn a_detached_command_lives_on_and_so_does_the_claim() {
     let p = Place::new();

@@ -479,7 +479,9 @@ impl Members {
         let s = map.slot(owner.slot())?;
         let (pid, start) = (s.cover_pid.load(Acquire) as u32, s.cover_start.load(Relaxed));
         let (who, _) = self.who(map, owner)?;
-        if pid == 0 {
+        fence(Acquire);
+        // Asked last: the slot may be somebody else's by now, and so is what that one covers.
+        if pid == 0 || self.life(map, owner) == Life::Gone {
             return None;
         }
         let state = match sys::stat_of(pid) {
