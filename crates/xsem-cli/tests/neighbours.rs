@@ -62,7 +62,7 @@ fn a_namespace_for_a_group() {
         c.args(["--namespace", url]).args(args).output().expect("it can be started")
     };
     let url = format!("shm:{}?group={gid}", file.display());
-    let out = xsem(&url, &["run", "deploy", "--", "sh", "-c", "$0 run -n deploy -- echo nested", XSEM]);
+    let out = xsem(&url, &["run", "deploy", "--", "sh", "-c", "$0 --namespace $1 run -n deploy -- echo nested", XSEM, &url]);
     assert_eq!((code(out.status), text(&out.stdout).trim()), (0, "nested"), "{}", text(&out.stderr));
     let meta = fs::metadata(&file).expect("it was made");
     assert_eq!((meta.mode() & 0o7777, meta.gid()), (0o660, gid));
