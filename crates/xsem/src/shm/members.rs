@@ -420,6 +420,10 @@ impl Members {
                     break;
                 }
                 let main = map.row(owner.slot())?[0].load(Acquire);
+                // Taken already by another one, who has not introduced itself yet: its epoch is not that of the one before.
+                if generation(main) != g {
+                    break;
+                }
                 return Some((who, epoch(main) != current));
             }
             std::hint::spin_loop();
