@@ -95,10 +95,10 @@ impl Prepared for Exclusive {
             cold.longest.fetch_max(now().saturating_sub(self.cell.since.load(Relaxed)), Relaxed);
         }
         let words = Words { word: &self.cell.word, oldest: &self.cell.oldest, generation: self.generation };
-        let (at, since) = (now(), self.cell.since.load(Relaxed));
+        let times = self.arena.is_recorded().then(|| (now(), self.cell.since.load(Relaxed)));
         let done = protocol::release_prepared(self, &words, self.me);
-        if done && self.arena.is_recorded() {
-            released(self.arena, &self.name, self.token, (at, since), 1);
+        if let Some(times) = times.filter(|_| done) {
+            released(self.arena, &self.name, self.token, times, 1);
         }
         done
     }
@@ -161,10 +161,10 @@ impl Prepared for Permits {
         if self.at.op.compare_exchange(op.0, giving.0, AcqRel, Relaxed).is_err() {
             return false;
         }
-        let (at, since) = (now(), self.at.since.load(Relaxed));
+        let times = self.book.arena.is_recorded().then(|| (now(), self.at.since.load(Relaxed)));
         count::give(&words.count, &self.book, self.entry, giving, || words.is_reserved());
-        if self.book.arena.is_recorded() {
-            released(self.book.arena, &self.name, self.token, (at, since), op.permits());
+        if let Some(times) = times {
+            released(self.book.arena, &self.name, self.token, times, op.permits());
         }
         true
     }
