@@ -68,7 +68,7 @@ fn own_random() -> Option<Vec<u8>> {
 mod tests {
     use super::*;
 
-    /// That an exec changes it is tested in `tests/fork.rs`.
+    /// That an exec changes it is tested in `tests/exec.rs`.
     #[test]
     fn it_is_the_same_from_inside_and_outside() {
         let (own, seen) = (Image::own(), Image::of_process(std::process::id()));
