@@ -4,12 +4,14 @@
 pub mod client;
 #[doc(hidden)]
 pub mod clock;
+mod exit;
 #[doc(hidden)]
 pub mod fault;
-#[doc(hidden)]
 pub mod guardian;
+mod judge;
 #[doc(hidden)]
 pub mod kv;
+mod lease;
 #[doc(hidden)]
 pub mod life;
 mod member;
@@ -19,6 +21,7 @@ mod sentry;
 #[doc(hidden)]
 pub mod session;
 #[doc(hidden)]
+pub mod survey;
 pub mod url;
 #[doc(hidden)]
 pub mod watch;
