@@ -131,6 +131,8 @@ fn finish(name: &str, report: &Report) -> io::Result<()> {
     fs::create_dir_all(&dir)?;
     let mut written = vec![dir.join(format!("{name}.json"))];
     fs::write(&written[0], format!("{:#}\n", report.json()))?;
+    written.push(dir.join(format!("{name}.md")));
+    fs::write(&written[1], report.markdown())?;
     for plot in &report.plots {
         let path = dir.join(format!("{}.svg", plot.file));
         fs::write(&path, plot.svg())?;

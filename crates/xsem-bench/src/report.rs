@@ -135,6 +135,26 @@ impl Table {
         }
     }
 
+    /// As documents have it.
+    fn markdown(&self, out: &mut String) {
+        let of = |s: &Series, (_, part): &(String, f64)| figure(self.unit.of(s.quantile(*part)));
+        let mut row = |cells: Vec<String>| {
+            let _ = writeln!(out, "| {} |", cells.join(" | "));
+        };
+        let columns = self.columns();
+        let head = [self.title.clone()].into_iter().chain(columns.iter().map(|c| c.0.clone()));
+        row(head.chain(self.against.iter().map(|a| format!("× {a}"))).collect());
+        row(vec!["---".to_owned(); 1 + columns.len() + self.against.len()]);
+        for s in &self.series {
+            let ratio = |a: &&'static str| self.ratio(&s.name, a).map_or_else(|| "-".to_owned(), figure);
+            let cells = [s.name.clone()].into_iter().chain(columns.iter().map(|c| of(s, c)));
+            row(cells.chain(self.against.iter().map(ratio)).collect());
+        }
+        for (name, why) in &self.absent {
+            row(vec![name.clone(), format!("not measured: {why}")]);
+        }
+    }
+
     fn json(&self) -> Value {
         let row = |s: &Series| {
             let ratios: serde_json::Map<_, _> =
@@ -162,6 +182,16 @@ impl Report {
         out
     }
 
+    /// The tables for a document.
+    pub fn markdown(&self) -> String {
+        let mut out = format!("## {}\n\n{}. {}.\n", self.title, self.how, machine::line());
+        for t in &self.tables {
+            out.push('\n');
+            t.markdown(&mut out);
+        }
+        out
+    }
+
     /// For the file.
     pub fn json(&self) -> Value {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -174,6 +204,20 @@ impl Report {
             "goals": self.goals.iter().map(Goal::json).collect::<Vec<_>>(),
             "plots": self.plots.iter().map(Plot::json).collect::<Vec<_>>(),
         })
+    }
+}
+
+/// Three digits, as far as that is below the point; thousands are grouped.
+fn figure(x: f64) -> String {
+    match x.abs() {
+        a if a >= 1000.0 => {
+            let digits = format!("{x:.0}");
+            let groups = digits.as_bytes().rchunks(3).rev().map(String::from_utf8_lossy).collect::<Vec<_>>();
+            groups.join(",")
+        }
+        a if a >= 100.0 => format!("{x:.0}"),
+        a if a >= 10.0 => format!("{x:.1}"),
+        _ => format!("{x:.2}"),
     }
 }
 
@@ -190,6 +234,20 @@ mod tests {
     fn a_ratio_is_the_median_of_the_rounds() {
         assert_eq!(table().ratio("us", "them"), Some(0.5));
         assert_eq!(table().ratio("us", "nobody"), None);
+    }
+
+    #[test]
+    fn figures_have_three_digits() {
+        assert_eq!([0.5, 12.34, 123.4, 1234.0, 1_234_567.0].map(figure), ["0.50", "12.3", "123", "1,234", "1,234,567"]);
+    }
+
+    #[test]
+    fn a_table_for_a_document_has_its_ratios() {
+        let mut out = String::new();
+        table().markdown(&mut out);
+        let lines: Vec<_> = out.lines().collect();
+        assert_eq!(lines[0], "| t | median ns | min | max | × them |");
+        assert_eq!(lines[2], "| us | 20.0 | 10.0 | 40.0 | 0.50 |");
     }
 
     #[test]

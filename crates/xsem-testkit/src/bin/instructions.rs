@@ -6,6 +6,9 @@
 //! the hint is armed, and succeed.
 
 use std::arch::asm;
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use xsem::interrupt::testing;
 use xsem::{Counting, Event, Exclusive, Namespace};
@@ -27,8 +30,9 @@ fn main() -> ExitCode {
 
 fn run(operation: &str, times: u64) -> Result<(), Box<dyn std::error::Error>> {
     testing::never_look();
-    let dir = tempfile::tempdir_in("/dev/shm")?;
-    let ns = Namespace::open(&format!("shm:{}", dir.path().join("ns").display()))?;
+    let dir = Directory(PathBuf::from(format!("/dev/shm/xsem-instructions-{}", std::process::id())));
+    fs::DirBuilder::new().mode(0o700).create(&dir.0)?;
+    let ns = Namespace::open(&format!("shm:{}", dir.0.join("ns").display()))?;
     let sem = Exclusive::create(&ns, "sem")?;
     let pool = Counting::open_or_create_pool(&ns, "pool", 4)?;
     let event = Event::open_or_create_manual(&ns, "event")?;
@@ -52,6 +56,15 @@ fn run(operation: &str, times: u64) -> Result<(), Box<dyn std::error::Error>> {
         return Err("full checks for interrupt time were made: this is not the path that is to be counted".into());
     }
     Ok(())
+}
+
+/// Removed at the end.
+struct Directory(PathBuf);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 #[inline(always)]
