@@ -3,6 +3,7 @@
 mod aarch64;
 mod docs;
 mod fuzz;
+mod hung;
 mod inject;
 mod machines;
 mod need;
