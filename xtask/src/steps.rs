@@ -111,7 +111,7 @@ fn clippy() -> Result<(), Failure> {
 }
 
 fn unit() -> Result<(), Failure> {
-    Job::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).must("a test")
+    Job::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).must_test("a test")
 }
 
 fn conformance() -> Result<(), Failure> {
