@@ -7,7 +7,7 @@ use crate::Failure;
 use crate::machines::{self, Archive, Built, Cpio, Machine, Outcome, cross, std_source, with_own_std};
 use crate::need::Need;
 use crate::proc::{Job, root};
-use plan::{LEFT_OUT, plan};
+use plan::{LEFT_OUT, SKIPPED, plan};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -95,7 +95,7 @@ pub fn run(rest: &[String]) -> Result<(), Failure> {
     let plan = plan(&built, &options)?;
     if options.list {
         plan.iter().for_each(|t| println!("{}", t.split('\t').next().unwrap_or_default()));
-        LEFT_OUT.iter().for_each(|(name, why)| println!("not run: {name}: {why}"));
+        LEFT_OUT.iter().chain(&SKIPPED).for_each(|(name, why)| println!("not run: {name}: {why}"));
         return Ok(());
     }
     let machine = Machine {
@@ -203,7 +203,7 @@ fn report(options: &Options, outcomes: &[Outcome]) -> Result<(), Failure> {
     for o in outcomes {
         println!("{:<32} {:<12} {:>8}  {}", o.name, o.end, o.seconds, o.said);
     }
-    LEFT_OUT.iter().for_each(|(name, why)| println!("{name:<32} not run      ({why})"));
+    LEFT_OUT.iter().chain(&SKIPPED).for_each(|(name, why)| println!("{name:<32} not run      ({why})"));
     let bad: Vec<&str> = outcomes.iter().filter(|o| o.end != "ok").map(|o| o.name.as_str()).collect();
     match bad.first() {
         None => Ok(()),
