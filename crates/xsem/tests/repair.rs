@@ -112,7 +112,7 @@ const DAMAGE: &[Damage] = &[
     ("the way to a name, gone", |b| b.put32(b.cell("free", NAME), 0)),
     ("a hash", |b| b.put32(b.cell("pool", HASH), 0x1234_5678)),
     ("a kind, where somebody owns it", |b| b.put32(b.cell("held", KIND), 0x77)),
-    ("a flag of a kind", |b| b.put32(b.cell("pool", KIND), 2 | 1 << 20)),
+    ("a flag of a kind", |b| b.put32(b.cell("pool", KIND), 2 | 1 << 14)),
     ("the oldest waiter", |b| b.put(b.cell("free", OLDEST), u64::MAX)),
     ("a label", |b| b.put32(b.cold("held", LABEL), 0x00ff_ffff)),
     ("an obituary", |b| b.put32(b.cold("died", OBITUARY), 0x00ff_ffff)),

@@ -101,6 +101,7 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &acquire::Takeover,
     &members::ACQUIRE_REMOVED,
     &release::Free,
+    &release::Careful,
     &release::Waiter,
     &release::StoppedWaiter,
     &release::Abandon,

@@ -41,6 +41,7 @@
 mod accounts;
 mod arena;
 mod blob;
+mod careful;
 mod chain;
 mod check;
 mod count;
@@ -73,6 +74,7 @@ mod pending;
 mod permits;
 mod place;
 mod places;
+mod plain;
 mod prepared;
 #[doc(hidden)]
 pub mod probe;
@@ -89,6 +91,7 @@ mod slots;
 mod standing;
 pub(crate) mod sys;
 mod thread;
+mod touched;
 mod trust;
 mod users;
 mod vigil;

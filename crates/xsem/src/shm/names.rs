@@ -344,6 +344,7 @@ pub fn build(arena: &'static Arena, me: Owner, h: u32, name: &Name, spec: &Spec)
     cell.next.store(link(generation, 0), Relaxed);
     cell.depth.store(0, Relaxed);
     cell.kind.store(kind, Relaxed);
+    cell.careful.store(0, Relaxed);
     cell.hash.store(h, Relaxed);
     let before = cell.claim.load(Relaxed);
     let made = match spec.kind {

@@ -67,9 +67,6 @@ pub fn exclusive(sem: &ShmExclusive, claim: &Claim) -> Result<Box<dyn Prepared>>
     }
     // Nobody nests in it any more, and it does not end with its thread.
     cell.claim.store(key(me.bits(), 0), Release);
-    if claim.key == key(me.bits(), thread::claimant()) {
-        thread::give_one_back();
-    }
     let (arena, index, generation) = (sem.arena, sem.index, sem.generation);
     let (token, name) = (claim.token, sem.name().clone());
     Ok(Box::new(Exclusive { arena, cell, index, generation, me, token, name }))

@@ -231,7 +231,7 @@ fn lost_kind<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word) -> Flaw<'a
         _ => None,
     };
     match right {
-        Some(k) => flaw.mend("what it must be is put back", Mend::Swap32(&cell.kind, seen, k)),
+        Some(k) => flaw.mend("what it must be is put back", Mend::Swap16(&cell.kind, seen, k)),
         None => flaw.person("what it was cannot be told; remove it by `xsem reset --force`"),
     }
 }

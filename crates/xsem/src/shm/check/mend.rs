@@ -83,6 +83,7 @@ pub fn apply_to(map: &Map, mend: &Mend<'_>) -> Option<bool> {
     Some(match mend {
         Mend::Swap(all) => all.iter().fold(false, |some, (w, from, to)| swap(w, *from, *to) || some),
         Mend::Swap32(w, from, to) => w.compare_exchange(*from, *to, AcqRel, Relaxed).is_ok(),
+        Mend::Swap16(w, from, to) => w.compare_exchange(*from, *to, AcqRel, Relaxed).is_ok(),
         Mend::Room { at, len } => map.ensure(*at, *len).is_ok(),
         Mend::Taken => take_what_is_said(map),
         _ => return None,
