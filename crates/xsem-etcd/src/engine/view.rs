@@ -28,7 +28,7 @@ fn since(then: u64) -> Duration {
 fn process(p: &super::record::Party, alive: Option<&People>) -> Process {
     match alive.map(|a| a.get(&p.id.session)) {
         // As it describes itself now.
-        Some(Some(who)) => who.process(ProcessState::Alive),
+        Some(Some(who)) => who.as_ref().unwrap_or(&p.who).process(ProcessState::Alive),
         Some(None) => p.who.process(ProcessState::Dead),
         None => p.who.process(ProcessState::Alive),
     }
