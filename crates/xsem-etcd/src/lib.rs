@@ -1,3 +1,22 @@
-//! Named semaphores across machines: the engine of [`xsem`] on etcd.
+//! Named semaphores across machines: the engine of xsem on etcd.
+
+#[doc(hidden)]
+pub mod client;
+#[doc(hidden)]
+pub mod clock;
 #[doc(hidden)]
 pub mod engine;
+#[doc(hidden)]
+pub mod fault;
+#[doc(hidden)]
+pub mod kv;
+#[doc(hidden)]
+pub mod life;
+mod member;
+#[doc(hidden)]
+pub mod runtime;
+mod sentry;
+#[doc(hidden)]
+pub mod url;
+#[doc(hidden)]
+pub mod wire;
