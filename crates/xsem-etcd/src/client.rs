@@ -55,6 +55,14 @@ pub enum Again {
     UntilAnswered,
 }
 
+/// How a request is sent.
+#[derive(Clone, Copy)]
+enum Form {
+    Unary,
+    /// As the only one of a stream of requests, to which the first of a stream of answers belongs.
+    Stream,
+}
+
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Client").field(&self.0.config.shown()).finish()
@@ -133,7 +141,7 @@ impl Client {
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
     {
-        self.persist(again, deadline, async |member, limit| member.unary(path, self.request(ask.clone()), limit).await).await
+        self.persist(Form::Unary, path, ask, again, deadline).await
     }
 
     /// One request and its first answer on a stream.
@@ -142,19 +150,15 @@ impl Client {
         Q: prost::Message + Clone + 'static,
         A: prost::Message + Default + 'static,
     {
-        self.persist(Again::UntilAnswered, deadline, async |member, limit| {
-            member.one_of_stream(path, self.request(tokio_stream::once(ask.clone())), limit).await
-        })
-        .await
+        self.persist(Form::Stream, path, ask, Again::UntilAnswered, deadline).await
     }
 
     /// Asks one member after the other.
-    async fn persist<A>(
-        &self,
-        again: Again,
-        deadline: Deadline,
-        attempt: impl AsyncFn(&Member, Duration) -> Verdict<A>,
-    ) -> Result<Answered<A>> {
+    async fn persist<Q, A>(&self, form: Form, path: &'static str, ask: Q, again: Again, deadline: Deadline) -> Result<Answered<A>>
+    where
+        Q: prost::Message + Clone + 'static,
+        A: prost::Message + Default + 'static,
+    {
         self.0.life.check()?;
         let (mut repeated, mut renewed, mut failures, mut pause) = (false, false, 0, PAUSE.0);
         let mut last = "the time was over before anything was sent".to_owned();
@@ -174,7 +178,12 @@ impl Client {
             let index = self.choose();
             let member = &self.0.members[index];
             let sent = clock::now();
-            match attempt(member, left.min(self.0.config.attempt)).await {
+            let limit = left.min(self.0.config.attempt);
+            let verdict = match form {
+                Form::Unary => member.unary(path, self.request(ask.clone()), limit).await,
+                Form::Stream => member.one_of_stream(path, self.request(tokio_stream::once(ask.clone())), limit).await,
+            };
+            match verdict {
                 Verdict::Answer(answer) => {
                     member.good();
                     return Ok(Answered { answer, repeated, sent });

@@ -9,6 +9,8 @@ pub mod engine;
 #[doc(hidden)]
 pub mod fault;
 #[doc(hidden)]
+pub mod guardian;
+#[doc(hidden)]
 pub mod kv;
 #[doc(hidden)]
 pub mod life;
@@ -17,6 +19,10 @@ mod member;
 pub mod runtime;
 mod sentry;
 #[doc(hidden)]
+pub mod session;
+#[doc(hidden)]
 pub mod url;
+#[doc(hidden)]
+pub mod watch;
 #[doc(hidden)]
 pub mod wire;

@@ -92,19 +92,8 @@ impl<T> Task<T> {
     /// # Errors
     /// `Forked`; `Ambiguous`, if it was aborted or has panicked.
     pub fn wait(&mut self, deadline: Deadline) -> Result<Option<T>> {
-        debug_assert!(!is_inside(), "the runtime's thread would wait for itself");
         self.life.check()?;
-        let waker = Waker::from(Arc::new(Unpark(thread::current())));
-        let mut cx = Context::from_waker(&waker);
-        loop {
-            if let Poll::Ready(done) = Pin::new(&mut *self).poll(&mut cx) {
-                return done.map(Some);
-            }
-            match deadline.remaining() {
-                Duration::ZERO => return Ok(None),
-                left => thread::park_timeout(left),
-            }
-        }
+        park_until(deadline, self).transpose()
     }
 }
 
@@ -113,6 +102,23 @@ impl<T> Future for Task<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.told).poll(cx).map_err(|_| Fault::Ambiguous("it was broken off".into()))
+    }
+}
+
+/// Waits as a thread for a future that needs no runtime to make progress. None: the deadline has passed.
+pub(crate) fn park_until<F: Future>(deadline: Deadline, future: F) -> Option<F::Output> {
+    debug_assert!(!is_inside(), "the runtime's thread would wait for itself");
+    let mut future = std::pin::pin!(future);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return Some(done);
+        }
+        match deadline.remaining() {
+            Duration::ZERO => return None,
+            left => thread::park_timeout(left),
+        }
     }
 }
 

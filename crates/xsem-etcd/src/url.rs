@@ -44,6 +44,8 @@ pub struct Config {
     pub guardian: Guardian,
     /// How long one member may take for one request.
     pub attempt: Duration,
+    /// The URL itself, for the guardian; it may have the password.
+    source: String,
 }
 
 /// What ends a dead owner's claims at once.
@@ -120,8 +122,14 @@ impl Config {
                 Some(path) => Guardian::Program(absolute("guardian", path)?),
             },
             attempt: options.seconds("timeout", 3.0, 0.1, 60.0)?,
+            source: url.to_owned(),
         };
         Ok(config)
+    }
+
+    /// The URL that it was made of, with its secrets.
+    pub(crate) fn source(&self) -> &str {
+        &self.source
     }
 
     /// The URL for people: without user and secrets.
