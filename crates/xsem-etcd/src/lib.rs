@@ -15,6 +15,8 @@ pub mod kv;
 #[doc(hidden)]
 pub mod life;
 mod member;
+mod open;
+mod remote;
 #[doc(hidden)]
 pub mod runtime;
 mod sentry;
@@ -26,3 +28,5 @@ pub mod url;
 pub mod watch;
 #[doc(hidden)]
 pub mod wire;
+
+pub use open::register;

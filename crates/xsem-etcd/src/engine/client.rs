@@ -10,7 +10,8 @@ use super::world::Slot;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use xsem::{Code, Error};
+use xsem::engine::OnLoss;
+use xsem::{ClaimsLost, Code, Error};
 
 /// A poisoned lock is used all the same: no user of it leaves anything half changed.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -53,6 +54,8 @@ pub struct Inner {
     pub held: Mutex<HashMap<(u64, String), Local>>,
     /// Its waits.
     pub waits: Waits,
+    /// Who wants to know when the session is lost.
+    losses: Mutex<Vec<Arc<OnLoss>>>,
     /// What is still to be sent.
     pub outbox: Arc<Outbox>,
 }
@@ -77,6 +80,7 @@ impl Inner {
             seen: AtomicU64::new(0),
             held: Mutex::default(),
             waits: Waits::default(),
+            losses: Mutex::default(),
             outbox: Arc::default(),
         })
     }
@@ -141,13 +145,26 @@ impl Inner {
             *present = Some(new.clone());
             drop(present);
             let me = self.me.clone();
-            // Who waits begins anew; nothing is to be granted to a session that is over.
-            new.lease.on_loss(Box::new(move || {
+            new.lease.on_loss(Box::new(move |why| {
                 if let Some(inner) = me.upgrade() {
-                    inner.waits.look_all();
+                    inner.session_over(why);
                 }
             }));
         }
+    }
+
+    /// The session is over: who waits begins anew, and who holds something is told. Claims are not looked at: one may be granted in
+    /// this instant.
+    fn session_over(&self, why: &str) {
+        self.waits.look_all();
+        let lost = ClaimsLost::new(format!("the session of this process is over, and its claims are lost: {why}"));
+        let all: Vec<_> = lock(&self.losses).clone();
+        all.iter().for_each(|call| call(&lost));
+    }
+
+    /// Calls this at each loss.
+    pub fn on_loss(&self, call: OnLoss) {
+        lock(&self.losses).push(Arc::new(call));
     }
 
     /// A lease and its key; `None`: no answer. A lease that was granted without our hearing of it ends by itself.
@@ -191,8 +208,8 @@ impl Inner {
                 Ok(_) | Err(Silence::NoLease) => return Ok(()),
                 Err(Silence::Closed) => return Err(Trouble::Closed),
                 Err(Silence::Refused(e)) => return Err(Trouble::Refused(e)),
-                Err(Silence::Unknown) if give_up() => return Err(Trouble::Silent),
-                Err(Silence::Unknown) => {}
+                Err(Silence::Unknown | Silence::NotDone) if give_up() => return Err(Trouble::Silent),
+                Err(Silence::Unknown | Silence::NotDone) => {}
             }
         }
     }

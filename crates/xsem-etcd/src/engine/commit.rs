@@ -243,6 +243,10 @@ impl Inner {
                 session.put_back(lane);
                 Err(Trouble::Refused(e))
             }
+            Err(Silence::NotDone) => {
+                session.put_back(lane);
+                if give_up() { Err(Trouble::Silent) } else { Ok(Sent::Conflict(None)) }
+            }
             Err(Silence::Unknown) => {
                 let done = self.resolve(Pending { session: session.clone(), lane, mark }, give_up)?;
                 self.forget(world);

@@ -219,7 +219,9 @@ mod tests {
     /// A pool of 4 of which these hold what they hold, and those wait.
     fn world(held: &[(u64, u32)], queue: Vec<Ticket>) -> World {
         let mut rec = Record::new(&Spec::pool(4), Id { session: 9, op: 0 }, 0, 0);
-        held.iter().for_each(|&(session, n)| drop(rec.grant(&ticket(session, 1, n, 0), n, 0, 0)));
+        for &(session, n) in held {
+            rec.grant(&ticket(session, 1, n, 0), n, 0, 0);
+        }
         rec.queue = queue;
         let slot = Slot { before: None, modified: 0, created: 0, after: Some(rec) };
         let slots = [("p".to_owned(), slot)].into();

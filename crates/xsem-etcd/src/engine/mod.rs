@@ -41,6 +41,7 @@ mod world;
 
 pub use names::EtcdEngine;
 pub use record::Who;
+pub use view::short;
 
 use client::Inner;
 use std::sync::Arc;

@@ -12,7 +12,7 @@ use super::view;
 use super::world::{Served, Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use xsem::engine::{Engine, Grant, Object, Request, Spec, Want, check_list};
+use xsem::engine::{Engine, Grant, Object, OnLoss, Request, Spec, Want, check_list};
 use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
 
 /// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
@@ -322,12 +322,17 @@ impl Engine for EtcdEngine {
         self.client()?.look(|give_up| self.client.describe(&view::short(command), give_up))
     }
 
-    /// A lease cannot wait for another process: whoever starts a command has to see to it that it ends with the session.
+    /// The guardian, where there is one, keeps the lease alive until the child has ended; else it ends by its time.
     fn cover(&self, pid: Option<u32>) -> Result<()> {
-        match pid {
-            None => Ok(()),
-            Some(pid) => Err(Error::new(Code::InvalidFunction, format!("claims under a lease cannot cover process {pid}"))
-                .advice("end the command when the session ends")),
+        if let Some(session) = self.client()?.current() {
+            session.lease.cover(pid);
+        }
+        Ok(())
+    }
+
+    fn on_loss(&self, call: OnLoss) {
+        if let Ok(client) = self.client() {
+            client.on_loss(call);
         }
     }
 }

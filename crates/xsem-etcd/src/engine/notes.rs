@@ -149,7 +149,8 @@ impl Inner {
             return;
         }
         let me = self.me.clone();
-        let started = std::thread::Builder::new().name("xsem-notes".into()).spawn(move || hear(&me));
+        let thread = std::thread::Builder::new().name("xsem-notes".into());
+        let started = crate::runtime::without_signals(|| thread.spawn(move || hear(&me)));
         if started.is_err() {
             // Every wait looks now and then all the same.
             self.waits.started.store(false, SeqCst);

@@ -90,7 +90,8 @@ impl Outbox {
         self.changed.notify_all();
         if !self.started.swap(true, SeqCst) {
             let (me, outbox) = (client.me.clone(), client.outbox.clone());
-            let begun = std::thread::Builder::new().name("xsem-outbox".into()).spawn(move || outbox.work(&me));
+            let work = std::thread::Builder::new().name("xsem-outbox".into());
+            let begun = crate::runtime::without_signals(|| work.spawn(move || outbox.work(&me)));
             // Without a thread the next push tries again; what is not sent at all ends with the lease.
             self.started.store(begun.is_ok(), SeqCst);
         }
@@ -177,14 +178,14 @@ impl Inner {
                 let names = ticket.list.iter().map(|e| e.name.clone());
                 self.transact(session, names, &once, |w| {
                     w.slots.values_mut().filter_map(|s| s.after.as_mut()).for_each(|r| r.fetched(ticket.party.id));
-                    Ok(())
+                    w.settle()
                 })
                 .map(drop)
             }
             Task::Poke(_, id) => {
                 let note = Op::Put(note_key(*id), super::notes::LOOK.to_owned(), id.session);
                 return match self.store.change(&Arc::new(Txn { then: vec![note], ..Txn::default() })) {
-                    Err(Silence::Unknown) => Some(None),
+                    Err(Silence::Unknown | Silence::NotDone) => Some(None),
                     _ => None,
                 };
             }

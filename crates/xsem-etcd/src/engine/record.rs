@@ -32,7 +32,7 @@ pub struct Who {
 impl Who {
     /// For those who ask.
     pub fn process(&self, state: ProcessState) -> Process {
-        Process::new(self.pid, self.uid, &self.command, state)
+        Process::new(self.pid, self.uid, &self.command, state).on(&self.host)
     }
 }
 

@@ -88,6 +88,8 @@ pub struct Event {
 pub enum Silence {
     /// Nobody knows whether the request was, or will be, carried out.
     Unknown,
+    /// It was not carried out, and will not be: nobody could be asked.
+    NotDone,
     /// It was not carried out: it names a lease that the store does not have (any more).
     NoLease,
     /// It was not carried out, and asking again gives the same: no permission, no room.
@@ -112,6 +114,9 @@ pub trait Feed: Send + Debug {
     fn next(&mut self, patience: Duration) -> Result<Vec<Event>, Silence>;
 }
 
+/// Called with the reason.
+pub type OnLeaseLost = Box<dyn FnOnce(&str) + Send>;
+
 /// A lease, kept alive as long as this is.
 pub trait Lease: Send + Sync + Debug {
     /// Its number in the store.
@@ -120,8 +125,10 @@ pub trait Lease: Send + Sync + Debug {
     fn is_alive(&self) -> bool;
     /// It is not relied upon any more, and the store is told, in the background.
     fn give_up(&self);
-    /// Calls this once, when it is not alive any more; at once if that is so already. From whatever thread.
-    fn on_loss(&self, tell: Box<dyn FnOnce() + Send>);
+    /// Calls this once, when it is not alive any more, with the reason; at once if that is so already. From whatever thread.
+    fn on_loss(&self, tell: OnLeaseLost);
+    /// If this process dies, the lease goes on until this child has ended, as far as somebody can see to that.
+    fn cover(&self, _pid: Option<u32>) {}
 }
 
 /// A store with leases.

@@ -140,8 +140,10 @@ impl World {
     /// What the transaction's own wait has got, which needs no telling; `None`: it is not over.
     pub fn take(&mut self, id: Id) -> Option<Vec<Got>> {
         let at = self.served.iter().position(|s| s.id == id)?;
+        let got = self.served.remove(at).got;
         self.slots.values_mut().filter_map(|s| s.after.as_mut()).for_each(|r| r.fetched(id));
-        Some(self.served.remove(at).got)
+        self.end_drains();
+        Some(got)
     }
 
     /// Those who hold something of what is loaded are believed to live: the transaction compares.
@@ -163,17 +165,20 @@ impl World {
                 self.serve(&ticket, entry);
                 dirty.extend(ticket.list.into_iter().map(|e| e.name));
             }
-            if let Some(rec) = self.get_mut(&name)
-                && rec.is_clear()
-                && let Some(drain) = &mut rec.drain
-                && !drain.done
-            {
+        }
+        self.end_drains();
+        Ok(())
+    }
+
+    /// Nobody is left: who drains it is told.
+    pub fn end_drains(&mut self) {
+        for rec in self.slots.values_mut().filter_map(|s| s.after.as_mut()) {
+            let clear = rec.is_clear();
+            if let Some(drain) = rec.drain.as_mut().filter(|d| clear && !d.done) {
                 drain.done = true;
-                let by = drain.by.id;
-                self.served.push(Served { id: by, got: Vec::new() });
+                self.served.push(Served { id: drain.by.id, got: Vec::new() });
             }
         }
-        Ok(())
     }
 
     fn is_full(&self) -> bool {
