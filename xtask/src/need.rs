@@ -22,6 +22,9 @@ pub const CLIPPY: Need = Need { program: "cargo-clippy", package: "", otherwise:
 /// Peer of the command tests and of the benchmark.
 pub const FLOCK: Need = Need { program: "flock", package: "util-linux", otherwise: "install util-linux" };
 
+/// Servers for the tests of the etcd engine.
+pub const ETCD: Need = Need { program: "etcd", package: "etcd-server", otherwise: "install etcd 3.4 or later" };
+
 impl Need {
     /// Makes sure that it is there.
     pub fn satisfy(&self) -> Result<(), Failure> {

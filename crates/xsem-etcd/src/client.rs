@@ -39,8 +39,8 @@ struct Shared {
     members: Vec<Member>,
     /// The member that is asked first.
     current: AtomicUsize,
-    /// What authentication gave, and how many times it was asked for.
-    token: Mutex<Option<MetadataValue<Ascii>>>,
+    /// What authentication gave.
+    token: Mutex<Token>,
     /// One renewal at a time.
     renewing: tokio::sync::Mutex<()>,
     life: Life,
@@ -53,6 +53,18 @@ pub enum Again {
     Never,
     /// It may be sent again: it changes nothing, or its conditions make the second time harmless.
     UntilAnswered,
+}
+
+/// What a request says of who sends it.
+#[derive(Clone, Default)]
+enum Token {
+    /// That is to be asked for.
+    #[default]
+    Unknown,
+    /// This.
+    Some(MetadataValue<Ascii>),
+    /// Nothing: nobody has to be anybody there.
+    NotNeeded,
 }
 
 /// How a request is sent.
@@ -83,7 +95,7 @@ impl Client {
                 config,
                 members,
                 current: AtomicUsize::new(first),
-                token: Mutex::new(None),
+                token: Mutex::default(),
                 renewing: tokio::sync::Mutex::new(()),
                 life: Life::here(),
             })))
@@ -192,7 +204,7 @@ impl Client {
                 Verdict::Stranger(why) if renewed => return Err(Fault::Denied(why)),
                 Verdict::Stranger(_) => {
                     renewed = true;
-                    *self.token() = None;
+                    self.forget_token();
                     continue;
                 }
                 Verdict::NotDone(why) => last = format!("{}: {why}", member.endpoint()),
@@ -233,20 +245,20 @@ impl Client {
         &self.0.members[index]
     }
 
-    fn token(&self) -> std::sync::MutexGuard<'_, Option<MetadataValue<Ascii>>> {
+    fn token(&self) -> std::sync::MutexGuard<'_, Token> {
         self.0.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Forgets the token: the store does not know it any more.
     pub(crate) fn forget_token(&self) {
-        *self.token() = None;
+        *self.token() = Token::Unknown;
     }
 
     /// A request with what every request carries.
     pub(crate) fn request<M>(&self, message: M) -> Request<M> {
         let mut request = Request::new(message);
         request.metadata_mut().insert("hasleader", MetadataValue::from_static("true"));
-        if let Some(token) = self.token().clone() {
+        if let Token::Some(token) = self.token().clone() {
             request.metadata_mut().insert("token", token);
         }
         request
@@ -255,11 +267,11 @@ impl Client {
     /// Sees to it that there is a token, where a user is named.
     pub(crate) async fn authenticated(&self, deadline: Deadline) -> Result<()> {
         let Some((user, password)) = &self.0.config.user else { return Ok(()) };
-        if self.token().is_some() {
+        if !matches!(*self.token(), Token::Unknown) {
             return Ok(());
         }
         let _one = self.0.renewing.lock().await;
-        if self.token().is_some() {
+        if !matches!(*self.token(), Token::Unknown) {
             return Ok(());
         }
         let ask = wire::AuthenticateRequest { name: user.clone(), password: password.clone() };
@@ -274,12 +286,12 @@ impl Client {
             match self.0.members[index].unary::<_, wire::AuthenticateResponse>(path, Request::new(ask.clone()), limit).await {
                 Verdict::Answer(a) => {
                     let token = a.token.parse().map_err(|_| Fault::Refused("a token that is none".into()))?;
-                    *self.token() = Some(token);
+                    *self.token() = Token::Some(token);
                     return Ok(());
                 }
                 // A user is named, and nobody has to be one.
                 Verdict::Final(Fault::Refused(why)) if why.contains("authentication is not enabled") => {
-                    *self.token() = Some(MetadataValue::from_static("none"));
+                    *self.token() = Token::NotNeeded;
                     return Ok(());
                 }
                 Verdict::Final(fault) => return Err(fault),
@@ -312,7 +324,9 @@ pub(crate) fn judge<A>(status: &tonic::Status) -> Verdict<A> {
         _ if has("has been compacted") => Verdict::Final(Fault::Compacted(0)),
         _ if has("requested lease not found") => Verdict::Final(Fault::NoLease),
         _ if has("database space exceeded") => Verdict::Final(Fault::NoSpace),
-        _ if has("request is too large") || has("too many operations") => Verdict::Final(Fault::TooLarge(message)),
+        _ if has("request is too large") || has("larger than max") || has("too many operations") => {
+            Verdict::Final(Fault::TooLarge(message))
+        }
         // These are said before a request goes to the others.
         _ if has("no leader") || has("proposal dropped") || has("too many requests") => Verdict::NotDone(message),
         _ if has("not supported for learner") || has("unhealthy cluster") => Verdict::NotDone(message),

@@ -10,10 +10,12 @@ use crate::life::PerProcess;
 use crate::runtime::without_signals;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+use xsem::Deadline;
 
 static SENTRY: PerProcess<Owner> = PerProcess::new();
 
@@ -23,11 +25,13 @@ pub(crate) trait Watched: Send + Sync {
     fn ends(&self) -> Option<u64>;
     /// Called once, when the point has passed or there is none any more.
     fn over(&self);
+    /// The process ends in an orderly way: gives it back, if that can be done by then.
+    fn give_back(&self, deadline: Deadline);
 }
 
 struct Sentry {
     timer: OwnedFd,
-    watched: Mutex<Vec<Weak<dyn Watched>>>,
+    watched: Mutex<Vec<Arc<dyn Watched>>>,
     /// How often it was asked to look.
     asked: AtomicU64,
     /// Another thread was faster to start one.
@@ -47,12 +51,17 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Watches over this until it is over or dropped.
-pub(crate) fn watch(what: Weak<dyn Watched>) -> Result<()> {
+/// Watches over this until it is over.
+pub(crate) fn watch(what: Arc<dyn Watched>) -> Result<()> {
     let sentry = &SENTRY.get_or_make(start)?.0;
     lock(&sentry.watched).push(what);
     sentry.ask();
     Ok(())
+}
+
+/// All that is watched over in this process, where that can be had without waiting: the process is about to end.
+pub(crate) fn at_the_end() -> Vec<Arc<dyn Watched>> {
+    SENTRY.get().and_then(|s| Some(s.0.watched.try_lock().ok()?.clone())).unwrap_or_default()
 }
 
 /// Something has changed: it looks at everything again, now.
@@ -113,18 +122,18 @@ impl Sentry {
 
     fn look(&self) {
         let asked = self.asked.load(SeqCst);
-        let all: Vec<_> = lock(&self.watched).iter().filter_map(Weak::upgrade).collect();
+        let all = lock(&self.watched).clone();
         let mut next = Duration::from_secs(3600);
         for what in &all {
             match what.ends().map(clock::until) {
                 Some(left) if !left.is_zero() => next = next.min(left),
                 _ => {
-                    lock(&self.watched).retain(|w| w.as_ptr().cast::<()>() != Arc::as_ptr(what).cast::<()>());
-                    what.over();
+                    lock(&self.watched).retain(|w| !Arc::ptr_eq(w, what));
+                    // A callback that panics must not take this thread with it.
+                    let _ = panic::catch_unwind(AssertUnwindSafe(|| what.over()));
                 }
             }
         }
-        lock(&self.watched).retain(|w| w.strong_count() > 0);
         self.ring(next);
         // Setting the timer forgets that it has run out: whoever asked in between is not to be forgotten with it.
         if self.asked.load(SeqCst) != asked {

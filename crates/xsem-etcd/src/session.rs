@@ -15,7 +15,7 @@ use crate::life::Life;
 use crate::sentry::{self, Watched};
 use crate::{runtime, wire};
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,6 +23,9 @@ use xsem::Deadline;
 
 /// Before the lease can end: a twentieth of its life, at least this, at most a second. What is judged alive is still to be used.
 const LEAST_MARGIN: Duration = Duration::from_millis(100);
+
+/// An orderly end of the process waits for the store for so long.
+const AT_EXIT: Duration = Duration::from_millis(300);
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +79,8 @@ struct State {
     loss: Option<Loss>,
     callbacks: Vec<Callback>,
     guard: Option<Guard>,
+    /// The child that has to end before the lease may.
+    covered: Option<u32>,
 }
 
 impl fmt::Debug for Session {
@@ -114,7 +119,8 @@ impl Session {
             loss: watch::Sender::new(None),
             life: Life::here(),
         });
-        sentry::watch(Arc::downgrade(&(shared.clone() as Arc<dyn Watched>)))?;
+        sentry::watch(shared.clone())?;
+        give_back_at_exit();
         let _ = runtime::spawn(keep_alive(Arc::downgrade(&shared)))?;
         let session = Session(Arc::new(Handle(shared)));
         session.0.0.post_guard();
@@ -204,7 +210,9 @@ impl Session {
     /// Says that the guardian has to wait for the end of this child process, too, before it revokes the lease: it keeps the
     /// lease alive until then. None: for nobody. Nothing without a guardian.
     pub fn cover(&self, pid: Option<u32>) {
-        if let Some(guard) = &mut self.0.0.state().guard {
+        let mut state = self.0.0.state();
+        state.covered = pid;
+        if let Some(guard) = &mut state.guard {
             guard.cover(pid);
         }
     }
@@ -234,6 +242,33 @@ impl Watched for Shared {
         let callbacks = std::mem::take(&mut self.state().callbacks);
         let loss = self.state().loss.unwrap_or(Loss::Silence);
         callbacks.into_iter().for_each(|call| call(loss));
+    }
+
+    fn give_back(&self, deadline: Deadline) {
+        // Covered by a command that is still there: the guardian sees to the rest.
+        if self.life.check().is_err() || self.state.try_lock().is_ok_and(|s| s.covered.is_some()) {
+            return;
+        }
+        let (client, lease) = (self.client.clone(), self.lease);
+        if let Ok(mut task) = runtime::spawn(async move { revoke(&client, lease, deadline).await }) {
+            let _ = task.wait(deadline);
+        }
+    }
+}
+
+/// A program that returns from `main`, or calls `exit`, gives its leases back, if the store answers soon: nobody then waits for their
+/// time to run out, also without a guardian.
+fn give_back_at_exit() {
+    extern "C" fn at_exit() {
+        if !runtime::is_inside() {
+            let deadline = Deadline::after(AT_EXIT);
+            sentry::at_the_end().iter().for_each(|s| s.give_back(deadline));
+        }
+    }
+    static REGISTERED: AtomicBool = AtomicBool::new(false);
+    if !REGISTERED.swap(true, SeqCst) {
+        // SAFETY: the function stays as long as the program, and may be called on any thread.
+        unsafe { libc::atexit(at_exit) };
     }
 }
 
@@ -294,10 +329,11 @@ impl Shared {
         let me = Arc::downgrade(self);
         let (config, lease) = (self.client.config().clone(), self.lease);
         let body = move || match Guard::start(&program, &config, lease) {
-            Ok(guard) => {
+            Ok(mut guard) => {
                 if let Some(me) = me.upgrade() {
                     let mut state = me.state();
                     if state.loss.is_none() {
+                        guard.cover(state.covered);
                         state.guard = Some(guard);
                     }
                 }
