@@ -112,7 +112,11 @@ fn unit() -> Result<(), Failure> {
 
 fn etcd() -> Result<(), Failure> {
     // Each test starts the servers that it needs, on loopback.
-    Job::cargo(["test", "-p", "xsem-etcd", "--lib", "--bins", "--tests", "--no-fail-fast"]).must("a test")
+    Job::cargo(["test", "-p", "xsem-etcd", "--lib", "--bins", "--tests", "--no-fail-fast"]).must("a test")?;
+    // The contract's rows, by processes whose guardians lie beside them.
+    Job::cargo(["build", "-p", "xsem-testkit", "-p", "xsem-etcd", "--bins"]).must("the build of the conformance suite")?;
+    let rows = ["run", "--quiet", "-p", "xsem-testkit", "--bin", "conformance", "--", "--engine", "etcd"];
+    Job::cargo(rows).must("a row of the contract on etcd")
 }
 
 fn conformance() -> Result<(), Failure> {

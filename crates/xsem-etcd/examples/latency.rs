@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let ns = Namespace::open(&url)?;
     let x = Exclusive::open_or_create(&ns, "latency/x")?;
-    drop(x.acquire()?);
+    drop(x.acquire().map_err(xsem::Error::from)?);
     let (mut raws, mut acquires, mut releases) = (Vec::new(), Vec::new(), Vec::new());
     // In turns, so that whatever else the machine does is the same for all.
     for i in 0..ROUNDS {
@@ -75,7 +75,9 @@ fn handoff(url: &str) -> Result<Vec<Duration>, Box<dyn std::error::Error>> {
                     let guard = x.acquire().expect("it is granted");
                     let granted = Instant::now();
                     // Until the other waits.
-                    while ns.inspect("latency/x").is_ok_and(|r| r.waiters.is_empty()) && granted.elapsed() < Duration::from_millis(50) {}
+                    while ns.inspect("latency/x").is_ok_and(|r| r.waiters.is_empty())
+                        && granted.elapsed() < Duration::from_millis(50)
+                    {}
                     let before = Instant::now();
                     drop(guard);
                     let _ = tell.send((me, granted, before));

@@ -103,11 +103,15 @@ fn silence(fault: Fault) -> Silence {
 /// A fault that asking again does not mend, as users are told it.
 pub fn error(fault: &Fault) -> Error {
     let (code, advice) = match fault {
-        Fault::Denied(_) => (Code::AccessDenied, "check user, password and certificates; the user needs to read and write below the prefix"),
+        Fault::Denied(_) => {
+            (Code::AccessDenied, "check user, password and certificates; the user needs to read and write below the prefix")
+        }
         Fault::Config(_) => (Code::InvalidParameter, "correct the URL, or the environment (XSEM_ETCD_...)"),
         Fault::NoSpace => (Code::NotEnoughMemory, "compact and defragment the store, then disarm its alarm"),
         Fault::NoRoom(_) => (Code::NotEnoughMemory, "raise the limits on processes and descriptors"),
-        Fault::TooLarge(_) => (Code::TooManySemaphores, "fewer at one time: what one semaphore has to store is limited by the store"),
+        Fault::TooLarge(_) => {
+            (Code::TooManySemaphores, "fewer at one time: what one semaphore has to store is limited by the store")
+        }
         Fault::Forked => (Code::InvalidHandle, "open the namespace again in the child"),
         _ => (Code::InvalidHandle, "look at the store"),
     };
@@ -130,11 +134,8 @@ impl Store for Remote {
     }
 
     fn feed(&self, wanted: &[Wanted]) -> Result<Box<dyn Feed>, Silence> {
-        let one = |w: &Wanted| watch::Wanted {
-            keys: Keys::prefix(self.key(&w.prefix)),
-            deletes_only: w.deletes_only,
-            previous: false,
-        };
+        let one =
+            |w: &Wanted| watch::Wanted { keys: Keys::prefix(self.key(&w.prefix)), deletes_only: w.deletes_only, previous: false };
         let (client, by, wanted) = (self.client.clone(), self.by(), wanted.iter().map(one).collect());
         let watch = runtime::run(async move { Watch::start(&client, wanted, by).await }).map_err(silence)?;
         Ok(Box::new(Changes { watch, prefix: self.prefix.clone() }))
@@ -163,6 +164,10 @@ impl Lease for Kept {
 
     fn is_alive(&self) -> bool {
         self.0.is_alive()
+    }
+
+    fn is_gone(&self) {
+        self.0.is_gone();
     }
 
     fn give_up(&self) {

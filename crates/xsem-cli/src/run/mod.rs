@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     let mut enclosing = enclosing::find(&ns, &claims, args);
     // What we share ourselves comes last: from then on this process has two threads, and cannot fork sharers.
     let last = enclosing.pop();
-    let mut shares = enclosing::by_children(&ns, &enclosing)?;
+    let mut shares = enclosing::by_children(url, &enclosing)?;
     let handle = last.as_ref().map(|l| Exclusive::open(&ns, &l.name)).transpose().map_err(own)?;
     if let (Some(l), Some(handle)) = (&last, &handle) {
         // `None`: that claim is over. We were left behind in the background, and are a stranger like everybody.

@@ -144,6 +144,7 @@ impl Inner {
             let new = Arc::new(new);
             *present = Some(new.clone());
             drop(present);
+            new.lease.cover(self.who().covers);
             let me = self.me.clone();
             new.lease.on_loss(Box::new(move |why| {
                 if let Some(inner) = me.upgrade() {
@@ -192,11 +193,23 @@ impl Inner {
         }
     }
 
+    /// Its claims cover this child from here on, in whatever session.
+    pub fn cover(&self, pid: Option<u32>, give_up: GiveUp<'_>) -> Result<(), Trouble> {
+        if let Some(session) = self.current() {
+            session.lease.cover(pid);
+        }
+        self.describe(|who| who.covers = pid, give_up)
+    }
+
     /// Other facts of this process, for those who look.
-    pub fn describe(&self, command: &str, give_up: GiveUp<'_>) -> Result<(), Trouble> {
+    pub fn describe(&self, change: impl FnOnce(&mut Who), give_up: GiveUp<'_>) -> Result<(), Trouble> {
         let who = {
             let mut who = lock(&self.who);
-            who.command = command.to_owned();
+            let before = who.clone();
+            change(&mut who);
+            if *who == before {
+                return Ok(());
+            }
             serde_json::to_string(&*who).unwrap_or_default()
         };
         // A session that is opened later has it from the beginning.

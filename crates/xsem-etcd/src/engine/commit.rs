@@ -8,8 +8,9 @@
 //! something later. That the lane is there also says that the session is: it has its lease.
 
 use super::client::{Inner, lock};
+use super::notes;
 use super::record::Record;
-use super::session::{Lane, RECORDS, SESSIONS, Session, key, note_key, of_key};
+use super::session::{Lane, RECORDS, SESSIONS, Session, key, note_key, of_key, owner_key};
 use super::store::{Answer, Compare, KeyValue, Op, Revision, Silence, Txn};
 use super::world::{People, Slot, Stop, World};
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,6 +150,14 @@ impl Inner {
         Some(World::new(slots, None, self.seen.load(SeqCst)))
     }
 
+    /// How a record is since this change, as somebody else has told.
+    pub fn knows(&self, name: String, created: u64, modified: Revision, record: Record) {
+        let mut memory = lock(&self.memory);
+        if memory.get(&name).is_none_or(|m| m.modified < modified) {
+            memory.insert(name, Slot { before: Some(record.clone()), modified, created, after: Some(record) });
+        }
+    }
+
     /// What was read or written last, for the next transaction.
     pub fn remember(&self, world: World, revision: Revision) {
         self.seen.fetch_max(revision, SeqCst);
@@ -175,7 +184,9 @@ impl Inner {
         if lane.modified == 0 {
             compare.push(Compare::Created(session.key(), session.created));
         }
-        let others: BTreeSet<u64> = world.served.iter().map(|s| s.id.session).chain(world.assumed.iter().copied()).collect();
+        let told = world.told.iter().map(|(session, _)| *session);
+        let others: BTreeSet<u64> =
+            world.served.iter().map(|s| s.id.session).chain(world.assumed.iter().copied()).chain(told).collect();
         compare.extend(others.into_iter().filter(|s| *s != session.id).map(|s| Compare::Exists(key(s))));
         let mut then = vec![Op::Put(lane.key.clone(), mark.to_owned(), session.id)];
         for (name, slot) in &world.slots {
@@ -187,7 +198,10 @@ impl Inner {
                 None => then.push(Op::Delete(key)),
             }
         }
-        then.extend(world.served.iter().map(|s| Op::Put(note_key(s.id), super::notes::encode(s), s.id.session)));
+        then.extend(world.served.iter().map(|s| Op::Put(note_key(s.id), notes::of_served(s, world), s.id.session)));
+        for (owner, name) in &world.told {
+            then.extend(notes::of_record(name, world).map(|note| Op::Put(owner_key(*owner, name), note, *owner)));
+        }
         then.extend(litter.iter().cloned().map(Op::Delete));
         let mut otherwise = vec![Op::Get(session.key())];
         otherwise.extend(reads(&world.slots.keys().cloned().collect()));
@@ -211,7 +225,8 @@ impl Inner {
         give_up: GiveUp<'_>,
     ) -> Result<Sent, Trouble> {
         if !session.is_alive() {
-            return self.lost(session);
+            session.lose();
+            return Err(Trouble::Lost);
         }
         let lane = session.lane();
         let mark = format!("t{}", self.next_op());
@@ -279,7 +294,10 @@ impl Inner {
                 }
                 Err(Silence::NoLease) => return vanished(&session),
                 Err(Silence::Closed) => return Err(Trouble::Closed),
-                Err(_) if !session.is_alive() => return vanished(&session),
+                Err(_) if !session.is_alive() => {
+                    session.lose();
+                    return Err(Trouble::Vanished);
+                }
                 Err(_) if give_up() => return Err(Trouble::Unresolved(Pending { session, lane, mark })),
                 Err(_) => {}
             }
@@ -295,7 +313,7 @@ impl Inner {
     }
 
     fn lost<T>(&self, session: &Session) -> Result<T, Trouble> {
-        session.lose();
+        session.vanish();
         Err(Trouble::Lost)
     }
 
@@ -329,7 +347,7 @@ pub fn slot(found: Option<&KeyValue>) -> Result<Slot, Error> {
 }
 
 fn vanished<T>(session: &Session) -> Result<T, Trouble> {
-    session.lose();
+    session.vanish();
     Err(Trouble::Vanished)
 }
 

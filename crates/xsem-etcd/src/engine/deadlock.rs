@@ -206,7 +206,7 @@ mod tests {
     use xsem::engine::Spec;
 
     fn party(session: u64, op: u64) -> Party {
-        let who = Who { host: String::new(), pid: session as u32, uid: 0, command: String::new() };
+        let who = Who { host: String::new(), pid: session as u32, uid: 0, command: String::new(), covers: None };
         Party { id: Id { session, op }, claimant: 1, who }
     }
 

@@ -245,7 +245,7 @@ impl Engine for EtcdEngine {
             let rec = w.get_mut(name.as_str()).ok_or_else(|| self.missing(name))?;
             if let Some(drain) = rec.drain.take().filter(|d| !d.done) {
                 // Who drains it finds that it was reopened.
-                w.served.push(Served { id: drain.by.id, got: Vec::new() });
+                w.served.push(Served { id: drain.by.id, got: Vec::new(), of: None });
             }
             Ok(())
         })
@@ -274,14 +274,15 @@ impl Engine for EtcdEngine {
     fn inspect(&self, name: &Name) -> Result<Report> {
         let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
         let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
-        Ok(view::report(&w, name.as_str(), rec))
+        Ok(view::report(&w, name.as_str(), rec, &self.client.who().host))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
         let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.iter().filter_map(|(name, s)| Some((name, s.after.as_ref()?)));
+        let host = self.client.who().host;
         for (name, rec) in there {
-            if visit(view::summary(&w, name, rec)).is_break() {
+            if visit(view::summary(&w, name, rec, &host)).is_break() {
                 break;
             }
         }
@@ -319,15 +320,14 @@ impl Engine for EtcdEngine {
     }
 
     fn describe(&self, command: &str) -> Result<()> {
-        self.client()?.look(|give_up| self.client.describe(&view::short(command), give_up))
+        let client = self.client()?;
+        client.look(|give_up| client.describe(|who| who.command = view::short(command), give_up))
     }
 
     /// The guardian, where there is one, keeps the lease alive until the child has ended; else it ends by its time.
     fn cover(&self, pid: Option<u32>) -> Result<()> {
-        if let Some(session) = self.client()?.current() {
-            session.lease.cover(pid);
-        }
-        Ok(())
+        let client = self.client()?;
+        client.look(|give_up| client.cover(pid, give_up))
     }
 
     fn on_loss(&self, call: OnLoss) {

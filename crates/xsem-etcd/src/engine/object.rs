@@ -136,8 +136,8 @@ impl EtcdObject {
             let level = held.get_mut(&self.local(claim)).filter(|l| how == How::Release && l.depth > 1).map(|l| l.depth -= 1);
             level.is_none() && held.remove(&self.local(claim)).is_some()
         };
-        let sent =
-            client.transact(&session, [which.0.clone()], &|| client.store.now() > begun + client.grace(), |w| end(w, &which, id, how));
+        let sent = client
+            .transact(&session, [which.0.clone()], &|| client.store.now() > begun + client.grace(), |w| end(w, &which, id, how));
         match sent {
             Ok(_) => Ok(()),
             Err(Trouble::Unresolved(pending)) => {
@@ -285,8 +285,7 @@ impl Object for EtcdObject {
 
     fn close(&self) -> Result<()> {
         self.usable()?;
-        let through: Vec<Id> =
-            lock(&self.client.held).values().filter(|l| l.handle == self.handle).map(|l| l.id).collect();
+        let through: Vec<Id> = lock(&self.client.held).values().filter(|l| l.handle == self.handle).map(|l| l.id).collect();
         let names = [self.text().to_owned()].into();
         let w = self.client.look(|give_up| self.client.load(&names, give_up))?;
         let holds = through.iter().any(|id| self.client.session_of(*id).is_some() && find(&w, &self.which(), *id).is_ok());

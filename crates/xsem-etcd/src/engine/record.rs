@@ -27,6 +27,9 @@ pub struct Who {
     pub uid: u32,
     /// What it runs.
     pub command: String,
+    /// The child that its claims cover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<u32>,
 }
 
 impl Who {

@@ -101,6 +101,7 @@ impl Inner {
             let granted = match self.transact(&session, names, &give_up, |w| submit(w, &ticket, list, now)) {
                 Ok((Some(granted), _)) => Waited::Granted(granted),
                 Ok((None, _)) => {
+                    self.begins(&ticket, &entered.wait);
                     let _waiting = list.iter().map(|(o, _)| o.waits()).collect::<Vec<_>>();
                     self.listen(&session);
                     self.wait(&session, &ticket, &entered.wait, list, request)
@@ -125,6 +126,13 @@ impl Inner {
                 Waited::Again | Waited::Granted(_) => {}
             }
         }
+    }
+
+    /// Whom the wait that has just been written down stands behind.
+    fn begins(&self, ticket: &Ticket, wait: &Wait) {
+        let memory = lock(&self.memory);
+        let records: Vec<_> = ticket.list.iter().filter_map(|e| memory.get(&e.name)?.after.as_ref()).collect();
+        wait.begins(&records, ticket.party.id);
     }
 
     fn ticket(&self, session: &Session, list: &[Wanted<'_>], wish: Wish, request: &Request<'_>) -> Ticket {
@@ -379,8 +387,11 @@ fn submit(w: &mut World, ticket: &Ticket, list: &[Wanted<'_>], now: bool) -> Res
     if now {
         return Err(if fresh { taken(list, &ticket, w).into() } else { Stop::Fresh });
     }
-    if !fresh {
-        w.assume_holders();
+    if !fresh && !w.assume_holders() {
+        return Err(Stop::Fresh);
+    }
+    if let [entry] = &ticket.list[..] {
+        w.tell_owner(&entry.name, ticket.party.id.session);
     }
     let names: BTreeSet<&str> = ticket.list.iter().map(|e| e.name.as_str()).collect();
     names.into_iter().filter_map(|n| w.get_mut(n).map(|r| r.contended += 1)).for_each(drop);

@@ -68,6 +68,12 @@ impl Session {
         !self.lost.load(SeqCst) && self.lease.is_alive()
     }
 
+    /// The store does not know it.
+    pub fn vanish(&self) {
+        self.lose();
+        self.lease.is_gone();
+    }
+
     /// It is over. A session that was given up does not come back: others may have been told.
     pub fn lose(&self) {
         self.lost.store(true, SeqCst);
@@ -119,6 +125,11 @@ pub fn key(id: u64) -> String {
 /// The session of a key below `x/`.
 pub fn of_key(key: &str) -> Option<u64> {
     u64::from_str_radix(key.strip_prefix(SESSIONS)?, 16).ok()
+}
+
+/// Where a session is told how the record of this name, which it owns, is now.
+pub fn owner_key(session: u64, name: &str) -> String {
+    format!("{NOTES}{session:x}/~{name}")
 }
 
 /// Where a session is told that a wait of it is over.

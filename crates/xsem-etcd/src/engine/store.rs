@@ -123,6 +123,8 @@ pub trait Lease: Send + Sync + Debug {
     fn id(&self) -> u64;
     /// Whether it may be relied upon: false before the store can end it.
     fn is_alive(&self) -> bool;
+    /// The store has said, in an answer to something else, that it has no such lease.
+    fn is_gone(&self) {}
     /// It is not relied upon any more, and the store is told, in the background.
     fn give_up(&self);
     /// Calls this once, when it is not alive any more, with the reason; at once if that is so already. From whatever thread.

@@ -18,6 +18,9 @@ pub type People = BTreeMap<u64, Option<Who>>;
 /// comparison and a note.
 pub const MAX_SERVED: usize = 40;
 
+/// A record that goes along with a note has at most so many waits: a long one would be written twice for little.
+pub const FEW: usize = 16;
+
 /// Why a transaction's body did not come to its end.
 #[derive(Debug)]
 pub enum Stop {
@@ -69,6 +72,9 @@ pub struct Served {
     pub id: Id,
     /// What.
     pub got: Vec<Got>,
+    /// The only semaphore that it was about: its record goes along.
+    #[serde(skip)]
+    pub of: Option<String>,
 }
 
 /// Records at one revision.
@@ -89,13 +95,15 @@ pub struct World {
     pub more: bool,
     /// Sessions that this was computed for as if they lived.
     pub assumed: BTreeSet<u64>,
+    /// Owners that shall know of the record of this name: somebody has queued, which they would find out only when they release.
+    pub told: Vec<(u64, String)>,
 }
 
 impl World {
     /// Of these records.
     pub fn new(slots: BTreeMap<String, Slot>, alive: Option<People>, revision: u64) -> World {
         let now = super::record::wall();
-        World { slots, alive, revision, now, served: Vec::new(), more: false, assumed: BTreeSet::new() }
+        World { slots, alive, revision, now, served: Vec::new(), more: false, assumed: BTreeSet::new(), told: Vec::new() }
     }
 
     /// The record of this name, if it is loaded and there.
@@ -146,10 +154,18 @@ impl World {
         Some(got)
     }
 
-    /// Those who hold something of what is loaded are believed to live: the transaction compares.
-    pub fn assume_holders(&mut self) {
+    /// Those who hold something of what is loaded are believed to live: the transaction compares. False: there are too many.
+    pub fn assume_holders(&mut self) -> bool {
         let claims = self.slots.values().filter_map(|s| s.after.as_ref()).flat_map(|r| &r.claims);
         self.assumed.extend(claims.flat_map(|c| &c.parties).map(|p| p.id.session));
+        self.assumed.len() <= MAX_SERVED
+    }
+
+    /// The owner of an exclusive semaphore is to know that the request of this session waits for it.
+    pub fn tell_owner(&mut self, name: &str, from: u64) {
+        let Some(rec) = self.get(name).filter(|r| r.sort == Sort::Exclusive && r.queue.len() <= FEW) else { return };
+        let owner = rec.claims.first().and_then(|c| c.parties.first()).map(|p| p.id.session).filter(|s| *s != from);
+        self.told.extend(owner.map(|session| (session, name.to_owned())));
     }
 
     /// Grants all that can be granted.
@@ -176,7 +192,7 @@ impl World {
             let clear = rec.is_clear();
             if let Some(drain) = rec.drain.as_mut().filter(|d| clear && !d.done) {
                 drain.done = true;
-                self.served.push(Served { id: drain.by.id, got: Vec::new() });
+                self.served.push(Served { id: drain.by.id, got: Vec::new(), of: None });
             }
         }
     }
@@ -274,7 +290,8 @@ impl World {
             let died = if id == own && rec.marked { rec.dead.clone() } else { None };
             got.push(Got { entry: i, token, id, died });
         }
-        let served = Served { id: own, got };
+        let of = if let [entry] = &t.list[..] { Some(entry.name.clone()) } else { None };
+        let served = Served { id: own, got, of };
         if !self.is_full() {
             self.served.push(served);
             return;
@@ -321,3 +338,7 @@ fn sweep(rec: &mut Record, alive: &People, now: u64) {
         rec.leave(at, party, now);
     }
 }
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;
