@@ -121,7 +121,7 @@ impl Session {
         });
         sentry::watch(shared.clone())?;
         give_back_at_exit();
-        let _ = runtime::spawn(keep_alive(Arc::downgrade(&shared)))?;
+        drop(runtime::spawn(keep_alive(Arc::downgrade(&shared)))?);
         let session = Session(Arc::new(Handle(shared)));
         session.0.0.post_guard();
         Ok(session)

@@ -68,12 +68,12 @@ impl Watch {
         let (begun, beginning) = oneshot::channel();
         let from = vec![0; wanted.len()];
         let pump = Pump { client: client.clone(), wanted, from, tell, begun: Some(begun) };
-        let _ = runtime::spawn(async move {
+        drop(runtime::spawn(async move {
             tokio::select! {
                 () = pump.run() => {}
                 _ = ended => {}
             }
-        })?;
+        })?);
         match within(deadline, beginning).await {
             Some(Ok(since)) => Ok(Watch { told, since: since?, _end: end, life: Life::here() }),
             Some(Err(_)) => Err(Fault::Unreachable("the watch was broken off".into())),

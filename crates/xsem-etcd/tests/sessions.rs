@@ -359,6 +359,7 @@ fn child_that_covers() {
     while s.guardian().is_none() {
         std::thread::sleep(Duration::from_millis(2));
     }
+    #[expect(clippy::zombie_processes, reason = "it outlives this process, which is the point")]
     let command = std::process::Command::new("sleep").arg("50").stdout(Stdio::null()).spawn().unwrap();
     s.cover(Some(command.id()));
     println!("\ncovers {}", command.id());
