@@ -68,6 +68,7 @@ struct Place {
 }
 
 /// What a round came to.
+#[expect(clippy::large_enum_variant, reason = "one at a time, and it moves twice at most")]
 enum Step {
     Done(Granted),
     Sleep(Sleep),
