@@ -150,6 +150,11 @@ impl EtcdObject {
             }
             Err(Trouble::Lost | Trouble::Vanished) => Err(not_owner(self.text())),
             Err(Trouble::Refused(e)) => {
+                if super::outbox::is_of_the_store(&e) {
+                    // It is not held any more, whatever the store says now.
+                    client.outbox.push(client, Task::End(session, which, id, how));
+                    return Err(e);
+                }
                 // A level of a claim that is lost: so are the others.
                 if !last {
                     lock(&client.held).remove(&self.local(claim));

@@ -58,6 +58,23 @@ pub enum Task {
     Fetched(Arc<Session>, Ticket),
 }
 
+impl Task {
+    fn session(&self) -> &Session {
+        match self {
+            Task::End(s, ..) | Task::Leave(s, _) | Task::Close(s, ..) => s,
+            Task::Settle(s, _) | Task::Poke(s, _) | Task::Fetched(s, _) => s,
+        }
+    }
+}
+
+/// The pause after a refusal.
+const REFUSED: Duration = Duration::from_millis(200);
+
+/// Whether it is the store that refuses (no permission, no space), and not the semaphore.
+pub fn is_of_the_store(e: &Error) -> bool {
+    matches!(e.code(), Code::AccessDenied | Code::NotEnoughMemory | Code::TooManySemaphores)
+}
+
 #[derive(Debug)]
 struct Job {
     /// A transaction of it whose answer is missing; and whether the task is done if it was carried out (otherwise: if not).
@@ -193,6 +210,11 @@ impl Inner {
         match sent {
             Err(Trouble::Unresolved(p)) => Some(Some((p, true))),
             Err(Trouble::Silent) => Some(None),
+            // The store refuses everybody, or us: that may pass while the session lives.
+            Err(Trouble::Refused(e)) if is_of_the_store(&e) && task.session().is_alive() => {
+                std::thread::sleep(REFUSED);
+                Some(None)
+            }
             _ => None,
         }
     }
