@@ -10,13 +10,18 @@ use xsem::Namespace;
 /// Seconds after which a process that hangs is killed, and its test fails.
 const WATCHDOG: u32 = 240;
 
+/// The same for a whole test program since its latest test began: a hang must not last until whoever runs it loses patience.
+const PROGRAM: u32 = 600;
+
 /// How many times slower than others this machine is: an emulated one, and a build with a sanitizer, say so in `XSEM_SLOW`.
 pub fn slowness() -> u32 {
     std::env::var("XSEM_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
 }
 
-/// A namespace of the test's own.
+/// A namespace of the test's own. The test program is ended when it hangs.
 pub fn namespace() -> (tempfile::TempDir, Namespace) {
+    // SAFETY: as below.
+    unsafe { libc::alarm(PROGRAM * slowness()) };
     let dir = tempfile::tempdir().unwrap();
     let ns = Namespace::open(&format!("shm:{}/ns", dir.path().display())).unwrap();
     (dir, ns)
