@@ -4,6 +4,8 @@
 pub mod client;
 #[doc(hidden)]
 pub mod clock;
+#[doc(hidden)]
+pub mod engine;
 mod exit;
 #[doc(hidden)]
 pub mod fault;
@@ -15,6 +17,8 @@ mod lease;
 #[doc(hidden)]
 pub mod life;
 mod member;
+mod open;
+mod remote;
 #[doc(hidden)]
 pub mod runtime;
 mod sentry;
@@ -27,3 +31,5 @@ pub mod url;
 pub mod watch;
 #[doc(hidden)]
 pub mod wire;
+
+pub use open::register;

@@ -1,7 +1,6 @@
 //! An open semaphore.
 
-use super::client::{Inner, Local, error};
-use super::clock::lock;
+use super::client::{Inner, Local, error, lock};
 use super::commit::Trouble;
 use super::outbox::{How, Task, Which, close, end, find, not_owner};
 use super::record::{Id, Party, Record, Wish};
@@ -12,12 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use xsem::engine::{Claim, Ending, Grant, Object, Request};
 use xsem::{Capacity, Code, Error, Kind, Name, Result, Signal};
 
-/// How long, in ticks, a release waits for the store before the outbox takes it over.
-const GRACE: u64 = 25;
-
 /// An open semaphore.
 #[derive(Debug)]
-pub struct LeaseObject {
+pub struct EtcdObject {
     /// The process's end.
     pub client: Arc<Inner>,
     name: Name,
@@ -42,12 +38,12 @@ impl Drop for Waits<'_> {
     }
 }
 
-impl LeaseObject {
+impl EtcdObject {
     /// A handle to a semaphore that was found or made.
-    pub fn new(client: &Arc<Inner>, name: &Name, kind: Kind, created: u64, opener: Option<Id>) -> LeaseObject {
-        let handle = client.next_op() as u64;
+    pub fn new(client: &Arc<Inner>, name: &Name, kind: Kind, created: u64, opener: Option<Id>) -> EtcdObject {
+        let handle = client.next_op();
         let (waiting, closed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        LeaseObject { client: client.clone(), name: name.clone(), kind, created, opener, handle, waiting, closed }
+        EtcdObject { client: client.clone(), name: name.clone(), kind, created, opener, handle, waiting, closed }
     }
 
     /// The name.
@@ -98,13 +94,11 @@ impl LeaseObject {
         slot.and_then(|s| s.after.as_mut()).ok_or_else(|| self.stale().into())
     }
 
-    /// The session of a claim of this handle's semaphore, if it is held as far as this client knows.
-    pub fn session(&self, claim: &Claim) -> Result<Arc<Session>> {
-        let id = Id::of_key(claim.key);
-        let known =
-            lock(&self.client.held).get(&self.local(claim)).is_some_and(|l| l.token == claim.token && l.created == self.created);
-        let session = if known { self.client.session_of(id) } else { None };
-        session.ok_or_else(|| not_owner(self.text()))
+    /// The request that made a claim of this handle's semaphore, and its session, if it is held as far as this client knows.
+    pub fn session(&self, claim: &Claim) -> Result<(Arc<Session>, Id)> {
+        let known = |l: &&Local| l.token == claim.token && l.created == self.created;
+        let id = lock(&self.client.held).get(&self.local(claim)).filter(known).map(|l| l.id);
+        id.and_then(|id| Some((self.client.session_of(id)?, id))).ok_or_else(|| not_owner(self.text()))
     }
 
     /// Does something with a claim, and waits for the answer for as long as the session lives. 288.
@@ -113,8 +107,8 @@ impl LeaseObject {
         claim: &Claim,
         mut act: impl FnMut(&mut World, (usize, usize)) -> std::result::Result<T, Stop>,
     ) -> Result<T> {
-        let (session, which, id) = (self.session(claim)?, self.which(), Id::of_key(claim.key));
-        let give_up = || !session.is_alive(&self.client.clock);
+        let ((session, id), which) = (self.session(claim)?, self.which());
+        let give_up = || !session.is_alive();
         let done = self.client.transact(&session, [which.0.clone()], &give_up, |w| {
             let at = find(w, &which, id)?;
             act(w, at)
@@ -122,7 +116,7 @@ impl LeaseObject {
         match done {
             Ok((result, _)) => Ok(result),
             Err(Trouble::Refused(e)) => Err(e),
-            Err(Trouble::Killed) => Err(error(Trouble::Killed, "the operation")),
+            Err(Trouble::Closed) => Err(error(Trouble::Closed, "the operation")),
             // The session is over, and the claim with it.
             Err(_) => Err(not_owner(self.text())),
         }
@@ -131,43 +125,48 @@ impl LeaseObject {
     /// Gives back. Where the store does not answer in time the outbox goes on with it: then this is not held any more, and
     /// others get it at the latest when the lease ends.
     fn give_back(&self, claim: &Claim, how: How) -> Result<()> {
-        let session = self.session(claim).inspect_err(|_| {
+        let (session, id) = self.session(claim).inspect_err(|_| {
             // Its session is over: nobody will ask for it again.
             lock(&self.client.held).remove(&self.local(claim));
         })?;
-        let (client, which, id) = (&self.client, self.which(), Id::of_key(claim.key));
-        let begun = client.clock.now();
+        let (client, which) = (&self.client, self.which());
+        let begun = client.store.now();
         let last = {
             let mut held = lock(&client.held);
             let level = held.get_mut(&self.local(claim)).filter(|l| how == How::Release && l.depth > 1).map(|l| l.depth -= 1);
             level.is_none() && held.remove(&self.local(claim)).is_some()
         };
-        let sent =
-            client.transact(&session, [which.0.clone()], &|| client.clock.now() > begun + GRACE, |w| end(w, &which, id, how));
+        let sent = client
+            .transact(&session, [which.0.clone()], &|| client.store.now() > begun + client.grace(), |w| end(w, &which, id, how));
         match sent {
             Ok(_) => Ok(()),
             Err(Trouble::Unresolved(pending)) => {
-                client.outbox.push_unresolved(Task::End(session, which, id, how), pending, true);
+                client.outbox.push_unresolved(client, Task::End(session, which, id, how), pending, true);
                 Ok(())
             }
             Err(Trouble::Silent) => {
-                client.outbox.push(Task::End(session, which, id, how));
+                client.outbox.push(client, Task::End(session, which, id, how));
                 Ok(())
             }
             Err(Trouble::Lost | Trouble::Vanished) => Err(not_owner(self.text())),
             Err(Trouble::Refused(e)) => {
+                if super::outbox::is_of_the_store(&e) {
+                    // It is not held any more, whatever the store says now.
+                    client.outbox.push(client, Task::End(session, which, id, how));
+                    return Err(e);
+                }
                 // A level of a claim that is lost: so are the others.
                 if !last {
                     lock(&client.held).remove(&self.local(claim));
                 }
                 Err(e)
             }
-            Err(t @ Trouble::Killed) => Err(error(t, "the release")),
+            Err(t @ Trouble::Closed) => Err(error(t, "the release")),
         }
     }
 }
 
-impl Object for LeaseObject {
+impl Object for EtcdObject {
     fn name(&self) -> &Name {
         &self.name
     }
@@ -232,20 +231,20 @@ impl Object for LeaseObject {
         Ok(joined.map(|id| {
             // Not the thread's own claim: it does not nest, and it does not end with the thread.
             let (created, handle) = (self.created, self.handle);
-            self.client.note(id, self.text(), Local { created, claimant: 0, handle, token, depth: 1 });
-            Claim::new(token, id.key())
+            self.client.note(self.text(), Local { id, created, claimant: 0, handle, token, depth: 1 });
+            Claim::new(token, id.op)
         }))
     }
 
     /// As the store says; where it is silent, as long as the lease can be relied upon.
     fn is_held(&self, claim: &Claim) -> bool {
-        let Ok(session) = self.session(claim) else { return false };
-        let (client, begun) = (&self.client, self.client.clock.now());
+        let Ok((session, id)) = self.session(claim) else { return false };
+        let (client, begun) = (&self.client, self.client.store.now());
         let names = [self.text().to_owned()].into();
-        match client.load(&names, &|| client.clock.now() > begun + GRACE) {
-            Ok(w) => find(&w, &self.which(), Id::of_key(claim.key)).is_ok() && session.is_alive(&client.clock),
-            Err(Trouble::Killed) => false,
-            Err(_) => session.is_alive(&client.clock),
+        match client.load(&names, &|| client.store.now() > begun + client.grace()) {
+            Ok(w) => find(&w, &self.which(), id).is_ok() && session.is_alive(),
+            Err(Trouble::Closed) => false,
+            Err(_) => session.is_alive(),
         }
     }
 
@@ -291,11 +290,7 @@ impl Object for LeaseObject {
 
     fn close(&self) -> Result<()> {
         self.usable()?;
-        let through: Vec<Id> = lock(&self.client.held)
-            .iter()
-            .filter(|(_, l)| l.handle == self.handle)
-            .map(|((key, _), _)| Id::of_key(*key))
-            .collect();
+        let through: Vec<Id> = lock(&self.client.held).values().filter(|l| l.handle == self.handle).map(|l| l.id).collect();
         let names = [self.text().to_owned()].into();
         let w = self.client.look(|give_up| self.client.load(&names, give_up))?;
         let holds = through.iter().any(|id| self.client.session_of(*id).is_some() && find(&w, &self.which(), *id).is_ok());
@@ -311,16 +306,16 @@ impl Object for LeaseObject {
     }
 }
 
-impl Drop for LeaseObject {
+impl Drop for EtcdObject {
     /// As far as it can: the entry of an ephemeral semaphore goes when the store hears of it.
     fn drop(&mut self) {
         let client = &self.client;
         if let Some(opener) = self.opener
             && !self.closed.load(SeqCst)
-            && let Some(session) = client.current().filter(|s| s.is_alive(&client.clock))
+            && let Some(session) = client.current().filter(|s| s.is_alive())
         {
             let id = Id { session: session.id, ..opener };
-            client.outbox.push(Task::Close(session, self.which(), id));
+            client.outbox.push(client, Task::Close(session, self.which(), id));
         }
     }
 }

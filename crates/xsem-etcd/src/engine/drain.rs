@@ -3,27 +3,32 @@
 use super::client::error;
 use super::commit::Trouble;
 use super::deadlock;
-use super::engine::LeaseEngine;
+use super::names::EtcdEngine;
+use super::notes::News;
 use super::record::{Drain, Id, Party};
 use super::refusal::endless;
-use super::request::{LOOK, is_over};
-use super::session::{RECORDS, SESSIONS};
-use super::store::Event;
+use super::request::is_over;
 use super::view;
 use super::world::{Stop, World};
 use std::time::{Duration, Instant};
 use xsem::engine::{Request, Until};
 use xsem::{Code, Error, Name, Result};
 
-impl LeaseEngine {
+/// How long a drain sleeps at most, before it looks by itself: whether it is over, and for a deadlock.
+const AT_MOST: Duration = Duration::from_secs(2);
+/// The same where it has a cancel token to look at.
+const CANCEL: Duration = Duration::from_millis(5);
+
+impl EtcdEngine {
     /// Refuses new requests until somebody reopens it; returns when nobody is left, or says who is and opens it again.
     pub fn drain_until(&self, name: &Name, request: &Request<'_>) -> Result<()> {
-        let (op, client) = (self.client.next_op(), &self.client);
-        let key = format!("{RECORDS}{name}");
-        let wanted = |e: &Event| e.key == key || e.key.starts_with(SESSIONS) && e.now.is_none();
+        let client = self.client()?;
+        let op = client.next_op();
         let only = || [name.as_str().to_owned()];
+        // In the table before anybody can tell it something.
+        let entered = client.waits.enter(op);
         loop {
-            let ((session, done, ephemeral), revision) = client.steadily_at("drain", only(), |w, session, _| {
+            let (session, done, ephemeral) = client.steadily("drain", only(), |w, session, _| {
                 let by = Party { id: Id { session: session.id, op }, claimant: request.claimant, who: client.who() };
                 let deadline = request.until != Until::Forever;
                 let drain = Drain { by, deadline, order: w.revision, done: false };
@@ -32,13 +37,15 @@ impl LeaseEngine {
             if done {
                 return Ok(());
             }
-            let (by, mut next, mut look) = (Id { session: session.id, op }, revision + 1, Instant::now());
+            client.listen(&session);
+            let by = Id { session: session.id, op };
+            let mut look = Instant::now();
             // When the session ends, the drain does: it begins again.
-            let alive = || session.is_alive(&client.clock);
+            let alive = || session.is_alive();
             while alive() {
                 let mut end = is_over(request).map(|code| undrained(name, code));
                 if end.is_none() && request.until == Until::Forever && Instant::now() >= look {
-                    look = Instant::now() + LOOK;
+                    look = Instant::now() + AT_MOST;
                     let cycle = client.load_all(&|| true).ok().and_then(|w| deadlock::closed_by(&w, by));
                     end = cycle.map(|c| endless(&c));
                 }
@@ -48,6 +55,7 @@ impl LeaseEngine {
                     None if w.alive.is_none() => Err(Stop::Fresh),
                     None => {
                         w.settle()?;
+                        w.take(by);
                         // It went with its last user: there is nothing left that could stay closed.
                         if ephemeral && w.get(name.as_str()).is_none() {
                             return Err(self.missing(name).into());
@@ -58,16 +66,29 @@ impl LeaseEngine {
                 match looked {
                     Ok((Ok(true) | Err(true), _)) => return Ok(()),
                     Ok((Err(false), _)) => return end.map_or(Ok(()), Err),
-                    Ok((Ok(false), revision)) => next = next.max(revision + 1),
+                    Ok((Ok(false), _)) => {}
                     Err(Trouble::Refused(e)) => return Err(e),
-                    Err(Trouble::Killed) => return Err(error(Trouble::Killed, "the drain")),
+                    Err(Trouble::Closed) => return Err(error(Trouble::Closed, "the drain")),
                     Err(_) => break,
                 }
-                // The wait is short, so that a deadline or a cancel token is seen.
-                while is_over(request).is_none() && alive() {
-                    match client.link.watch(next, Duration::from_millis(5), &wanted) {
-                        Ok(Ok((events, then))) if events.is_empty() => next = then,
-                        _ => break,
+                let slice = if request.cancel.is_some() || request.interrupted.is_some() { CANCEL } else { AT_MOST };
+                let until = Instant::now() + AT_MOST;
+                while is_over(request).is_none() && alive() && Instant::now() < until {
+                    let left = match request.until {
+                        Until::Deadline(d) => d.remaining().min(slice),
+                        _ => slice,
+                    };
+                    match entered.wait.news(left) {
+                        News::Nothing => {}
+                        News::Over(_) => {
+                            client.read_note(&session, by);
+                            break;
+                        }
+                        News::Cycle => {
+                            look = Instant::now();
+                            break;
+                        }
+                        News::Look => break,
                     }
                 }
             }
@@ -103,12 +124,14 @@ impl LeaseEngine {
             _ => rec.drain = Some(drain.clone()),
         }
         w.settle()?;
+        w.take(drain.by.id);
         self.drained(w, name, drain.by.id)
     }
 
     /// Opens it again, since the drain is over, and adds to the error who is left. True: nobody was, in the last moment.
     fn end_drain(&self, w: &mut World, name: &Name, by: Id, e: &mut Error) -> std::result::Result<bool, Stop> {
         w.settle()?;
+        w.take(by);
         if self.drained(w, name, by)? {
             return Ok(true);
         }

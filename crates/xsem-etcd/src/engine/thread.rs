@@ -1,11 +1,9 @@
 //! Threads as claimants, and what they leave when they end: the engine trait has no call for that, so the thread's own data
 //! does it.
 
-use super::client::Inner;
-use super::clock::lock;
+use super::client::{Inner, lock};
 use super::death::Why;
 use super::outbox::{How, Task};
-use super::record::Id;
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -46,17 +44,17 @@ impl Drop for LastWords {
 
 fn end_of_thread(client: &Arc<Inner>, claimant: u32) {
     let mut left = Vec::new();
-    lock(&client.held).retain(|(key, name), local| {
+    lock(&client.held).retain(|(_, name), local| {
         let stays = local.claimant != claimant;
         if !stays {
-            left.push((Id::of_key(*key), (name.clone(), local.created)));
+            left.push((local.id, (name.clone(), local.created)));
         }
         stays
     });
     let any = !left.is_empty();
     for (id, which) in left {
         if let Some(session) = client.session_of(id) {
-            client.outbox.push(Task::End(session, which, id, How::Abandon(Why::Thread)));
+            client.outbox.push(client, Task::End(session, which, id, How::Abandon(Why::Thread)));
         }
     }
     if any {

@@ -28,7 +28,7 @@ fn since(then: u64) -> Duration {
 fn process(p: &super::record::Party, alive: Option<&People>) -> Process {
     match alive.map(|a| a.get(&p.id.session)) {
         // As it describes itself now.
-        Some(Some(who)) => who.process(ProcessState::Alive),
+        Some(Some(who)) => who.as_ref().unwrap_or(&p.who).process(ProcessState::Alive),
         Some(None) => p.who.process(ProcessState::Dead),
         None => p.who.process(ProcessState::Alive),
     }
@@ -49,6 +49,15 @@ pub fn holders(rec: &Record, alive: Option<&People>) -> Vec<Holder> {
         Some(h)
     };
     rec.claims.iter().filter_map(holder).collect()
+}
+
+/// What holders on this host cover. On another one the number means nothing here.
+fn covered(holders: &mut [Holder], rec: &Record, alive: Option<&People>, host: &str) {
+    for (h, party) in holders.iter_mut().zip(rec.claims.iter().filter_map(|c| c.parties.first())) {
+        let now = alive.and_then(|a| a.get(&party.id.session)).and_then(Option::as_ref).unwrap_or(&party.who);
+        h.covers =
+            now.covers.filter(|_| now.host == host).map(|pid| Process::new(pid, now.uid, &now.command, ProcessState::Alive));
+    }
 }
 
 /// Who waits, oldest first; with a ticket only those who stand before it (all, if it is not in the queue).
@@ -73,9 +82,10 @@ fn unused(rec: &Record) -> Duration {
 }
 
 /// All that is known of one.
-pub fn report(world: &World, name: &str, rec: &Record) -> Report {
+pub fn report(world: &World, name: &str, rec: &Record, host: &str) -> Report {
     let mut r = Report::new(name, rec.kind());
     r.holders = holders(rec, world.alive.as_ref());
+    covered(&mut r.holders, rec, world.alive.as_ref(), host);
     r.waiters = waiters(rec, world.alive.as_ref(), None);
     r.marked = rec.marked;
     r.deaths = rec.obituaries();
@@ -96,9 +106,10 @@ pub fn report(world: &World, name: &str, rec: &Record) -> Report {
 }
 
 /// A line of a listing.
-pub fn summary(world: &World, name: &str, rec: &Record) -> Summary {
+pub fn summary(world: &World, name: &str, rec: &Record, host: &str) -> Summary {
     let mut s = Summary::new(name, rec.kind());
     s.holders = holders(rec, world.alive.as_ref());
+    covered(&mut s.holders, rec, world.alive.as_ref(), host);
     s.marked = rec.marked;
     s.contended = !rec.queue.is_empty();
     s.acquired = rec.acquired;

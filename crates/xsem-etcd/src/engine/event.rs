@@ -2,13 +2,13 @@
 
 use super::client::error;
 use super::commit::Trouble;
-use super::object::LeaseObject;
+use super::object::EtcdObject;
 use super::record::Record;
 use super::world::Stop;
 use xsem::engine::Object;
 use xsem::{Code, Error, Kind, Result, Signal};
 
-impl LeaseObject {
+impl EtcdObject {
     fn event(&self) -> Result<()> {
         match self.kind() {
             Kind::Event => self.usable(),

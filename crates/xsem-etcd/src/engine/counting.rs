@@ -1,16 +1,15 @@
 //! What only counting semaphores can.
 
-use super::client::error;
-use super::clock::lock;
+use super::client::{error, lock};
 use super::commit::Trouble;
-use super::object::LeaseObject;
+use super::object::EtcdObject;
 use super::outbox::{How, end};
-use super::record::{Id, Record, Sort};
+use super::record::{Record, Sort};
 use super::world::Stop;
 use xsem::engine::{Claim, MAX_PERMITS, Object};
 use xsem::{Capacity, Code, Error, Kind, Result};
 
-impl LeaseObject {
+impl EtcdObject {
     /// 1 on another kind than counting.
     pub fn counting(&self) -> Result<()> {
         match self.kind() {
@@ -33,9 +32,10 @@ impl LeaseObject {
         }
         // Whether the claim goes on afterwards, the store knows.
         let which = self.which();
+        let id = self.session(claim)?.1;
         let rest = self.with_claim(claim, |w, (at, _)| {
             let rest = w.get(&which.0).map_or(0, |r| r.claims[at].permits.saturating_sub(permits));
-            end(w, &which, Id::of_key(claim.key), How::Part(permits))?;
+            end(w, &which, id, How::Part(permits))?;
             Ok(rest)
         })?;
         if rest == 0 {
@@ -93,9 +93,10 @@ impl LeaseObject {
     pub fn use_up(&self, claim: &Claim) -> Result<()> {
         self.counting()?;
         let which = self.which();
+        let id = self.session(claim)?.1;
         self.with_claim(claim, |w, _| {
             credit_only(self, self.record(w)?)?;
-            end(w, &which, Id::of_key(claim.key), How::Forget)
+            end(w, &which, id, How::Forget)
         })?;
         lock(&self.client.held).remove(&self.local(claim));
         Ok(())
@@ -135,7 +136,7 @@ impl LeaseObject {
     }
 }
 
-fn credit_only(object: &LeaseObject, rec: &Record) -> std::result::Result<(), Stop> {
+fn credit_only(object: &EtcdObject, rec: &Record) -> std::result::Result<(), Stop> {
     match rec.sort {
         Sort::Credit => Ok(()),
         _ => Err(Error::new(Code::InvalidFunction, format!("`{}` is a pool, whose permits come back", object.text()))

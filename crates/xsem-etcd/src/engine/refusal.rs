@@ -1,6 +1,6 @@
 //! What those are told whose request is refused or over.
 
-use super::object::LeaseObject;
+use super::object::EtcdObject;
 use super::record::{Entry, Record, Ticket, Wish};
 use super::request::{MAX_DEPTH, Wanted, ended};
 use super::view;
@@ -26,7 +26,7 @@ pub fn unanswered(list: &[Wanted<'_>], request: &Request<'_>) -> Error {
     if ended(request) {
         return cancelled(list);
     }
-    Error::new(Code::SemTimeout, format!("the lease store did not answer a request for {} in time", text(list)))
+    Error::new(Code::SemTimeout, format!("the store did not answer a request for {} in time", text(list)))
         .of(first(list))
         .advice("look at the network; nothing is held")
 }
@@ -37,21 +37,21 @@ pub fn cancelled(list: &[Wanted<'_>]) -> Error {
 }
 
 /// 87.
-pub fn too_many(object: &LeaseObject, permits: u32, limit: u32) -> Error {
+pub fn too_many(object: &EtcdObject, permits: u32, limit: u32) -> Error {
     Error::new(Code::InvalidParameter, format!("{permits} permits of `{}`", object.text()))
         .of(object.text())
         .advice(format!("ask for 1 to {limit}, which is the limit"))
 }
 
 /// 103.
-pub fn too_deep(object: &LeaseObject) -> Error {
+pub fn too_deep(object: &EtcdObject) -> Error {
     Error::new(Code::TooManySemRequests, format!("`{}` is nested {MAX_DEPTH} deep, which is the limit", object.text()))
         .of(object.text())
         .advice("release as often as you acquire")
 }
 
 /// 102.
-pub fn drained(object: &LeaseObject, rec: &Record, alive: Option<&People>) -> Error {
+pub fn drained(object: &EtcdObject, rec: &Record, alive: Option<&People>) -> Error {
     Error::new(Code::SemIsSet, format!("`{}` is being drained and takes no new requests", object.text()))
         .of(object.text())
         .held_by(view::holders(rec, alive))

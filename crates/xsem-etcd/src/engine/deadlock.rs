@@ -87,9 +87,11 @@ impl<'a> Graph<'a> {
         let mut entries = t.list.iter().map(|e| match self.world.get(&e.name) {
             // Anybody may add to a credit, or signal an event.
             Some(rec) if rec.sort != Sort::Credit && !rec.is_event() => {
-                let there: u32 = rec.claims.iter().filter(|c| !self.is_stuck(c)).map(|c| c.permits).sum();
+                // What is held beyond a limit that was lowered has to come back before anything is free; and anybody may raise it again.
+                let held: u32 = rec.claims.iter().filter(|c| self.is_stuck(c)).map(|c| c.permits).sum();
+                let there = rec.limit.saturating_sub(held) >= e.permits || e.permits > rec.limit;
                 let kept = self.in_line && self.before(rec, t, e).any(|b| self.waits(b));
-                e.nests.is_some() || rec.free().saturating_add(there) >= e.permits && !kept
+                e.nests.is_some() || there && !kept
             }
             _ => true,
         });
@@ -149,24 +151,29 @@ fn person(p: &Party) -> (Process, u32) {
     (p.who.process(ProcessState::Alive), p.claimant)
 }
 
-/// The cycle that the wait of this request closes, being the youngest of it.
+/// The waits that close a cycle, each with it, being the youngest of it.
 ///
 /// The waits are taken in their order, as if each had been looked at in the instant in which it began: one that closes a
 /// cycle will be refused, so those that are younger need not wait for it.
-pub fn closed_by(world: &World, id: Id) -> Option<Vec<Edge>> {
-    let mut stay = Vec::new();
-    for wait in waits(world) {
+pub fn victims(world: &World) -> Vec<(Id, Vec<Edge>)> {
+    let all = waits(world);
+    if Graph::new(world, &all, false).stuck.is_empty() {
+        return Vec::new();
+    }
+    let (mut stay, mut found) = (Vec::new(), Vec::new());
+    for wait in all {
         stay.push(wait);
         if let Some(cycle) = Graph::new(world, &stay, false).cycle(&wait) {
-            if wait.party.id == id {
-                return Some(cycle);
-            }
             stay.pop();
-        } else if wait.party.id == id {
-            return None;
+            found.push((wait.party.id, cycle));
         }
     }
-    None
+    found
+}
+
+/// The cycle that the wait of this request closes, being the youngest of it.
+pub fn closed_by(world: &World, id: Id) -> Option<Vec<Edge>> {
+    victims(world).into_iter().find(|(v, _)| *v == id).map(|(_, cycle)| cycle)
 }
 
 /// Whether a wait could be served if it did not stand back for those before it, and all of those are stuck: they wait, in the
@@ -200,12 +207,12 @@ mod tests {
     use super::*;
     use xsem::engine::Spec;
 
-    fn party(session: u64, op: u32) -> Party {
-        let who = Who { pid: session as u32, uid: 0, command: String::new() };
+    fn party(session: u64, op: u64) -> Party {
+        let who = Who { host: String::new(), pid: session as u32, uid: 0, command: String::new(), covers: None };
         Party { id: Id { session, op }, claimant: 1, who }
     }
 
-    fn ticket(session: u64, op: u32, permits: u32, order: u64) -> Ticket {
+    fn ticket(session: u64, op: u64, permits: u32, order: u64) -> Ticket {
         let list = vec![Entry { name: "p".to_owned(), permits, nests: None }];
         let party = party(session, op);
         Ticket { party, wish: Wish::One, list, label: None, deadline: false, since: 0, order, passes: false }
@@ -213,12 +220,14 @@ mod tests {
 
     /// A pool of 4 of which these hold what they hold, and those wait.
     fn world(held: &[(u64, u32)], queue: Vec<Ticket>) -> World {
-        let mut rec = Record::new(&Spec::pool(4), Id { session: 9, op: 0 }, 0);
-        held.iter().for_each(|&(session, n)| rec.grant(&ticket(session, 1, n, 0), n, 0));
+        let mut rec = Record::new(&Spec::pool(4), Id { session: 9, op: 0 }, 0, 0);
+        for &(session, n) in held {
+            rec.grant(&ticket(session, 1, n, 0), n, 0, 0);
+        }
         rec.queue = queue;
         let slot = Slot { before: None, modified: 0, created: 0, after: Some(rec) };
         let slots = [("p".to_owned(), slot)].into();
-        World { slots, alive: None, revision: 0, now: 0, served: BTreeSet::new() }
+        World::new(slots, None, 0)
     }
 
     #[test]

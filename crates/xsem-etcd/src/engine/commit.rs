@@ -5,15 +5,14 @@
 //! no answer comes, the next transaction on the lane settles what happened: it either finds the mark (it was carried out),
 //! or changes the lane itself, and then the lost one can never be carried out any more, however late it arrives. So nothing
 //! has to be idempotent by itself, not even adding permits, and nobody who gives up leaves a request behind that takes
-//! something later.
+//! something later. That the lane is there also says that the session is: it has its lease.
 
-use super::client::Inner;
-use super::clock::lock;
-use super::net::Silence;
+use super::client::{Inner, lock};
+use super::notes;
 use super::record::Record;
-use super::session::{Lane, RECORDS, SESSIONS, Session, key};
-use super::store::{Answer, Compare, KeyValue, Op, Revision, Txn};
-use super::world::{Slot, Stop, World};
+use super::session::{Lane, RECORDS, SESSIONS, Session, key, note_key, of_key, owner_key};
+use super::store::{Answer, Compare, KeyValue, Op, Revision, Silence, Txn};
+use super::world::{People, Slot, Stop, World};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
@@ -37,8 +36,8 @@ pub enum Trouble {
     /// The session is over, and with it what told whether something was done. What belonged to it (claims, waits) is gone in
     /// either case.
     Vanished,
-    /// The client was killed.
-    Killed,
+    /// The client was closed for good.
+    Closed,
     /// The caller's patience ended while the store did not answer; nothing was sent that could change anything.
     Silent,
     /// The same, and whether the change was, or will be, made has to be found out.
@@ -58,8 +57,8 @@ pub type GiveUp<'a> = &'a dyn Fn() -> bool;
 enum Sent {
     /// Carried out, as this change.
     Done(Revision),
-    /// Not carried out: something that it compared was different.
-    Conflict,
+    /// Not carried out: something that it compared was different. What it is, if the answer said so.
+    Conflict(Option<Box<World>>),
 }
 
 impl Inner {
@@ -74,13 +73,13 @@ impl Inner {
     ) -> Result<(T, Revision), Trouble> {
         let mut names: BTreeSet<String> = names.into_iter().collect();
         // First on what this client saw last: where nobody else has changed it, that is one round trip instead of two.
-        let mut remembered = self.recall(&names);
+        let mut at_hand = self.recall(&names);
         loop {
-            let from_memory = remembered.is_some();
-            let mut world = match remembered.take() {
+            let mut world = match at_hand.take() {
                 Some(world) => world,
                 None => self.load(&names, give_up)?,
             };
+            let from_memory = world.alive.is_none();
             let result = match body(&mut world) {
                 Ok(result) => result,
                 Err(Stop::Need(more)) => {
@@ -100,26 +99,25 @@ impl Inner {
                     self.remember(world, revision);
                     return Ok((result, revision));
                 }
-                true => {
-                    if let Sent::Done(revision) = self.commit(session, &world, give_up)? {
+                true => match self.commit(session, &world, give_up)? {
+                    Sent::Done(revision) => {
+                        if world.more {
+                            let names = world.slots.keys().cloned().collect();
+                            self.outbox.push(self, super::outbox::Task::Settle(session.clone(), names));
+                        }
                         self.remember(world, revision);
                         return Ok((result, revision));
                     }
-                }
+                    Sent::Conflict(fresh) => at_hand = fresh.map(|w| *w),
+                },
             }
         }
     }
 
     /// Reads records, and which sessions live, at one instant.
     pub fn load(&self, names: &BTreeSet<String>, give_up: GiveUp<'_>) -> Result<World, Trouble> {
-        let mut ops: Vec<Op> = names.iter().map(|n| Op::Get(format!("{RECORDS}{n}"))).collect();
-        ops.push(Op::Prefix(SESSIONS.to_owned()));
-        let answer = self.read(ops, give_up)?;
-        let mut slots = BTreeMap::new();
-        for (name, found) in names.iter().zip(&answer.reads) {
-            slots.insert(name.clone(), slot(found.first())?);
-        }
-        Ok(world(slots, answer.reads.last(), answer.revision))
+        let answer = self.read(reads(names), give_up)?;
+        Ok(of_answer(names, &answer.reads, answer.revision)?)
     }
 
     /// Reads all records, and which sessions live, at one instant.
@@ -136,12 +134,12 @@ impl Inner {
     pub fn read(&self, ops: Vec<Op>, give_up: GiveUp<'_>) -> Result<Answer, Trouble> {
         let txn = Arc::new(Txn { then: ops, ..Txn::default() });
         loop {
-            let sent = txn.clone();
-            match self.link.ask(move |store| store.txn(&sent)) {
-                Ok(Ok(answer)) => return Ok(answer),
-                Err(Silence::Killed) => return Err(Trouble::Killed),
-                _ if give_up() => return Err(Trouble::Silent),
-                _ => {}
+            match self.store.ask(&txn) {
+                Ok(answer) => return Ok(answer),
+                Err(Silence::Closed) => return Err(Trouble::Closed),
+                Err(Silence::Refused(e)) => return Err(Trouble::Refused(e)),
+                Err(_) if give_up() => return Err(Trouble::Silent),
+                Err(_) => {}
             }
         }
     }
@@ -149,10 +147,19 @@ impl Inner {
     fn recall(&self, names: &BTreeSet<String>) -> Option<World> {
         let memory = lock(&self.memory);
         let slots = names.iter().map(|n| Some((n.clone(), memory.get(n)?.clone()))).collect::<Option<_>>()?;
-        Some(World { slots, alive: None, revision: self.seen.load(SeqCst), now: super::record::wall(), served: BTreeSet::new() })
+        Some(World::new(slots, None, self.seen.load(SeqCst)))
     }
 
-    fn remember(&self, world: World, revision: Revision) {
+    /// How a record is since this change, as somebody else has told.
+    pub fn knows(&self, name: String, created: u64, modified: Revision, record: Record) {
+        let mut memory = lock(&self.memory);
+        if memory.get(&name).is_none_or(|m| m.modified < modified) {
+            memory.insert(name, Slot { before: Some(record.clone()), modified, created, after: Some(record) });
+        }
+    }
+
+    /// What was read or written last, for the next transaction.
+    pub fn remember(&self, world: World, revision: Revision) {
         self.seen.fetch_max(revision, SeqCst);
         let mut memory = lock(&self.memory);
         for (name, slot) in world.slots {
@@ -170,16 +177,18 @@ impl Inner {
         }
     }
 
-    fn commit(&self, session: &Arc<Session>, world: &World, give_up: GiveUp<'_>) -> Result<Sent, Trouble> {
-        if !session.is_alive(&self.clock) {
-            return self.lost(session);
+    /// The transaction that makes the world so, with a mark for the lane; and what is to be read where it cannot.
+    fn txn(&self, session: &Session, lane: &Lane, mark: &str, world: &World, litter: &[String]) -> Txn {
+        let mut compare = vec![Compare::Modified(lane.key.clone(), lane.modified)];
+        // The first time on a lane.
+        if lane.modified == 0 {
+            compare.push(Compare::Created(session.key(), session.created));
         }
-        let lane = session.lane();
-        let mark = format!("t{}", self.next_op());
-        let mut compare =
-            vec![Compare::Created(session.key(), session.created), Compare::Modified(lane.key.clone(), lane.modified)];
-        compare.extend(world.served.iter().map(|id| Compare::Exists(key(*id))));
-        let mut then = vec![Op::Put(lane.key.clone(), mark.clone(), session.id)];
+        let told = world.told.iter().map(|(session, _)| *session);
+        let others: BTreeSet<u64> =
+            world.served.iter().map(|s| s.id.session).chain(world.assumed.iter().copied()).chain(told).collect();
+        compare.extend(others.into_iter().filter(|s| *s != session.id).map(|s| Compare::Exists(key(s))));
+        let mut then = vec![Op::Put(lane.key.clone(), mark.to_owned(), session.id)];
         for (name, slot) in &world.slots {
             let key = format!("{RECORDS}{name}");
             compare.push(Compare::Modified(key.clone(), slot.modified));
@@ -189,26 +198,74 @@ impl Inner {
                 None => then.push(Op::Delete(key)),
             }
         }
-        let otherwise = vec![Op::Get(session.key())];
-        let txn = Txn { compare, then, otherwise };
-        match self.link.change(move |store| store.txn(&txn)) {
-            Ok(Ok(answer)) if answer.succeeded => {
+        then.extend(world.served.iter().map(|s| Op::Put(note_key(s.id), notes::of_served(s, world), s.id.session)));
+        for (owner, name) in &world.told {
+            then.extend(notes::of_record(name, world).map(|note| Op::Put(owner_key(*owner, name), note, *owner)));
+        }
+        then.extend(litter.iter().cloned().map(Op::Delete));
+        let mut otherwise = vec![Op::Get(session.key())];
+        otherwise.extend(reads(&world.slots.keys().cloned().collect()));
+        Txn { compare, then, otherwise }
+    }
+
+    fn commit(&self, session: &Arc<Session>, world: &World, give_up: GiveUp<'_>) -> Result<Sent, Trouble> {
+        let litter = session.sweep_up();
+        let sent = self.commit_with(session, world, &litter, give_up);
+        if !matches!(sent, Ok(Sent::Done(_))) {
+            litter.into_iter().for_each(|key| session.litter(key));
+        }
+        sent
+    }
+
+    fn commit_with(
+        &self,
+        session: &Arc<Session>,
+        world: &World,
+        litter: &[String],
+        give_up: GiveUp<'_>,
+    ) -> Result<Sent, Trouble> {
+        if !session.is_alive() {
+            session.lose();
+            return Err(Trouble::Lost);
+        }
+        let lane = session.lane();
+        let mark = format!("t{}", self.next_op());
+        let txn = Arc::new(self.txn(session, &lane, &mark, world, litter));
+        match self.store.change(&txn) {
+            Ok(answer) if answer.succeeded => {
                 session.put_back(Lane { modified: answer.revision, ..lane });
                 Ok(Sent::Done(answer.revision))
             }
-            Ok(Ok(answer)) => {
+            Ok(answer) => {
                 self.still(session, answer.reads.first())?;
                 session.put_back(lane);
                 self.forget(world);
-                Ok(Sent::Conflict)
+                let names = world.slots.keys().cloned().collect();
+                Ok(Sent::Conflict(Some(Box::new(of_answer(&names, answer.reads.get(1..).unwrap_or_default(), answer.revision)?))))
             }
-            // No such lease.
-            Ok(Err(_)) => self.lost(session),
-            Err(Silence::Killed) => Err(Trouble::Killed),
+            // Our own, or that of somebody who was to be told; who lives is read again then.
+            Err(Silence::NoLease) => {
+                session.put_back(lane);
+                self.forget(world);
+                match self.read(vec![Op::Get(session.key())], give_up) {
+                    Ok(answer) => self.still(session, answer.reads.first())?,
+                    Err(t) => return Err(t),
+                }
+                Ok(Sent::Conflict(None))
+            }
+            Err(Silence::Closed) => Err(Trouble::Closed),
+            Err(Silence::Refused(e)) => {
+                session.put_back(lane);
+                Err(Trouble::Refused(e))
+            }
+            Err(Silence::NotDone) => {
+                session.put_back(lane);
+                if give_up() { Err(Trouble::Silent) } else { Ok(Sent::Conflict(None)) }
+            }
             Err(Silence::Unknown) => {
                 let done = self.resolve(Pending { session: session.clone(), lane, mark }, give_up)?;
                 self.forget(world);
-                Ok(done.map_or(Sent::Conflict, Sent::Done))
+                Ok(done.map_or(Sent::Conflict(None), Sent::Done))
             }
         }
     }
@@ -223,24 +280,26 @@ impl Inner {
             otherwise: vec![Op::Get(session.key()), Op::Get(lane.key.clone())],
         });
         loop {
-            let sent = txn.clone();
-            match self.link.change(move |store| store.txn(&sent)) {
-                Ok(Ok(answer)) if answer.succeeded => {
+            match self.store.change(&txn) {
+                Ok(answer) if answer.succeeded => {
                     session.put_back(Lane { modified: answer.revision, ..lane });
                     return Ok(None);
                 }
-                Ok(Ok(answer)) => {
+                Ok(answer) => {
                     self.still(&session, answer.reads.first()).map_err(|_| Trouble::Vanished)?;
                     // The transaction's own mark; or ours, of an earlier round whose answer was lost.
                     let Some(found) = answer.reads.get(1).and_then(|r| r.first()) else { return vanished(&session) };
                     session.put_back(Lane { modified: found.modified, ..lane });
                     return Ok((found.value == mark).then_some(found.modified));
                 }
-                Ok(Err(_)) => return vanished(&session),
-                Err(Silence::Killed) => return Err(Trouble::Killed),
-                Err(Silence::Unknown) if !session.is_alive(&self.clock) => return vanished(&session),
-                Err(Silence::Unknown) if give_up() => return Err(Trouble::Unresolved(Pending { session, lane, mark })),
-                Err(Silence::Unknown) => {}
+                Err(Silence::NoLease) => return vanished(&session),
+                Err(Silence::Closed) => return Err(Trouble::Closed),
+                Err(_) if !session.is_alive() => {
+                    session.lose();
+                    return Err(Trouble::Vanished);
+                }
+                Err(_) if give_up() => return Err(Trouble::Unresolved(Pending { session, lane, mark })),
+                Err(_) => {}
             }
         }
     }
@@ -254,7 +313,7 @@ impl Inner {
     }
 
     fn lost<T>(&self, session: &Session) -> Result<T, Trouble> {
-        session.lose();
+        session.vanish();
         Err(Trouble::Lost)
     }
 
@@ -262,6 +321,22 @@ impl Inner {
         let mut memory = lock(&self.memory);
         world.slots.keys().for_each(|name| drop(memory.remove(name)));
     }
+}
+
+/// The reads of these records, and of who lives.
+fn reads(names: &BTreeSet<String>) -> Vec<Op> {
+    let mut ops: Vec<Op> = names.iter().map(|n| Op::Get(format!("{RECORDS}{n}"))).collect();
+    ops.push(Op::Keys(SESSIONS.to_owned()));
+    ops
+}
+
+/// What those reads gave.
+fn of_answer(names: &BTreeSet<String>, found: &[Vec<KeyValue>], revision: Revision) -> Result<World, Error> {
+    let mut slots = BTreeMap::new();
+    for (name, kvs) in names.iter().zip(found) {
+        slots.insert(name.clone(), slot(kvs.first())?);
+    }
+    Ok(world(slots, found.get(names.len()), revision))
 }
 
 /// A record as it was read.
@@ -272,14 +347,14 @@ pub fn slot(found: Option<&KeyValue>) -> Result<Slot, Error> {
 }
 
 fn vanished<T>(session: &Session) -> Result<T, Trouble> {
-    session.lose();
+    session.vanish();
     Err(Trouble::Vanished)
 }
 
 fn world(slots: BTreeMap<String, Slot>, sessions: Option<&Vec<KeyValue>>, revision: Revision) -> World {
-    let person = |kv: &KeyValue| Some((kv.key.strip_prefix(SESSIONS)?.parse().ok()?, serde_json::from_str(&kv.value).ok()?));
-    let alive = sessions.map(|found| found.iter().filter_map(person).collect());
-    let mut world = World { slots, alive, revision, now: super::record::wall(), served: BTreeSet::new() };
+    let person = |kv: &KeyValue| Some((of_key(&kv.key)?, serde_json::from_str(&kv.value).ok()));
+    let alive: Option<People> = sessions.map(|found| found.iter().filter_map(person).collect());
+    let mut world = World::new(slots, alive, revision);
     world.sweep();
     world
 }

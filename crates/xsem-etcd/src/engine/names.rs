@@ -3,23 +3,25 @@
 use super::client::{Inner, error};
 use super::commit::{GiveUp, Trouble};
 use super::death::Why;
-use super::object::LeaseObject;
+use super::object::EtcdObject;
 use super::record::{Id, Record, Sort, Wish};
 use super::refusal::wrong_kind;
 use super::session::Session;
 use super::store::Revision;
 use super::view;
-use super::world::{Stop, World};
+use super::world::{Served, Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use xsem::engine::{Engine, Grant, Object, Request, Spec, Want, check_list};
+use xsem::engine::{Engine, Grant, Object, OnLoss, Request, Spec, Want, check_list};
 use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
 
-/// A namespace in a lease store, as one process has it open.
+/// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
+const PATIENCE: u64 = 10;
+
+/// A namespace in a store, as one process has it open.
 #[derive(Debug)]
-pub struct LeaseEngine {
-    /// The process's end.
-    pub client: Arc<Inner>,
+pub struct EtcdEngine {
+    client: Arc<Inner>,
     url: String,
 }
 
@@ -42,8 +44,8 @@ impl Inner {
         names: impl IntoIterator<Item = String> + Clone,
         mut body: impl FnMut(&mut World, &Arc<Session>, bool) -> std::result::Result<T, Stop>,
     ) -> Result<(T, Revision)> {
-        let end = self.clock.now() + 10 * self.ttl;
-        let give_up = || self.clock.now() > end;
+        let end = self.store.now() + PATIENCE * self.store.ttl();
+        let give_up = || self.store.now() > end;
         let mut unknown = false;
         loop {
             let session = self.session(&give_up).map_err(|t| error(t, what))?;
@@ -58,20 +60,25 @@ impl Inner {
 
     /// A look at the store.
     pub fn look<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
-        let end = self.clock.now() + 10 * self.ttl;
-        read(&|| self.clock.now() > end).map_err(|t| error(t, "the look at the store"))
+        let end = self.store.now() + PATIENCE * self.store.ttl();
+        read(&|| self.store.now() > end).map_err(|t| error(t, "the look at the store"))
     }
 }
 
-impl LeaseEngine {
-    /// For a client.
-    pub fn new(client: Arc<Inner>) -> LeaseEngine {
-        let url = format!("lease:{}", client.who().pid);
-        LeaseEngine { client, url }
+impl EtcdEngine {
+    /// On a client.
+    pub fn new(client: Arc<Inner>, url: String) -> EtcdEngine {
+        EtcdEngine { client, url }
+    }
+
+    /// The process's end; 6 in a child that was forked, which has none: its parent's threads and connections are not there.
+    pub fn client(&self) -> Result<&Arc<Inner>> {
+        self.client.usable()?;
+        Ok(&self.client)
     }
 
     fn object(&self, name: &Name, kind: Kind, created: u64, opener: Option<Id>) -> Arc<dyn Object> {
-        Arc::new(LeaseObject::new(&self.client, name, kind, created, opener))
+        Arc::new(EtcdObject::new(&self.client, name, kind, created, opener))
     }
 
     /// 187.
@@ -93,7 +100,7 @@ impl LeaseEngine {
     /// Opens what is there, if `fits` accepts it. `None`: there is nothing.
     fn find(&self, name: &Name, fits: impl Fn(&Record) -> Result<()>) -> Result<Option<Arc<dyn Object>>> {
         let names = [name.as_str().to_owned()];
-        let w = self.client.look(|give_up| self.client.load(&names.clone().into(), give_up))?;
+        let w = self.client()?.look(|give_up| self.client.load(&names.clone().into(), give_up))?;
         let Some((slot, rec)) = w.slots.get(name.as_str()).and_then(|s| Some((s, s.after.as_ref()?))) else { return Ok(None) };
         fits(rec)?;
         if !rec.ephemeral {
@@ -101,7 +108,7 @@ impl LeaseEngine {
         }
         // The handle has to be written down.
         let op = self.client.next_op();
-        let opened = self.client.steadily("open", names, |w, session, _| {
+        let opened = self.client()?.steadily("open", names, |w, session, _| {
             let opener = Id { session: session.id, op };
             let Some(slot) = w.slots.get_mut(name.as_str()) else { return Ok(None) };
             let (created, Some(rec)) = (slot.created, &mut slot.after) else { return Ok(None) };
@@ -119,10 +126,10 @@ impl LeaseEngine {
         spec.check()?;
         let mut creator = None;
         loop {
-            let (made, revision) = self.client.steadily_at("create", [name.as_str().to_owned()], |w, session, _| {
+            let (made, revision) = self.client()?.steadily_at("create", [name.as_str().to_owned()], |w, session, _| {
                 // One for all attempts: so an attempt whose answer was lost knows its own work.
                 let creator = *creator.get_or_insert_with(|| Id { session: session.id, op: self.client.next_op() });
-                let (alive, now) = (w.alive.is_some(), w.now);
+                let (alive, now, revision) = (w.alive.is_some(), w.now, w.revision);
                 let Some(slot) = w.slots.get_mut(name.as_str()) else { return Err(Stop::Fresh) };
                 match &slot.after {
                     Some(rec) if rec.creator == creator => Ok(Made::Created(slot.created)),
@@ -131,7 +138,7 @@ impl LeaseEngine {
                     // An ephemeral one whose users have ended: it has to be gone before there is another of its name.
                     None if slot.before.is_some() => Ok(Made::Swept),
                     None => {
-                        slot.after = Some(Record::new(spec, Id { session: session.id, ..creator }, now));
+                        slot.after = Some(Record::new(spec, Id { session: session.id, ..creator }, revision, now));
                         Ok(Made::Created(0))
                     }
                 }
@@ -147,10 +154,10 @@ impl LeaseEngine {
     }
 
     /// The objects of a list, all of this client.
-    fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a LeaseObject, u32)>> {
+    fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a EtcdObject, u32)>> {
         check_list(list, duplicates)?;
         let own = |(i, want): (usize, &Want<'a>)| {
-            let object = want.object.as_any().downcast_ref::<LeaseObject>().filter(|o| Arc::ptr_eq(&o.client, &self.client));
+            let object = want.object.as_any().downcast_ref::<EtcdObject>().filter(|o| Arc::ptr_eq(&o.client, &self.client));
             object.map(|o| (o, want.permits)).ok_or_else(|| {
                 Error::new(Code::InvalidListFormat, format!("`{}` is in another namespace", want.object.name()))
                     .of(want.object.name().as_str())
@@ -170,7 +177,7 @@ enum Made {
     Swept,
 }
 
-impl Engine for LeaseEngine {
+impl Engine for EtcdEngine {
     fn url(&self) -> &str {
         &self.url
     }
@@ -201,7 +208,7 @@ impl Engine for LeaseEngine {
     }
 
     fn remove(&self, name: &Name, if_acquired: Option<u64>) -> Result<()> {
-        self.client.steadily("remove", [name.as_str().to_owned()], |w, _, unknown| {
+        self.client()?.steadily("remove", [name.as_str().to_owned()], |w, _, unknown| {
             let Some(rec) = w.get(name.as_str()) else {
                 return if unknown { Ok(()) } else { Err(self.missing(name).into()) };
             };
@@ -220,13 +227,13 @@ impl Engine for LeaseEngine {
 
     fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
         let objects = self.list_of(list, false)?;
-        let granted = self.client.request(&objects, Wish::Any, request)?;
+        let granted = self.client()?.request(&objects, Wish::Any, request)?;
         granted.into_iter().next().ok_or_else(|| Error::new(Code::InvalidHandle, "nothing of the list is there any more"))
     }
 
     fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
         let objects = self.list_of(list, true)?;
-        Ok(self.client.request(&objects, Wish::All, request)?.into_iter().map(|(_, grant)| grant).collect())
+        Ok(self.client()?.request(&objects, Wish::All, request)?.into_iter().map(|(_, grant)| grant).collect())
     }
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
@@ -234,14 +241,18 @@ impl Engine for LeaseEngine {
     }
 
     fn reopen(&self, name: &Name) -> Result<()> {
-        self.client.steadily("reopen", [name.as_str().to_owned()], |w, _, _| {
-            w.get_mut(name.as_str()).ok_or_else(|| self.missing(name))?.drain = None;
+        self.client()?.steadily("reopen", [name.as_str().to_owned()], |w, _, _| {
+            let rec = w.get_mut(name.as_str()).ok_or_else(|| self.missing(name))?;
+            if let Some(drain) = rec.drain.take().filter(|d| !d.done) {
+                // Who drains it finds that it was reopened.
+                w.served.push(Served { id: drain.by.id, got: Vec::new(), of: None });
+            }
             Ok(())
         })
     }
 
     fn evict(&self, name: &Name, token: u64) -> Result<()> {
-        self.client.steadily("evict", [name.as_str().to_owned()], |w, _, unknown| {
+        self.client()?.steadily("evict", [name.as_str().to_owned()], |w, _, unknown| {
             let now = w.now;
             let rec = w.get_mut(name.as_str()).ok_or_else(|| self.missing(name))?;
             let Some(at) = rec.claims.iter().position(|c| c.token == token) else {
@@ -261,16 +272,17 @@ impl Engine for LeaseEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        let w = self.client.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
         let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
-        Ok(view::report(&w, name.as_str(), rec))
+        Ok(view::report(&w, name.as_str(), rec, &self.client.who().host))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
-        let w = self.client.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.iter().filter_map(|(name, s)| Some((name, s.after.as_ref()?)));
+        let host = self.client.who().host;
         for (name, rec) in there {
-            if visit(view::summary(&w, name, rec)).is_break() {
+            if visit(view::summary(&w, name, rec, &host)).is_break() {
                 break;
             }
         }
@@ -278,12 +290,12 @@ impl Engine for LeaseEngine {
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
-        let w = self.client.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
         let over = w.slots.into_iter().filter(|(_, s)| s.before.is_some() && s.after.is_none());
         let mut gone = Vec::new();
         for (name, slot) in over {
             // Reading has taken it out already; this writes it.
-            let swept = self.client.steadily("sweep", [name.clone()], |w, _, _| match w.alive {
+            let swept = self.client()?.steadily("sweep", [name.clone()], |w, _, _| match w.alive {
                 None => Err(Stop::Fresh),
                 Some(_) => Ok(w.slots.get(&name).is_some_and(|s| s.created == slot.created && s.after.is_none())),
             })?;
@@ -295,9 +307,9 @@ impl Engine for LeaseEngine {
     }
 
     fn check(&self) -> Result<Checkup> {
-        let w = self.client.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.values().filter(|s| s.after.is_some()).count() as u64;
-        let broken = self.client.audit();
+        let broken: Vec<String> = super::audit::audit(&w);
         let findings = broken.into_iter().map(|text| Finding::new(Severity::Damage, "store", text, "")).collect();
         Ok(Checkup::new(findings, there, 1))
     }
@@ -308,15 +320,19 @@ impl Engine for LeaseEngine {
     }
 
     fn describe(&self, command: &str) -> Result<()> {
-        self.client.look(|give_up| self.client.describe(&view::short(command), give_up))
+        let client = self.client()?;
+        client.look(|give_up| client.describe(|who| who.command = view::short(command), give_up))
     }
 
-    /// A lease cannot wait for another process: whoever starts a command has to see to it that it ends with the session.
+    /// The guardian, where there is one, keeps the lease alive until the child has ended; else it ends by its time.
     fn cover(&self, pid: Option<u32>) -> Result<()> {
-        match pid {
-            None => Ok(()),
-            Some(pid) => Err(Error::new(Code::InvalidFunction, format!("claims under a lease cannot cover process {pid}"))
-                .advice("end the command when the session ends")),
+        let client = self.client()?;
+        client.look(|give_up| client.cover(pid, give_up))
+    }
+
+    fn on_loss(&self, call: OnLoss) {
+        if let Ok(client) = self.client() {
+            client.on_loss(call);
         }
     }
 }
@@ -326,7 +342,7 @@ fn matches(name: &Name, rec: &Record, spec: &Spec) -> Result<()> {
     if rec.kind() != spec.kind {
         return Err(wrong_kind(name.as_str(), rec.kind(), spec.kind));
     }
-    let want = Record::new(spec, rec.creator, 0);
+    let want = Record::new(spec, rec.creator, 0, 0);
     if rec.sort == want.sort && (rec.kind() != Kind::Counting || rec.limit == want.limit) {
         return Ok(());
     }

@@ -1,6 +1,7 @@
 //! What is stored of a semaphore: one value, with its claims, its queue, its mark.
 
 use super::death::{Dead, Why};
+use super::world::Served;
 use serde::{Deserialize, Serialize};
 use std::time::{SystemTime, UNIX_EPOCH};
 use xsem::engine::Spec;
@@ -12,36 +13,29 @@ pub struct Id {
     /// The session.
     pub session: u64,
     /// The request.
-    pub op: u32,
-}
-
-impl Id {
-    /// As the key of a claim. Leases are small numbers here; with etcd's a client would keep a table.
-    pub fn key(self) -> u64 {
-        self.session << 32 | self.op as u64
-    }
-
-    /// Back again.
-    pub fn of_key(key: u64) -> Id {
-        Id { session: key >> 32, op: key as u32 }
-    }
+    pub op: u64,
 }
 
 /// A process as others see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Who {
-    /// Process id.
+    /// The machine's name.
+    pub host: String,
+    /// Process id, as the process itself sees it.
     pub pid: u32,
     /// User id.
     pub uid: u32,
     /// What it runs.
     pub command: String,
+    /// The child that its claims cover.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covers: Option<u32>,
 }
 
 impl Who {
     /// For those who ask.
     pub fn process(&self, state: ProcessState) -> Process {
-        Process::new(self.pid, self.uid, &self.command, state)
+        Process::new(self.pid, self.uid, &self.command, state).on(&self.host)
     }
 }
 
@@ -64,10 +58,12 @@ pub struct Held {
     /// Permits.
     pub permits: u32,
     /// Which slots of a pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub slots: Vec<u32>,
     /// Nesting.
     pub depth: u32,
     /// What it is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Since when.
     pub since: u64,
@@ -94,6 +90,7 @@ pub struct Entry {
     /// How many permits.
     pub permits: u32,
     /// The claimant's own claim on it, which another level is wanted of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nests: Option<Id>,
 }
 
@@ -107,15 +104,22 @@ pub struct Ticket {
     /// Of these.
     pub list: Vec<Entry>,
     /// What the claim shall be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,
     /// Whether it ends by itself.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub deadline: bool,
     /// Since when.
     pub since: u64,
     /// The store's revision that it was written after: older waits have smaller ones.
     pub order: u64,
     /// It need not stand back for those before it, who wait for each other or for it.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub passes: bool,
+}
+
+fn is_false(b: &bool) -> bool {
+    !b
 }
 
 /// A drain that was begun.
@@ -166,6 +170,8 @@ pub enum Sort {
 /// A semaphore as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
+    /// The version of this form: [`FORM`].
+    pub form: u32,
     /// Which sort.
     pub sort: Sort,
     /// The most permits.
@@ -175,23 +181,35 @@ pub struct Record {
     /// Which request created it, so that one whose answer was lost knows its own work.
     pub creator: Id,
     /// Gone with its last handle.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub ephemeral: bool,
     /// The handles of an ephemeral one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub openers: Vec<Id>,
     /// Claims, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<Held>,
-    /// Waits that a signal has ended.
-    #[serde(default)]
+    /// Waits that a signal has ended (auto-reset), until their clients know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<Seen>,
+    /// Waits that a signal has ended (manual-reset), and whose clients are still to be told: more than one transaction can tell.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub owed: Vec<Served>,
     /// Who waits, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub queue: Vec<Ticket>,
     /// The previous owner died, and nobody has said since that the state is whole.
+    #[serde(default, skip_serializing_if = "is_false")]
     pub marked: bool,
     /// The deaths that were not acknowledged (a counting one: all).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead: Option<Dead>,
     /// Being drained, or drained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Drain>,
-    /// Claims granted, and the last token.
+    /// The latest fencing token.
+    pub token: u64,
+    /// Claims granted; of an event, signals.
     pub acquired: u64,
     /// Requests that had to wait.
     pub contended: u64,
@@ -205,14 +223,29 @@ pub struct Record {
     pub used: u64,
 }
 
+/// The version of what is stored of a semaphore.
+pub const FORM: u32 = 1;
+
+/// The greatest token that may have been given out up to this revision.
+///
+/// A token is the store's revision before the grant, plus one: so tokens grow also over a semaphore that was removed and made
+/// again, and nothing has to be kept of it. An exclusive one is granted once in a change at most. Of a counting one a change may
+/// grant up to 65,535 claims, so its tokens have 16 bits more.
+fn first_token(sort: Sort, revision: u64) -> u64 {
+    match sort {
+        Sort::Pool | Sort::Credit => revision << 16,
+        _ => revision,
+    }
+}
+
 /// Wall-clock milliseconds since 1970: what a record keeps of times, for people only.
 pub fn wall() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 impl Record {
-    /// A new, clear one.
-    pub fn new(spec: &Spec, creator: Id, now: u64) -> Record {
+    /// A new, clear one, after this revision of the store: its tokens go on above those of whatever had the name before.
+    pub fn new(spec: &Spec, creator: Id, revision: u64, now: u64) -> Record {
         let sort = match (spec.kind, spec.mode) {
             (Kind::Event, _) if spec.reset == Reset::Auto => Sort::Auto,
             (Kind::Event, _) => Sort::Manual,
@@ -227,6 +260,7 @@ impl Record {
         };
         let openers = if spec.ephemeral { vec![creator] } else { Vec::new() };
         Record {
+            form: FORM,
             sort,
             limit,
             stock,
@@ -235,10 +269,12 @@ impl Record {
             openers,
             claims: Vec::new(),
             seen: Vec::new(),
+            owed: Vec::new(),
             queue: Vec::new(),
             marked: false,
             dead: None,
             drain: None,
+            token: first_token(sort, revision),
             acquired: 0,
             contended: 0,
             timed_out: 0,
@@ -253,11 +289,22 @@ impl Record {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// From a value of the store; 1392 when somebody else wrote it.
+    /// From a value of the store; 1392 when somebody else wrote it, 1306 when another version of this did.
     pub fn decode(value: &str) -> xsem::Result<Record> {
-        serde_json::from_str(value).map_err(|e| {
+        #[derive(Deserialize)]
+        struct Form {
+            form: u32,
+        }
+        let broken = |e: serde_json::Error| {
             Error::new(Code::FileCorrupt, format!("a semaphore's record cannot be read: {e}"))
                 .advice("only this engine may write below its prefix")
+        };
+        serde_json::from_str(value).map_err(|e| match serde_json::from_str(value) {
+            Ok(Form { form }) if form != FORM => {
+                Error::new(Code::RevisionMismatch, format!("a semaphore's record has form {form}, and this program knows {FORM}"))
+                    .advice("use programs of one release")
+            }
+            _ => broken(e),
         })
     }
 
@@ -315,7 +362,7 @@ impl Record {
     /// Nobody holds it or waits for it.
     pub fn is_clear(&self) -> bool {
         // Who has not heard of its signal still waits.
-        self.claims.is_empty() && self.queue.is_empty() && self.seen.iter().all(|s| s.fetched)
+        self.claims.is_empty() && self.queue.is_empty() && self.owed.is_empty() && self.seen.iter().all(|s| s.fetched)
     }
 
     /// The note of a wait that a signal has ended.
@@ -325,10 +372,11 @@ impl Record {
 
     /// The signal has ended this wait, and is consumed if the event resets itself.
     pub fn note(&mut self, ticket: &Ticket, now: u64) {
-        let comes_back = self.sort == Sort::Auto;
-        self.stock = if comes_back { 0 } else { self.stock };
         self.used = now;
-        self.seen.push(Seen { id: ticket.party.id, token: self.acquired, comes_back, fetched: false });
+        if self.sort == Sort::Auto {
+            self.stock = 0;
+            self.seen.push(Seen { id: ticket.party.id, token: self.acquired, comes_back: true, fetched: false });
+        }
     }
 
     /// Its client knows of it.
@@ -355,9 +403,10 @@ impl Record {
         self.seen.iter_mut().for_each(|s| s.comes_back = false);
     }
 
-    /// A claim for this ticket. That there are permits the caller has seen to.
-    pub fn grant(&mut self, ticket: &Ticket, permits: u32, now: u64) {
+    /// A claim for this ticket, in the change after `revision`; its token. That there are permits the caller has seen to.
+    pub fn grant(&mut self, ticket: &Ticket, permits: u32, revision: u64, now: u64) -> u64 {
         self.acquired += 1;
+        self.token = (self.token + 1).max(first_token(self.sort, revision) + 1);
         self.used = now;
         let taken: std::collections::BTreeSet<u32> = self.claims.iter().flat_map(|c| &c.slots).copied().collect();
         let slots = match self.sort {
@@ -365,7 +414,8 @@ impl Record {
             _ => Vec::new(),
         };
         let (label, parties) = (ticket.label.clone(), vec![ticket.party.clone()]);
-        self.claims.push(Held { token: self.acquired, permits, slots, depth: 1, label, since: now, parties });
+        self.claims.push(Held { token: self.token, permits, slots, depth: 1, label, since: now, parties });
+        self.token
     }
 
     /// Notes a death of one that holds the claim `at`. An exclusive semaphore gets the mark.
@@ -394,11 +444,6 @@ impl Record {
         if !self.queue.is_empty() {
             self.longest = self.longest.max(now.saturating_sub(claim.since));
         }
-    }
-
-    /// What an owner is told; `None` where there is no mark.
-    pub fn told(&self) -> Option<Option<Deaths>> {
-        self.marked.then(|| self.obituaries())
     }
 
     /// The deaths that are not acknowledged.

@@ -1,14 +1,14 @@
-//! What a client still has to tell the store when it answers again: claims to give back, waits to end, leases to revoke.
+//! What a client still has to tell the store: claims to give back, waits to end, others to go on with.
 //!
 //! One thread sends them in order. What belongs to a session is dropped when that is over: the store then ends it anyway.
 
-use super::client::Inner;
-use super::clock::lock;
+use super::client::{Inner, lock};
 use super::commit::{Pending, Trouble};
 use super::death::Why;
-use super::record::{Id, Ticket};
-use super::session::Session;
-use super::world::{Got, Stop, World, outcome};
+use super::record::{Id, Ticket, Wish};
+use super::session::{Session, note_key};
+use super::store::{Op, Silence, Txn};
+use super::world::{Stop, World};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -50,8 +50,29 @@ pub enum Task {
     Leave(Arc<Session>, Ticket),
     /// A handle of an ephemeral semaphore is gone.
     Close(Arc<Session>, Which, Id),
-    /// A lease shall end.
-    Revoke(u64),
+    /// There are more who can be served of these.
+    Settle(Arc<Session>, Vec<String>),
+    /// Another wait should look for the cycle that it is the youngest of.
+    Poke(Arc<Session>, Id),
+    /// An auto-reset event's signal has arrived at its wait.
+    Fetched(Arc<Session>, Ticket),
+}
+
+impl Task {
+    fn session(&self) -> &Session {
+        match self {
+            Task::End(s, ..) | Task::Leave(s, _) | Task::Close(s, ..) => s,
+            Task::Settle(s, _) | Task::Poke(s, _) | Task::Fetched(s, _) => s,
+        }
+    }
+}
+
+/// The pause after a refusal.
+const REFUSED: Duration = Duration::from_millis(200);
+
+/// Whether it is the store that refuses (no permission, no space), and not the semaphore.
+pub fn is_of_the_store(e: &Error) -> bool {
+    matches!(e.code(), Code::AccessDenied | Code::NotEnoughMemory | Code::TooManySemaphores)
 }
 
 #[derive(Debug)]
@@ -66,23 +87,36 @@ struct Job {
 pub struct Outbox {
     jobs: Mutex<VecDeque<Job>>,
     changed: Condvar,
+    started: AtomicBool,
     closed: AtomicBool,
 }
 
 impl Outbox {
     /// One more.
-    pub fn push(&self, task: Task) {
-        self.add(Job { pending: None, task });
+    pub fn push(&self, client: &Inner, task: Task) {
+        self.add(client, Job { pending: None, task });
     }
 
     /// One whose first attempt has not been answered. `done`: it is done if that was carried out; else if it was not.
-    pub fn push_unresolved(&self, task: Task, pending: Pending, done: bool) {
-        self.add(Job { pending: Some((pending, done)), task });
+    pub fn push_unresolved(&self, client: &Inner, task: Task, pending: Pending, done: bool) {
+        self.add(client, Job { pending: Some((pending, done)), task });
     }
 
-    fn add(&self, job: Job) {
+    fn add(&self, client: &Inner, job: Job) {
         lock(&self.jobs).push_back(job);
         self.changed.notify_all();
+        if !self.started.swap(true, SeqCst) {
+            let (me, outbox) = (client.me.clone(), client.outbox.clone());
+            let work = std::thread::Builder::new().name("xsem-outbox".into());
+            let begun = crate::runtime::without_signals(|| work.spawn(move || outbox.work(&me)));
+            // Without a thread the next push tries again; what is not sent at all ends with the lease.
+            self.started.store(begun.is_ok(), SeqCst);
+        }
+    }
+
+    /// Nothing is to be sent.
+    pub fn is_empty(&self) -> bool {
+        lock(&self.jobs).is_empty()
     }
 
     /// Waits until everything is sent, for at most so long. Whether it is.
@@ -116,7 +150,7 @@ impl Outbox {
             let (pending, task) = (first.pending.take(), first.task.clone());
             drop(jobs);
             let Some(client) = client.upgrade() else { return };
-            if client.link.is_killed() || client.clock.is_stopped() {
+            if client.store.is_closed() {
                 self.close();
                 return;
             }
@@ -151,22 +185,36 @@ impl Inner {
             }
             Task::Leave(session, ticket) => {
                 let names = ticket.list.iter().map(|e| e.name.clone());
-                self.transact(session, names, &once, |w| leave(w, ticket, true)).map(drop)
+                self.transact(session, names, &once, |w| leave(w, ticket)).map(drop)
             }
             Task::Close(session, which, id) => {
                 self.transact(session, [which.0.clone()], &once, |w| close(w, which, *id)).map(drop)
             }
-            Task::Revoke(lease) => {
-                let lease = *lease;
-                return match self.link.beat(move |store, _| store.revoke(lease)) {
-                    Ok(_) => None,
-                    Err(_) => Some(None),
+            Task::Settle(session, names) => self.transact(session, names.clone(), &once, World::settle).map(drop),
+            Task::Fetched(session, ticket) => {
+                let names = ticket.list.iter().map(|e| e.name.clone());
+                self.transact(session, names, &once, |w| {
+                    w.slots.values_mut().filter_map(|s| s.after.as_mut()).for_each(|r| r.fetched(ticket.party.id));
+                    w.settle()
+                })
+                .map(drop)
+            }
+            Task::Poke(_, id) => {
+                let note = Op::Put(note_key(*id), super::notes::LOOK.to_owned(), id.session);
+                return match self.store.change(&Arc::new(Txn { then: vec![note], ..Txn::default() })) {
+                    Err(Silence::Unknown | Silence::NotDone) => Some(None),
+                    _ => None,
                 };
             }
         };
         match sent {
             Err(Trouble::Unresolved(p)) => Some(Some((p, true))),
             Err(Trouble::Silent) => Some(None),
+            // The store refuses everybody, or us: that may pass while the session lives.
+            Err(Trouble::Refused(e)) if is_of_the_store(&e) && task.session().is_alive() => {
+                std::thread::sleep(REFUSED);
+                Some(None)
+            }
             _ => None,
         }
     }
@@ -222,27 +270,38 @@ pub fn end(w: &mut World, which: &Which, id: Id, how: How) -> Result<(), Stop> {
     w.settle()
 }
 
-/// Ends a wait. If it was granted in the meantime, what was granted is kept and returned, or with `give_back` given back.
-pub fn leave(w: &mut World, ticket: &Ticket, give_back: bool) -> Result<Option<Got>, Stop> {
-    let Some(granted) = outcome(ticket, |name| w.get(name)) else {
-        w.dequeue(ticket.party.id);
-        w.settle()?;
-        return Ok(None);
-    };
-    if !give_back {
-        return Ok(Some(granted));
+/// Whether a wait still stands in a queue.
+pub fn waits(w: &World, ticket: &Ticket) -> bool {
+    ticket.list.iter().any(|e| w.get(&e.name).is_some_and(|r| r.waits(ticket.party.id)))
+}
+
+/// Ends a wait. Whatever it has been granted in the meantime is given back.
+pub fn leave(w: &mut World, ticket: &Ticket) -> Result<(), Stop> {
+    let id = ticket.party.id;
+    if waits(w, ticket) {
+        w.dequeue(id);
+        return w.settle();
     }
-    for (i, id) in granted {
-        let name = &ticket.list[i].name;
-        let created = w.slots.get(name).map_or(0, |s| s.created);
-        if let Some(rec) = w.get_mut(name).filter(|r| r.is_event()) {
-            rec.unsee(ticket.party.id);
-            w.settle()?;
-        } else if let Some(id) = id {
-            end(w, &(name.clone(), created), id, How::Release)?;
+    let mut claims = Vec::new();
+    for e in &ticket.list {
+        let Some(slot) = w.slots.get_mut(&e.name) else { continue };
+        let (created, Some(rec)) = (slot.created, &mut slot.after) else { continue };
+        if rec.is_event() {
+            rec.unsee(id);
+            rec.owed.retain(|s| s.id != id);
         }
+        let nested = e.nests.filter(|outer| rec.claim_of(*outer).is_some());
+        claims.extend(rec.claim_of(id).map(|_| id).or(nested).map(|claim| ((e.name.clone(), created), claim)));
     }
-    Ok(None)
+    if ticket.wish != Wish::All {
+        // Its own claim: an entry that nests only counts where nothing else was granted.
+        claims.sort_by_key(|(_, claim)| *claim != id);
+        claims.truncate(1);
+    }
+    for (which, claim) in claims {
+        end(w, &which, claim, How::Release)?;
+    }
+    w.settle()
 }
 
 /// Takes a handle of an ephemeral semaphore away, and with the last one the semaphore.
