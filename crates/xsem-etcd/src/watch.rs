@@ -68,12 +68,12 @@ impl Watch {
         let (begun, beginning) = oneshot::channel();
         let from = vec![0; wanted.len()];
         let pump = Pump { client: client.clone(), wanted, from, tell, begun: Some(begun) };
-        let _ = runtime::spawn(async move {
+        drop(runtime::spawn(async move {
             tokio::select! {
                 () = pump.run() => {}
                 _ = ended => {}
             }
-        })?;
+        })?);
         match within(deadline, beginning).await {
             Some(Ok(since)) => Ok(Watch { told, since: since?, _end: end, life: Life::here() }),
             Some(Err(_)) => Err(Fault::Unreachable("the watch was broken off".into())),
@@ -298,7 +298,7 @@ fn over(status: &Status) -> Over {
     match status.code() {
         Code::Unauthenticated => Over::Stranger,
         Code::PermissionDenied | Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => {
-            match crate::client::judge::<()>(status) {
+            match crate::judge::judge::<()>(status) {
                 Verdict::Final(fault) => Over::For(fault),
                 Verdict::Stranger(_) => Over::Stranger,
                 _ => Over::Broken(status.message().to_owned()),
