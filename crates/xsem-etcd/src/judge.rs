@@ -23,9 +23,12 @@ pub(crate) fn judge<A>(status: &tonic::Status) -> Verdict<A> {
         _ if has("no leader") || has("proposal dropped") || has("too many requests") => Verdict::NotDone(message),
         _ if has("not supported for learner") || has("unhealthy cluster") => Verdict::NotDone(message),
         _ if was_not_sent(status) => Verdict::NotDone(told(status)),
-        GrpcCode::Unavailable | GrpcCode::DeadlineExceeded | GrpcCode::Cancelled | GrpcCode::Unknown | GrpcCode::Internal | GrpcCode::Aborted => {
-            Verdict::Unknown(told(status))
-        }
+        GrpcCode::Unavailable
+        | GrpcCode::DeadlineExceeded
+        | GrpcCode::Cancelled
+        | GrpcCode::Unknown
+        | GrpcCode::Internal
+        | GrpcCode::Aborted => Verdict::Unknown(told(status)),
         _ => Verdict::Final(Fault::Refused(message)),
     }
 }

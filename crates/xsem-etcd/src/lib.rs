@@ -4,9 +4,9 @@
 pub mod client;
 #[doc(hidden)]
 pub mod clock;
-mod exit;
 #[doc(hidden)]
 pub mod engine;
+mod exit;
 #[doc(hidden)]
 pub mod fault;
 pub mod guardian;
