@@ -16,6 +16,7 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 pub struct Job {
     command: Command,
     limit: Option<Duration>,
+    quiet: bool,
 }
 
 impl Job {
@@ -25,14 +26,25 @@ impl Job {
         let mut command = Command::new(cargo);
         // No stdin: CI has none, and no step may wait for a person.
         command.args(args).current_dir(root()).stdin(Stdio::null());
-        Job { command, limit: Some(LIMIT) }
+        Job { command, limit: Some(LIMIT), quiet: false }
     }
 
     /// A program that was built before.
     pub fn built(path: &Path) -> Job {
         let mut command = Command::new(path);
         command.current_dir(root()).stdin(Stdio::null());
-        Job { command, limit: Some(LIMIT) }
+        Job { command, limit: Some(LIMIT), quiet: false }
+    }
+
+    /// A program of the system.
+    pub fn named(program: &str) -> Job {
+        Job::built(Path::new(program))
+    }
+
+    /// What it writes to stderr is of no interest.
+    pub fn quiet(mut self) -> Job {
+        self.quiet = true;
+        self
     }
 
     /// Runs it in silence: its exit code, and what it wrote to stdout.
@@ -74,7 +86,8 @@ impl Job {
 
     /// Runs it in silence and gives what it wrote to stdout.
     pub fn output(mut self, what: &str) -> Result<String, Failure> {
-        match self.command.stderr(Stdio::inherit()).output() {
+        let stderr = if self.quiet { Stdio::null() } else { Stdio::inherit() };
+        match self.command.stderr(stderr).output() {
             Ok(o) if o.status.success() => Ok(String::from_utf8_lossy(&o.stdout).into_owned()),
             Ok(o) => Err(Failure::check(format!("{what} failed ({})", o.status))),
             Err(e) => Err(Failure::check(format!("{what} could not be started: {e}"))),
@@ -247,7 +260,7 @@ mod tests {
     fn shell(script: &str, limit: Duration) -> Job {
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(Stdio::null());
-        Job { command, limit: Some(limit) }
+        Job { command, limit: Some(limit), quiet: false }
     }
 
     #[test]

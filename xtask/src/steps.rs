@@ -18,11 +18,18 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "fmt", what: "the code is formatted", needs: &[need::FMT], run: fmt },
     Step { name: "clippy", what: "no warning, in any target", needs: &[need::CLIPPY, need::CC], run: clippy },
-    Step { name: "unit", what: "unit, model and command tests", needs: &[need::CC, need::FLOCK], run: unit },
+    Step { name: "unit", what: "unit, model and command tests", needs: &[need::CC, need::FLOCK, need::ETCD], run: unit },
+    Step { name: "etcd", what: "the engine on etcd, with real servers", needs: &[need::CC, need::ETCD], run: etcd },
     Step { name: "conformance", what: "the contract, row by row, on every engine", needs: &[need::CC], run: conformance },
     Step { name: "doctest", what: "the examples of the API pages", needs: &[need::CC], run: doctest },
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
+    Step {
+        name: "instructions",
+        what: "the uncontended paths have no more instructions than before",
+        needs: &[need::CC, need::VALGRIND],
+        run: crate::instructions::step,
+    },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
     Step {
         name: "pairs",
@@ -38,7 +45,7 @@ const STEPS: &[Step] = &[
 /// Prints the steps.
 pub fn list() {
     for s in STEPS {
-        println!("{:<11} {}", s.name, s.what);
+        println!("{:<12} {}", s.name, s.what);
     }
 }
 
@@ -72,16 +79,16 @@ pub fn run(names: &[&str], keep_going: bool) -> Result<(), Failure> {
 }
 
 fn summary(chosen: &[&Step], outcomes: &[(&str, Duration, Result<(), Failure>)]) -> Result<(), Failure> {
-    println!("\nstep        result    time");
+    println!("\nstep         result    time");
     for step in chosen {
         match outcomes.iter().find(|o| o.0 == step.name) {
-            Some((name, took, Ok(()))) => println!("{name:<11} ok        {}", shown(*took)),
-            Some((name, took, Err(_))) => println!("{name:<11} FAILED    {}", shown(*took)),
-            None => println!("{:<11} not run", step.name),
+            Some((name, took, Ok(()))) => println!("{name:<12} ok        {}", shown(*took)),
+            Some((name, took, Err(_))) => println!("{name:<12} FAILED    {}", shown(*took)),
+            None => println!("{:<12} not run", step.name),
         }
     }
     let total = outcomes.iter().map(|o| o.1).sum();
-    println!("{:<11} {:<9} {}", "total", "", shown(total));
+    println!("{:<12} {:<9} {}", "total", "", shown(total));
     let failed: Vec<_> = outcomes.iter().filter(|o| o.2.is_err()).map(|o| o.0).collect();
     match failed.first() {
         None => Ok(()),
@@ -105,7 +112,17 @@ fn clippy() -> Result<(), Failure> {
 }
 
 fn unit() -> Result<(), Failure> {
-    Job::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).must_test("a test")
+    let all = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
+    Job::cargo(all).args(["--exclude", "xsem-etcd"]).must_test("a test")
+}
+
+fn etcd() -> Result<(), Failure> {
+    // Each test starts the servers that it needs, on loopback.
+    Job::cargo(["test", "-p", "xsem-etcd", "--lib", "--bins", "--tests", "--no-fail-fast"]).must_test("a test")?;
+    // The contract's rows, by processes whose guardians lie beside them.
+    Job::cargo(["build", "-p", "xsem-testkit", "-p", "xsem-etcd", "--bins"]).must("the build of the conformance suite")?;
+    let rows = ["run", "--quiet", "-p", "xsem-testkit", "--bin", "conformance", "--", "--engine", "etcd"];
+    Job::cargo(rows).must("a row of the contract on etcd")
 }
 
 fn conformance() -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use super::points::{self, Measure};
 use super::scenarios::Scenario;
 use super::stage::{Flag, Stage, Value};
 use super::step::{Place, Reached, Stepper};
+use crate::sparse;
 use crate::sys::{self, Pid, SharedBox, Status};
 use crate::watchdog::slowness;
 use std::cell::{Cell, RefCell};
@@ -305,7 +306,7 @@ impl<'a> Case<'a> {
     /// Puts a copy in the place of the namespace file, with the holes that it has.
     pub(crate) fn replace_by_copy(&self) -> std::io::Result<()> {
         let copy = format!("{}.copy", self.path());
-        points::copy(self.path(), &copy)?;
+        sparse::copy(self.path(), &copy)?;
         std::fs::rename(copy, self.path())
     }
 

@@ -4,7 +4,7 @@ use super::common::{Place, either, open};
 use super::scene::worker;
 use std::time::{Duration, Instant};
 use xsem_testkit::protocol::{Answer, Till, Verb, What};
-use xsem_testkit::watchdog::Watchdog;
+use xsem_testkit::watchdog::{Watchdog, slowness};
 use xsem_testkit::worker::Worker;
 
 /// What a filter may answer instead of "no such call".
@@ -165,8 +165,9 @@ fn who_waits_without_futex_waitv_sleeps() {
         };
         let (before, begin) = (ticks(), Instant::now());
         std::thread::sleep(Duration::from_millis(500));
-        // A loop that never sleeps has as much as it can get.
+        // A loop that never sleeps has as much as it can get. On a slow machine the looks between the naps have a quarter.
         let (used, of) = (ticks() - before, begin.elapsed().as_millis() / 10);
-        assert!((used as u128) < of / 5, "{filter}: {used} of {of} ticks");
+        let part = if slowness() > 1 { 2 } else { 5 };
+        assert!((used as u128) < of / part, "{filter}: {used} of {of} ticks");
     }
 }

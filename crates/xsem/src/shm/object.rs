@@ -145,6 +145,9 @@ impl FastPath {
     }
 }
 
+/// In the key of a claim that is another process's, which its holder shares: what is written beside the word is never equal to it.
+const SHARED: u64 = 1;
+
 /// Rule 10: the file was unlinked or replaced, or is damaged.
 pub fn file_is_gone(sem: &ShmExclusive) -> Error {
     // It may have come back meanwhile; this request has been refused.
@@ -807,7 +810,8 @@ impl Object for ShmExclusive {
 
     fn join(&self, token: u64) -> Result<Option<Claim>> {
         let me = self.arena.enroll()?;
-        Ok(sharing::join(self.current(), me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()))))
+        // Not the key of an owner, which may still be written down there from when this very thread owned the claim.
+        Ok(sharing::join(self.current(), me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()) | SHARED)))
     }
 
     fn is_held(&self, claim: &Claim) -> bool {

@@ -5,6 +5,7 @@
 
 use super::super::arena::Arena;
 use super::super::blob::give_hint;
+use super::super::careful;
 use super::super::count::{self, Count, Doing, Ledger, Op, PENDING, WAITERS};
 use super::super::disowned;
 use super::super::evict;
@@ -17,6 +18,7 @@ use super::super::members::{Who, generation};
 use super::super::names::{self, Relinked};
 use super::super::obituary::{self, Facts};
 use super::super::object::ShmExclusive;
+use super::super::plain;
 use super::super::word::{DRAINED, INHERITED, MARK, Owner, State, WAITERS as SLEEPERS, Word};
 use super::flaw::{Flaw, Mend};
 use super::view::View;
@@ -33,9 +35,19 @@ fn view(arena: &Arena) -> View<'_> {
     View { map: &arena.map, members: &arena.members, id: arena.id() }
 }
 
+/// From here on owners look at the word when they give back, and so notice what is done to it. One that is under way may overlook
+/// what is damaged, and puts a free word in its place, which is what it should be.
+fn be_careful(arena: &Arena) {
+    for cell in (0..arena.map.cells()).filter_map(|i| arena.map.cell(i)) {
+        cell.careful.fetch_or(careful::ASKED, SeqCst);
+    }
+    plain::barrier();
+}
+
 /// Mends what it can.
 pub fn repair(arena: &'static Arena) -> Repaired {
     let mut mended = Vec::new();
+    be_careful(arena);
     // What a process makes half of it may come back to; that includes the caller's other threads.
     let stranger = arena.me().is_none();
     // What was looked at in vain.
