@@ -4,6 +4,7 @@ mod aarch64;
 mod bench;
 mod docs;
 mod fuzz;
+mod hung;
 mod inject;
 mod instructions;
 mod machines;

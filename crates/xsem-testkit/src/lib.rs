@@ -3,6 +3,7 @@
 //! `docs/testing.md` says what each method finds and what it cannot find.
 
 pub mod conformance;
+pub mod etcd;
 pub mod fuzz;
 pub mod guest;
 mod hang;
@@ -16,6 +17,7 @@ mod pages;
 pub mod protocol;
 pub mod random;
 pub mod rig;
+pub mod sparse;
 pub mod sys;
 pub mod tool;
 pub mod torture;

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
 use crate::health::{Checkup, Loss, Repaired};
 use crate::history::{History, Record};
+use crate::lost::{ClaimsLost, Lost};
 use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
@@ -333,6 +334,30 @@ impl Namespace {
         self.engine.cover(pid)
     }
 
+    /// Calls `call` whenever all claims of this process in this namespace are lost at once: its lease has ended, because the store
+    /// could not be reached in time, the machine was suspended, or somebody has revoked it. Others may own what it owned from
+    /// then on: stop what the claims protect. It is called on a thread of the library: be brief, and ask nothing of the namespace
+    /// there. In shared memory claims are not lost, and it is never called.
+    ///
+    /// ```no_run
+    /// # let ns = xsem::Namespace::open("etcd://127.0.0.1:2379/builds")?;
+    /// ns.on_loss(|loss| {
+    ///     eprintln!("{loss}");
+    ///     std::process::abort();
+    /// });
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    pub fn on_loss(&self, call: impl Fn(&ClaimsLost) + Send + Sync + 'static) {
+        self.engine.on_loss(Box::new(call));
+    }
+
+    /// The next such loss, as a future.
+    pub fn lost(&self) -> Lost {
+        let (lost, tell) = Lost::new();
+        self.engine.on_loss(tell);
+        lost
+    }
+
     /// A namespace on an engine that is not built in (tests, networks).
     pub fn from_engine(engine: Arc<dyn Engine>) -> Namespace {
         Namespace { engine }
@@ -415,7 +440,10 @@ impl NamespaceBuilder {
             return Ok(Namespace { engine: Arc::new(MemoryEngine::open(place, &self.options)?) });
         }
         let Some(place) = url.strip_prefix("shm:") else {
-            return Err(not_a_url(url));
+            let open = url.split_once(':').and_then(|(scheme, _)| crate::engine::scheme(scheme));
+            let engine = open.ok_or_else(|| not_a_url(url))?(url)?;
+            crate::interrupt::prepare();
+            return Ok(Namespace { engine });
         };
         Ok(Namespace { engine: Arc::new(shm::ShmEngine::open(place, &self.options)?) })
     }
