@@ -215,9 +215,7 @@ fn build(s: &Sanitizer) -> Result<Vec<Built>, Failure> {
     let job = job.args(["-p", "xsem-testkit"]);
     let job = match s.tests {
         None => job.args(["--lib", "--bins", "--tests"]),
-        Some(tests) => {
-            tests.iter().fold(job, |j, t| j.args(["--test", t.rsplit('/').next().unwrap_or(t)]))
-        }
+        Some(tests) => tests.iter().fold(job, |j, t| j.args(["--test", t.rsplit('/').next().unwrap_or(t)])),
     };
     let job = job.env("RUSTC_BOOTSTRAP", "1").flags("RUSTFLAGS", &format!("--cfg xsem_sanitized {flags}"));
     let job = job.env("CARGO_TARGET_DIR", machines::directory()?.join(s.compiled.unwrap_or(s.name)));
