@@ -21,8 +21,8 @@ use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
-use tonic::{Code, Request};
 use xsem::Deadline;
 
 /// The first pause after all members have failed, and the longest.
@@ -241,6 +241,10 @@ impl Client {
         let _ = self.0.current.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    pub(crate) fn members(&self) -> usize {
+        self.0.members.len()
+    }
+
     pub(crate) fn member(&self, index: usize) -> &Member {
         &self.0.members[index]
     }
@@ -310,55 +314,6 @@ fn read_only(fault: Fault) -> Fault {
         Fault::Ambiguous(why) => Fault::Unreachable(why),
         other => other,
     }
-}
-
-/// What a status of gRPC means for a request that was (or was not) sent.
-pub(crate) fn judge<A>(status: &tonic::Status) -> Verdict<A> {
-    let message = status.message().to_owned();
-    let has = |part: &str| message.contains(part);
-    match status.code() {
-        Code::Unauthenticated => Verdict::Stranger(message),
-        // etcd says these with a code that says nothing.
-        _ if has("user name is empty") || has("revision of auth store is old") => Verdict::Stranger(message),
-        _ if has("permission denied") || has("authentication failed") => Verdict::Final(Fault::Denied(message)),
-        _ if has("has been compacted") => Verdict::Final(Fault::Compacted(0)),
-        _ if has("requested lease not found") => Verdict::Final(Fault::NoLease),
-        _ if has("database space exceeded") => Verdict::Final(Fault::NoSpace),
-        _ if has("request is too large") || has("larger than max") || has("too many operations") => {
-            Verdict::Final(Fault::TooLarge(message))
-        }
-        // These are said before a request goes to the others.
-        _ if has("no leader") || has("proposal dropped") || has("too many requests") => Verdict::NotDone(message),
-        _ if has("not supported for learner") || has("unhealthy cluster") => Verdict::NotDone(message),
-        _ if was_not_sent(status) => Verdict::NotDone(told(status)),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal | Code::Aborted => {
-            Verdict::Unknown(told(status))
-        }
-        _ => Verdict::Final(Fault::Refused(message)),
-    }
-}
-
-/// Whether no connection could be made.
-fn was_not_sent(status: &tonic::Status) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
-    while let Some(e) = cause {
-        if e.is::<tonic::ConnectError>() {
-            return true;
-        }
-        cause = e.source();
-    }
-    false
-}
-
-/// What went wrong, from the innermost cause, which says most.
-fn told(status: &tonic::Status) -> String {
-    let mut text = status.message().to_owned();
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
-    while let Some(e) = cause {
-        text = e.to_string();
-        cause = e.source();
-    }
-    text
 }
 
 /// Waits, at most until the deadline.

@@ -5,7 +5,7 @@
 //! safely as a fork of a program that has threads. It learns the store and the lease from its standard input, watches its owner by
 //! a process descriptor and that pipe, and revokes the lease when either says that the owner is gone: by exit, signal, or `exec`.
 //! It is not needed for anything to be right: killed or stopped itself, the lease runs out by its time, and the owner starts
-//! another one at its next renewal.
+//! another one at its next renewal. In a container whose first process is the owner, the kernel ends both at once.
 //!
 //! Its input, a line each: the URL; the lease, in hexadecimal; then `cover PID` (this child of the owner has to end, too,
 //! before the lease may; until then the guardian keeps it alive), `cover 0`, and `done` (nothing is left to be revoked).
@@ -15,7 +15,7 @@ use crate::clock;
 use crate::fault::Fault;
 use crate::life::Life;
 use crate::url::{Config, Guardian};
-use crate::{runtime, session};
+use crate::{lease, runtime};
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -242,12 +242,12 @@ fn keep(owner: Option<OwnedFd>) -> Result<(), Fault> {
     if let Some(command) = covered {
         outlast(&client, lease, &command);
     }
-    runtime::run(async move { session::revoke(&client, lease, Deadline::after(client.config().ttl * 3)).await })
+    runtime::run(async move { lease::revoke(&client, lease, Deadline::after(client.config().ttl * 3)).await })
 }
 
 fn time_left(client: &Client, lease: i64) -> Result<i64, Fault> {
     let client = client.clone();
-    runtime::run(async move { session::time_left(&client, lease, Deadline::after(START)).await })
+    runtime::run(async move { lease::time_left(&client, lease, Deadline::after(START)).await })
 }
 
 /// Keeps the lease alive until the command has ended; ends that, when the lease is lost.
@@ -255,8 +255,8 @@ fn outlast(client: &Client, lease: i64, command: &OwnedFd) {
     let mut ends = clock::now() + clock::nanos(client.config().ttl);
     while !readable(command.as_raw_fd(), Duration::ZERO) {
         let (c, by) = (client.clone(), Deadline::after(clock::until(ends)));
-        match runtime::run(async move { session::renew(&c, lease, by).await }) {
-            Ok((sent, seconds)) => ends = session::end(sent, Duration::from_secs(seconds as u64)),
+        match runtime::run(async move { lease::renew(&c, lease, by).await }) {
+            Ok(renewed) => ends = lease::end(renewed.sent, renewed.ttl),
             Err(Fault::NoLease) => return end_command(command),
             Err(_) if clock::until(ends).is_zero() => return end_command(command),
             Err(_) => {}

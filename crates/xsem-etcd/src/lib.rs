@@ -6,12 +6,14 @@ pub mod client;
 pub mod clock;
 #[doc(hidden)]
 pub mod engine;
+mod exit;
 #[doc(hidden)]
 pub mod fault;
-#[doc(hidden)]
 pub mod guardian;
+mod judge;
 #[doc(hidden)]
 pub mod kv;
+mod lease;
 #[doc(hidden)]
 pub mod life;
 mod member;
@@ -23,6 +25,7 @@ mod sentry;
 #[doc(hidden)]
 pub mod session;
 #[doc(hidden)]
+pub mod survey;
 pub mod url;
 #[doc(hidden)]
 pub mod watch;

@@ -1,7 +1,7 @@
 //! One member of the store: its connection, and whether it has answered lately.
 
-use crate::client::judge;
 use crate::fault::{Fault, Result};
+use crate::judge::judge;
 use crate::url::Config;
 use http::uri::PathAndQuery;
 use std::future::Future;

@@ -7,25 +7,21 @@
 //!
 //! A session does not exist in a forked child: it is not alive there, and dropping it does nothing.
 
-use crate::client::{Again, Client, within};
+use crate::client::{Client, within};
 use crate::clock;
+use crate::exit::{self, Leaving};
 use crate::fault::{Fault, Result};
 use crate::guardian::Guard;
+use crate::lease::{self, Renewed};
 use crate::life::Life;
+use crate::runtime;
 use crate::sentry::{self, Watched};
-use crate::{runtime, wire};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::watch;
 use xsem::Deadline;
-
-/// Before the lease can end: a twentieth of its life, at least this, at most a second. What is judged alive is still to be used.
-const LEAST_MARGIN: Duration = Duration::from_millis(100);
-
-/// An orderly end of the process waits for the store for so long.
-const AT_EXIT: Duration = Duration::from_millis(300);
 
 /// Why a session is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,28 +95,18 @@ impl Session {
     /// # Errors
     /// All of [`Fault`].
     pub async fn start(client: &Client, deadline: Deadline) -> Result<Session> {
-        let ttl = client.config().ttl.as_secs_f64().ceil() as i64;
-        let lease = random()?;
-        let ask = wire::LeaseGrantRequest { ttl, id: lease };
-        // The number is ours, so a second grant after a lost answer makes no second lease.
-        let granted = client.call::<_, wire::LeaseGrantResponse>(GRANT, ask, Again::UntilAnswered, deadline).await;
-        let (sent, seconds) = match granted {
-            Ok(a) => (a.sent, a.answer.ttl),
-            Err(Fault::Refused(why)) if why.contains("lease already exists") => renew(client, lease, deadline).await?,
-            Err(fault) => return Err(fault),
-        };
-        let ttl = Duration::from_secs(seconds.max(1) as u64);
+        let (lease, Renewed { sent, ttl }) = lease::grant(client, deadline).await?;
         let shared = Arc::new(Shared {
             client: client.clone(),
             lease,
             ttl,
-            ends: AtomicU64::new(end(sent, ttl)),
+            ends: AtomicU64::new(lease::end(sent, ttl)),
             state: Mutex::default(),
             loss: watch::Sender::new(None),
             life: Life::here(),
         });
         sentry::watch(shared.clone())?;
-        give_back_at_exit();
+        exit::prepare();
         drop(runtime::spawn(keep_alive(Arc::downgrade(&shared)))?);
         let session = Session(Arc::new(Handle(shared)));
         session.0.0.post_guard();
@@ -204,7 +190,7 @@ impl Session {
     /// `Unreachable`, `Ambiguous`: not by the deadline. It goes on in the background.
     pub async fn close(&self, deadline: Deadline) -> Result<()> {
         self.give_up();
-        revoke(&self.0.0.client, self.0.0.lease, deadline).await
+        lease::revoke(&self.0.0.client, self.0.0.lease, deadline).await
     }
 
     /// Says that the guardian has to wait for the end of this child process, too, before it revokes the lease: it keeps the
@@ -250,25 +236,9 @@ impl Watched for Shared {
             return;
         }
         let (client, lease) = (self.client.clone(), self.lease);
-        if let Ok(mut task) = runtime::spawn(async move { revoke(&client, lease, deadline).await }) {
+        if let Ok(mut task) = runtime::spawn(async move { lease::revoke(&client, lease, deadline).await }) {
             let _ = task.wait(deadline);
         }
-    }
-}
-
-/// A program that returns from `main`, or calls `exit`, gives its leases back, if the store answers soon: nobody then waits for their
-/// time to run out, also without a guardian.
-fn give_back_at_exit() {
-    extern "C" fn at_exit() {
-        if !runtime::is_inside() {
-            let deadline = Deadline::after(AT_EXIT);
-            sentry::at_the_end().iter().for_each(|s| s.give_back(deadline));
-        }
-    }
-    static REGISTERED: AtomicBool = AtomicBool::new(false);
-    if !REGISTERED.swap(true, SeqCst) {
-        // SAFETY: the function stays as long as the program, and may be called on any thread.
-        unsafe { libc::atexit(at_exit) };
     }
 }
 
@@ -293,22 +263,24 @@ impl Shared {
         if loss != Loss::Ended {
             let (client, lease) = (self.client.clone(), self.lease);
             let patience = Deadline::after(self.ttl * 3);
+            let leaving = Leaving::begin();
             let _ = runtime::spawn(async move {
-                if let Err(why) = revoke(&client, lease, patience).await {
+                if let Err(why) = lease::revoke(&client, lease, patience).await {
                     tracing::debug!(%why, "a lease was not revoked; it ends by itself");
                 }
+                drop(leaving);
                 // Only now: until then it is the guardian that would do it if this process died.
                 drop(guard);
             });
         }
     }
 
-    /// A renewal that was sent at this point was answered.
-    fn renewed(&self, sent: u64, ttl: Duration) {
+    /// A renewal was answered.
+    fn renewed(&self, Renewed { sent, ttl }: Renewed) {
         let state = self.state();
         // One that is over stays so, whatever the store says.
         if state.loss.is_none() {
-            self.ends.fetch_max(end(sent, ttl), SeqCst);
+            self.ends.fetch_max(lease::end(sent, ttl), SeqCst);
         }
         drop(state);
     }
@@ -344,54 +316,6 @@ impl Shared {
     }
 }
 
-const GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
-const REVOKE: &str = "/etcdserverpb.Lease/LeaseRevoke";
-const KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
-
-/// From when on a lease that was renewed then may not be relied upon.
-pub(crate) fn end(sent: u64, ttl: Duration) -> u64 {
-    let margin = (ttl / 20).clamp(LEAST_MARGIN, Duration::from_secs(1));
-    sent + clock::nanos(ttl.saturating_sub(margin))
-}
-
-/// A number for a lease, which is positive.
-fn random() -> Result<i64> {
-    let mut bytes = [0u8; 8];
-    // SAFETY: eight bytes are written to where there are eight.
-    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), 8, 0) };
-    match i64::from_ne_bytes(bytes) & i64::MAX {
-        id if n == 8 && id != 0 => Ok(id),
-        _ => Err(Fault::NoRoom("no random number".into())),
-    }
-}
-
-/// One renewal: when it was sent, and the seconds it gives.
-pub(crate) async fn renew(client: &Client, lease: i64, deadline: Deadline) -> Result<(u64, i64)> {
-    let ask = wire::LeaseKeepAliveRequest { id: lease };
-    let done = client.call_stream::<_, wire::LeaseKeepAliveResponse>(KEEP_ALIVE, ask, deadline).await?;
-    match done.answer.ttl {
-        ttl if ttl > 0 => Ok((done.sent, ttl)),
-        _ => Err(Fault::NoLease),
-    }
-}
-
-/// The seconds that a lease has left.
-pub(crate) async fn time_left(client: &Client, lease: i64, deadline: Deadline) -> Result<i64> {
-    let ask = wire::LeaseTimeToLiveRequest { id: lease, keys: false };
-    let path = "/etcdserverpb.Lease/LeaseTimeToLive";
-    let done = client.call::<_, wire::LeaseTimeToLiveResponse>(path, ask, Again::UntilAnswered, deadline).await?;
-    if done.answer.ttl < 0 { Err(Fault::NoLease) } else { Ok(done.answer.ttl) }
-}
-
-/// Ends a lease, which may have ended already.
-pub(crate) async fn revoke(client: &Client, lease: i64, deadline: Deadline) -> Result<()> {
-    let ask = wire::LeaseRevokeRequest { id: lease };
-    match client.call::<_, wire::LeaseRevokeResponse>(REVOKE, ask, Again::UntilAnswered, deadline).await {
-        Ok(_) | Err(Fault::NoLease) => Ok(()),
-        Err(fault) => Err(fault),
-    }
-}
-
 /// Renews at a third of the time to live, until the session is over.
 async fn keep_alive(session: Weak<Shared>) {
     let mut loss = match session.upgrade() {
@@ -405,15 +329,15 @@ async fn keep_alive(session: Weak<Shared>) {
         if within(Deadline::after(ttl / 3), loss.changed()).await.is_some() {
             return;
         }
-        let renewal = renew(&client, lease, Deadline::after(clock::until(ends)));
+        let renewal = lease::renew(&client, lease, Deadline::after(clock::until(ends)));
         let told = tokio::select! {
             told = renewal => told,
             _ = loss.changed() => return,
         };
         let Some(s) = session.upgrade() else { return };
         match told {
-            Ok((sent, seconds)) => {
-                s.renewed(sent, Duration::from_secs(seconds as u64));
+            Ok(renewed) => {
+                s.renewed(renewed);
                 s.relieve_guard();
             }
             Err(Fault::NoLease) => return s.lose(Loss::Ended),

@@ -221,6 +221,36 @@ fn without_a_majority_nothing_is_done() {
 }
 
 #[test]
+fn each_member_is_asked_by_itself_for_an_operator() {
+    if !wanted() {
+        return;
+    }
+    let _dog = Watchdog::start("a survey");
+    let cluster = Cluster::start(3);
+    let c = open(&(cluster.url("x") + "?timeout=1"));
+    let leader = cluster.leader();
+    let dead = (leader + 1) % 3;
+    cluster.kill(dead);
+    let theirs = c.clone();
+    let found = run(async move { Ok(theirs.survey().await) }).unwrap();
+    for (i, s) in found.iter().enumerate() {
+        assert_eq!(s.endpoint, format!("127.0.0.1:{}", cluster.port(i)));
+        match &s.status {
+            Ok(status) => {
+                assert!(i != dead && status.version.starts_with("3.") && status.db_size > 0);
+                let own = status.header.unwrap().member_id;
+                assert_eq!(status.leader == own, i == leader);
+            }
+            Err(fault) => assert!(i == dead && matches!(fault, Fault::Unreachable(_)), "{i}: {fault}"),
+        }
+    }
+    let theirs = c.clone();
+    let list = run(async move { theirs.member_list(patience()).await }).unwrap();
+    assert_eq!(list.len(), 3);
+    assert!(list.iter().all(|m| !m.client_urls.is_empty()));
+}
+
+#[test]
 fn a_store_without_space_says_so() {
     if !wanted() {
         return;
@@ -232,6 +262,9 @@ fn a_store_without_space_says_so() {
     let big = "x".repeat(50_000);
     let full = (0..100).find_map(|i| txn(&c, Txn::of([put(format!("s/{i}"), big.as_str(), 0)]), patience()).err());
     assert_eq!(full, Some(Fault::NoSpace));
+    let theirs = c.clone();
+    let alarms = run(async move { theirs.alarms(patience()).await }).unwrap();
+    assert!(alarms.iter().any(|a| a.alarm == xsem_etcd::wire::AlarmType::NoSpace as i32), "{alarms:?}");
     assert!(read(&c, "s/0", patience()).is_ok());
 }
 

@@ -1,14 +1,17 @@
 //! What the tests of the wire share.
 #![allow(dead_code, reason = "each test uses some of it")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 use xsem::Deadline;
 use xsem_etcd::client::Client;
 use xsem_etcd::fault::Result;
 use xsem_etcd::kv::{Found, Keys, Reply, Txn, put, range};
 use xsem_etcd::runtime::run;
-use xsem_etcd::session::Session;
+use xsem_etcd::session::{Loss, Session};
 use xsem_etcd::url::Config;
 use xsem_etcd::watch::{Wanted, Watch};
 
@@ -77,4 +80,60 @@ pub fn child(test: &str, facts: &[(&str, &str)]) -> std::process::Command {
     let mut command = std::process::Command::new(std::env::current_exe().unwrap());
     command.args([test, "--exact", "--ignored", "--nocapture", "--test-threads=1"]).envs(facts.iter().copied());
     command
+}
+
+/// Tells the loss of a session.
+pub fn losses(s: &Session) -> mpsc::Receiver<Loss> {
+    let (tell, told) = mpsc::channel();
+    s.on_loss(move |loss| {
+        let _ = tell.send(loss);
+    });
+    told
+}
+
+/// A process that holds a lease with the key of this name; it says so, and then waits to be killed.
+pub fn holder(url: &str, key: &str) -> (Child, BufReader<std::process::ChildStdout>) {
+    holder_with(url, key, &[])
+}
+
+/// The same, with further facts.
+pub fn holder_with(url: &str, key: &str, facts: &[(&str, &str)]) -> (Child, BufReader<std::process::ChildStdout>) {
+    let mut command = child("child_that_holds", &[("STORE", url), ("KEY", key)]);
+    command.envs(facts.iter().copied()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("holds") {
+        line.clear();
+        assert!(said.read_line(&mut line).unwrap() > 0, "the holder has ended");
+    }
+    (child, said)
+}
+
+/// The life of that process.
+pub fn hold() {
+    let Ok(url) = std::env::var("STORE") else { return };
+    let c = open(&url);
+    let s = session(&c);
+    leased(&c, &std::env::var("KEY").unwrap(), &s);
+    while url.contains("guardian=/") && s.guardian().is_none() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let told = losses(&s);
+    println!("\nholds {}", s.guardian().unwrap_or(0));
+    if std::env::var("EXIT_WHEN_TOLD").is_ok() {
+        let _ = std::io::stdin().read(&mut [0]);
+        std::process::exit(0);
+    }
+    if let Ok(how) = std::env::var("EXIT") {
+        if how == "dropped" {
+            drop(s);
+        }
+        std::process::exit(0);
+    }
+    if let Ok(seconds) = std::env::var("EXEC_SLEEP") {
+        use std::os::unix::process::CommandExt;
+        panic!("{}", std::process::Command::new("sleep").arg(seconds).exec());
+    }
+    println!("lost {:?}", told.recv().unwrap());
 }
