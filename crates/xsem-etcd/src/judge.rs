@@ -2,14 +2,14 @@
 
 use crate::fault::Fault;
 use crate::member::Verdict;
-use tonic::Code;
+use tonic::Code as GrpcCode;
 
 /// What a status of gRPC means for a request that was (or was not) sent.
 pub(crate) fn judge<A>(status: &tonic::Status) -> Verdict<A> {
     let message = status.message().to_owned();
     let has = |part: &str| message.contains(part);
     match status.code() {
-        Code::Unauthenticated => Verdict::Stranger(message),
+        GrpcCode::Unauthenticated => Verdict::Stranger(message),
         // etcd says these with a code that says nothing.
         _ if has("user name is empty") || has("revision of auth store is old") => Verdict::Stranger(message),
         _ if has("permission denied") || has("authentication failed") => Verdict::Final(Fault::Denied(message)),
@@ -23,9 +23,12 @@ pub(crate) fn judge<A>(status: &tonic::Status) -> Verdict<A> {
         _ if has("no leader") || has("proposal dropped") || has("too many requests") => Verdict::NotDone(message),
         _ if has("not supported for learner") || has("unhealthy cluster") => Verdict::NotDone(message),
         _ if was_not_sent(status) => Verdict::NotDone(told(status)),
-        Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown | Code::Internal | Code::Aborted => {
-            Verdict::Unknown(told(status))
-        }
+        GrpcCode::Unavailable
+        | GrpcCode::DeadlineExceeded
+        | GrpcCode::Cancelled
+        | GrpcCode::Unknown
+        | GrpcCode::Internal
+        | GrpcCode::Aborted => Verdict::Unknown(told(status)),
         _ => Verdict::Final(Fault::Refused(message)),
     }
 }

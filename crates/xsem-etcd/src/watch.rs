@@ -15,7 +15,7 @@ use crate::wire::{Event, EventType, RangeRequest, RangeResponse, WatchAsk, Watch
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tonic::{Code, Status, Streaming};
+use tonic::{Code as GrpcCode, Status, Streaming};
 use xsem::Deadline;
 
 /// The pause before a stream that could not be begun is begun again, at first, and at most.
@@ -296,8 +296,8 @@ impl Pump {
 
 fn over(status: &Status) -> Over {
     match status.code() {
-        Code::Unauthenticated => Over::Stranger,
-        Code::PermissionDenied | Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented => {
+        GrpcCode::Unauthenticated => Over::Stranger,
+        GrpcCode::PermissionDenied | GrpcCode::InvalidArgument | GrpcCode::FailedPrecondition | GrpcCode::Unimplemented => {
             match crate::judge::judge::<()>(status) {
                 Verdict::Final(fault) => Over::For(fault),
                 Verdict::Stranger(_) => Over::Stranger,

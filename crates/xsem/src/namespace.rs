@@ -23,6 +23,7 @@ use std::time::Duration;
 /// | `shm:/path/to/file` | a file of one's own choice |
 /// | `shm:/path/to/file?group=NAME` | a file that is shared with the members of a group (see [`group`](NamespaceBuilder::group)) |
 /// | `memory:` | only in this process, and a fresh one at each open: for tests |
+/// | `etcd://host:2379,host:2379/prefix` | between machines, in an etcd: after `xsem_etcd::register()`, of the crate `xsem-etcd` |
 /// | `memory:NAME` | only in this process, shared by all who open it there; it stays until the process ends |
 ///
 /// It is created where it does not exist. A process that has acquired something stays a member of the namespace, with
@@ -382,7 +383,10 @@ fn resettable(url: &str) -> Result<&str> {
 
 fn not_a_url(url: &str) -> Error {
     Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
-        .advice("use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone")
+        .advice(match url.starts_with("etcd") {
+            true => "this program does not know etcd: it has to call `xsem_etcd::register()` (the command: build it with the feature `etcd`)",
+            false => "use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone",
+        })
 }
 
 /// Options for [`Namespace::builder`]. The limits count only where the namespace is created; an existing one keeps its own.
