@@ -16,7 +16,7 @@ usage: cargo xtask sanitize [address | leak | thread | memcheck]... [--only TEXT
 All of them by default. --only: the tests whose names contain TEXT (may be repeated).
 ";
 
-/// A test program hangs after so long. Longer than the watchdogs in it take, which say more.
+/// A test program hangs after so long. Longer than the watchdogs of single tests take, which say more.
 const LIMIT: Duration = Duration::from_secs(1800);
 
 /// What the tests' own watchdogs are told: sanitizers make what they watch so many times slower.
@@ -85,7 +85,7 @@ const ALL: [Sanitizer; 4] = [
         compiled: None,
         own_std: false,
         options: &[],
-        suppressions: None,
+        suppressions: Some("memcheck.txt"),
         finds: &[("overflow", "Invalid read"), ("use-after-free", "Invalid read"), ("unwritten", "uninitialised value")],
         left_out: &[],
         skipped: &[("a_signal_that_changes_nothing", "its threads meet by spinning, and valgrind runs one at a time")],
@@ -215,9 +215,7 @@ fn build(s: &Sanitizer) -> Result<Vec<Built>, Failure> {
     let job = job.args(["-p", "xsem-testkit"]);
     let job = match s.tests {
         None => job.args(["--lib", "--bins", "--tests"]),
-        Some(tests) => {
-            tests.iter().fold(job, |j, t| j.args(["--test", t.rsplit('/').next().unwrap_or(t)]))
-        }
+        Some(tests) => tests.iter().fold(job, |j, t| j.args(["--test", t.rsplit('/').next().unwrap_or(t)])),
     };
     let job = job.env("RUSTC_BOOTSTRAP", "1").flags("RUSTFLAGS", &format!("--cfg xsem_sanitized {flags}"));
     let job = job.env("CARGO_TARGET_DIR", machines::directory()?.join(s.compiled.unwrap_or(s.name)));
@@ -233,15 +231,17 @@ fn start(s: &Sanitizer, program: &Path, args: &[&str]) -> Result<(String, String
     fs::create_dir_all(&dir).map_err(broken)?;
     let out = dir.join("out");
     let file = fs::File::create(&out).map_err(broken)?;
+    let suppressions = s.suppressions.map(|name| root().join("xtask/sanitize").join(name).display().to_string());
     let mut command = Command::new(if s.compiled.is_some() { program } else { Path::new(VALGRIND.program) });
     if s.compiled.is_none() {
         command.args(["-q", "--error-exitcode=77", "--trace-children=yes", "--leak-check=no"]);
+        command.args(suppressions.as_ref().map(|path| format!("--suppressions={path}")));
         command.arg(format!("--log-file={}.%p", dir.join("report").display())).arg(program);
     }
     for (variable, options) in s.options {
         let mut options = format!("{options}:log_path={}", dir.join("report").display());
-        if let Some(name) = s.suppressions.filter(|_| !variable.starts_with("ASAN")) {
-            options += &format!(":suppressions={}", root().join("xtask/sanitize").join(name).display());
+        if let Some(path) = suppressions.as_ref().filter(|_| !variable.starts_with("ASAN")) {
+            options += &format!(":suppressions={path}");
         }
         command.env(variable, options);
     }
