@@ -6,6 +6,7 @@
 mod cluster;
 mod http;
 mod proxy;
+pub mod storm;
 
 pub use cluster::{Cluster, Options};
 pub use proxy::Proxy;
