@@ -26,7 +26,12 @@ pub fn blow(scene: &mut Scene, options: &Options) -> io::Result<()> {
         over.into_iter().try_for_each(|(_, what)| scene.heal(&what))?;
         // One thing at a time at each place: one server is away at most, so that there is a majority.
         let server_is_hurt = hurt.iter().any(|(_, u)| matches!(u, Until::Thaw(_) | Until::Restart(_)));
-        let seat = random.below(scene.seats.len() as u64) as usize;
+        // Mostly one that holds something, where one does: that is who matters.
+        let mut seat = random.below(scene.seats.len() as u64) as usize;
+        let holders: Vec<usize> = (0..scene.seats.len()).filter(|s| scene.holds(*s)).collect();
+        if !holders.is_empty() && !random.one_in(3) {
+            seat = holders[random.below(holders.len() as u64) as usize];
+        }
         let seat_is_hurt = hurt.iter().any(|(_, u)| match u {
             Until::Continue(s) | Until::Release(s) | Until::Accept(s) | Until::Hear(s) => *s == seat,
             _ => false,
@@ -84,6 +89,12 @@ pub fn blow(scene: &mut Scene, options: &Options) -> io::Result<()> {
 impl Scene {
     fn count(&mut self, what: &'static str) {
         *self.done.entry(what).or_default() += 1;
+    }
+
+    /// As the last line of its record has it.
+    fn holds(&self, seat: usize) -> bool {
+        let record = self.seats[seat].lives.last().and_then(|l| std::fs::read_to_string(&l.0).ok()).unwrap_or_default();
+        record.lines().last().is_some_and(|l| l.starts_with(['G', 'H', 'M']))
     }
 
     fn heal(&mut self, what: &Until) -> io::Result<()> {

@@ -19,6 +19,10 @@ pub const LIMIT: u32 = 3;
 /// Of the credit that is only added to.
 const ROOM: u32 = 65_535;
 
+/// A look at the store that takes so long was not answered, in nanoseconds; and for so long nobody goes on.
+const SILENT: u64 = 150_000_000;
+const MOST: u64 = 6_000_000_000;
+
 /// The semaphores of the storm.
 pub struct Things {
     pub x: Exclusive,
@@ -140,12 +144,17 @@ impl Worker {
     /// For a while, mostly a short one, looking whether it holds. The time is that of before the look.
     fn hold(&mut self, is_held: impl Fn() -> bool) {
         let long = self.random.one_in(5);
-        for _ in 0..if long { 120 } else { self.random.below(6) } {
+        let mut looks = if long { 120 } else { self.random.below(6) };
+        let begin = now();
+        while looks > 0 {
             let at = now();
             if !is_held() {
                 return;
             }
             self.record.say(&format!("H {at}"));
+            // The store is silent: it goes on, until it is told that it must not.
+            let silent = now() - at > SILENT && at - begin < MOST;
+            looks -= u64::from(!silent);
             nap(5000);
         }
     }
