@@ -39,6 +39,9 @@ pub const ETCD: Need = Need { program: "etcd", package: "etcd-server", otherwise
 /// A peer of the benchmark.
 pub const ETCDCTL: Need = Need { program: "etcdctl", package: "etcd-client", otherwise: "install etcdctl" };
 
+/// Network namespaces.
+pub const IP: Need = Need { program: "ip", package: "iproute2", otherwise: "install iproute2" };
+
 impl Need {
     /// Makes sure that it is there.
     pub fn satisfy(&self) -> Result<(), Failure> {
