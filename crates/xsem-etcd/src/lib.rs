@@ -18,7 +18,8 @@ mod lease;
 pub mod life;
 mod member;
 mod open;
-mod remote;
+#[doc(hidden)]
+pub mod remote;
 #[doc(hidden)]
 pub mod runtime;
 mod sentry;
