@@ -41,12 +41,16 @@ mod world;
 
 pub use names::EtcdEngine;
 pub use record::Who;
+pub use session::SESSIONS;
 pub use view::short;
 
 use client::Inner;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
+
+/// What keys begin with where the URL names nothing.
+pub const DEFAULT_PREFIX: &str = "xsem";
 
 impl EtcdEngine {
     /// A namespace on this store, for a process that is described so. `url` opens it again.

@@ -1,6 +1,6 @@
 //! The engine: names, lists of semaphores, draining, and what people ask.
 
-use super::client::{Inner, error};
+use super::client::Inner;
 use super::commit::{GiveUp, Trouble};
 use super::death::Why;
 use super::object::EtcdObject;
@@ -15,8 +15,8 @@ use std::sync::Arc;
 use xsem::engine::{Engine, Grant, Object, OnLoss, Request, Spec, Want, check_list};
 use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
 
-/// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
-const PATIENCE: u64 = 10;
+/// For how many lives of a lease a silent store is asked for a change, where the caller has not said how long to wait; a look has one.
+const PATIENCE: u64 = 3;
 
 /// A namespace in a store, as one process has it open.
 #[derive(Debug)]
@@ -48,20 +48,20 @@ impl Inner {
         let give_up = || self.store.now() > end;
         let mut unknown = false;
         loop {
-            let session = self.session(&give_up).map_err(|t| error(t, what))?;
+            let session = self.session(&give_up).map_err(|t| self.error(t, what))?;
             match self.transact(&session, names.clone(), &give_up, |w| body(w, &session, unknown)) {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Lost) => {}
                 Err(Trouble::Vanished) => unknown = true,
-                Err(t) => return Err(error(t, what)),
+                Err(t) => return Err(self.error(t, what)),
             }
         }
     }
 
     /// A look at the store.
     pub fn look<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
-        let end = self.store.now() + PATIENCE * self.store.ttl();
-        read(&|| self.store.now() > end).map_err(|t| error(t, "the look at the store"))
+        let end = self.store.now() + self.store.ttl();
+        read(&|| self.store.now() > end).map_err(|t| self.error(t, "the look at the store"))
     }
 }
 

@@ -10,7 +10,7 @@ use super::notes::{News, Wait};
 use super::object::EtcdObject;
 use super::outbox::{Task, waits};
 use super::record::{Entry, Id, Party, Sort, Ticket, Wish, wall};
-use super::refusal::{cancelled, drained, endless, late, taken, too_deep, too_many, unanswered};
+use super::refusal::{cancelled, drained, endless, late, taken, too_deep, too_many};
 use super::session::Session;
 use super::view;
 use super::world::{Got, Stop, World};
@@ -85,13 +85,13 @@ impl Inner {
             // one's own that only looks held, and that would be taken for a deadlock.
             while !self.outbox.is_empty() && !self.store.is_closed() && !self.outbox.flush(PAUSE) {
                 if give_up() {
-                    return Err(unanswered(list, request));
+                    return Err(self.unanswered(list, request));
                 }
             }
             let session = match self.session(&give_up) {
                 Ok(session) => session,
-                Err(Trouble::Silent) => return Err(unanswered(list, request)),
-                Err(t) => return Err(error(t, "the request")),
+                Err(Trouble::Silent) => return Err(self.unanswered(list, request)),
+                Err(t) => return Err(self.error(t, "the request")),
             };
             let ticket = self.ticket(&session, list, wish, request);
             let names = ticket.list.iter().map(|e| e.name.clone());
@@ -107,12 +107,12 @@ impl Inner {
                     self.wait(&session, &ticket, &entered.wait, list, request)
                 }
                 Err(Trouble::Lost | Trouble::Vanished) => Waited::Again,
-                Err(Trouble::Silent) => return Err(unanswered(list, request)),
+                Err(Trouble::Silent) => return Err(self.unanswered(list, request)),
                 Err(Trouble::Unresolved(pending)) => {
                     self.outbox.push_unresolved(self, Task::Leave(session, ticket), pending, false);
-                    return Err(unanswered(list, request));
+                    return Err(self.unanswered(list, request));
                 }
-                Err(t) => return Err(error(t, "the request")),
+                Err(t) => return Err(self.error(t, "the request")),
             };
             match granted {
                 Waited::Failed(e) => return Err(e),
