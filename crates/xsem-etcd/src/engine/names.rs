@@ -311,7 +311,8 @@ impl Engine for EtcdEngine {
         let there = w.slots.values().filter(|s| s.after.is_some()).count() as u64;
         let broken: Vec<String> = super::audit::audit(&w);
         let findings = broken.into_iter().map(|text| Finding::new(Severity::Damage, "store", text, "")).collect();
-        Ok(Checkup::new(findings, there, 1))
+        let sessions = w.alive.as_ref().map_or(0, |a| a.len() as u64);
+        Ok(Checkup::new(findings, there, sessions))
     }
 
     /// Every change is one transaction of the store, so there is never half of one.
