@@ -69,8 +69,6 @@ fn perform(place: &Place, command: &str, page: &Page, cast: &Cast) -> String {
         .args(["-c", &format!("exec 2>&1; {line}")])
         .env("PATH", path)
         .env("XSEM_NAMESPACE", format!("shm:{dir}/{NAMESPACE}"))
-        // Who waits for a store that is not there shall not do so for long.
-        .env("XSEM_ETCD_TTL", "2")
         .current_dir(place.dir())
         .stdin(Stdio::null())
         .output()

@@ -12,11 +12,14 @@ use super::view;
 use super::world::{Served, Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use xsem::engine::{Engine, Grant, Object, OnLoss, Request, Spec, Want, check_list};
 use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
 
-/// For how many lives of a lease a silent store is asked for a change, where the caller has not said how long to wait; a look has one.
-const PATIENCE: u64 = 3;
+/// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
+const PATIENCE: u64 = 10;
+/// The same, in milliseconds, for what people look at, and for a process that has never reached it: the URL may be wrong.
+const FIRST: u64 = 10_000;
 
 /// A namespace in a store, as one process has it open.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ impl Inner {
         names: impl IntoIterator<Item = String> + Clone,
         mut body: impl FnMut(&mut World, &Arc<Session>, bool) -> std::result::Result<T, Stop>,
     ) -> Result<(T, Revision)> {
-        let end = self.store.now() + PATIENCE * self.store.ttl();
+        let end = self.store.now() + self.patience();
         let give_up = || self.store.now() > end;
         let mut unknown = false;
         loop {
@@ -58,9 +61,22 @@ impl Inner {
         }
     }
 
+    fn patience(&self) -> u64 {
+        if self.seen.load(SeqCst) == 0 { FIRST } else { PATIENCE * self.store.ttl() }
+    }
+
     /// A look at the store.
     pub fn look<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
-        let end = self.store.now() + self.store.ttl();
+        self.look_for(self.patience(), read)
+    }
+
+    /// A look that somebody waits for.
+    fn show<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        self.look_for(FIRST, read)
+    }
+
+    fn look_for<T>(&self, time: u64, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        let end = self.store.now() + time;
         read(&|| self.store.now() > end).map_err(|t| self.error(t, "the look at the store"))
     }
 }
@@ -272,13 +288,13 @@ impl Engine for EtcdEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
         Ok(view::report(&w, name.as_str(), rec, &self.client.who().host))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.iter().filter_map(|(name, s)| Some((name, s.after.as_ref()?)));
         let host = self.client.who().host;
         for (name, rec) in there {
@@ -290,7 +306,7 @@ impl Engine for EtcdEngine {
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let over = w.slots.into_iter().filter(|(_, s)| s.before.is_some() && s.after.is_none());
         let mut gone = Vec::new();
         for (name, slot) in over {
@@ -307,7 +323,7 @@ impl Engine for EtcdEngine {
     }
 
     fn check(&self) -> Result<Checkup> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.values().filter(|s| s.after.is_some()).count() as u64;
         let broken: Vec<String> = super::audit::audit(&w);
         let findings = broken.into_iter().map(|text| Finding::new(Severity::Damage, "store", text, "")).collect();
