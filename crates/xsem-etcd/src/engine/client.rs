@@ -5,6 +5,7 @@ use super::notes::Waits;
 use super::outbox::Outbox;
 use super::record::{Id, Ticket, Who};
 use super::session::{Session, key};
+use super::steps::Steps;
 use super::store::{Compare, Op, Silence, Store, Txn};
 use super::world::Slot;
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ pub struct Inner {
     losses: Mutex<Vec<Arc<OnLoss>>>,
     /// What is still to be sent.
     pub outbox: Arc<Outbox>,
+    /// The steps of asynchronous requests.
+    pub steps: Arc<Steps>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -82,6 +85,7 @@ impl Inner {
             waits: Waits::default(),
             losses: Mutex::default(),
             outbox: Arc::default(),
+            steps: Arc::default(),
         })
     }
 
@@ -256,6 +260,7 @@ impl Drop for Inner {
     /// Nobody uses it any more: its lease ends. (Only tests, and programs that close all they had open, see that.)
     fn drop(&mut self) {
         self.outbox.close();
+        self.steps.close();
         if self.usable().is_err() {
             return;
         }

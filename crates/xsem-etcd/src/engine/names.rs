@@ -4,6 +4,7 @@ use super::client::Inner;
 use super::commit::{GiveUp, Trouble};
 use super::death::Why;
 use super::object::EtcdObject;
+use super::pending::EtcdPending;
 use super::record::{Id, Record, Sort, Wish};
 use super::refusal::wrong_kind;
 use super::session::Session;
@@ -13,7 +14,7 @@ use super::world::{Served, Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use xsem::engine::{Engine, Grant, Object, OnLoss, Request, Spec, Want, check_list};
+use xsem::engine::{Engine, Grant, Object, OnLoss, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, check_list};
 use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
 
 /// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
@@ -168,12 +169,14 @@ impl EtcdEngine {
             }
         }
     }
+}
 
+impl Inner {
     /// The objects of a list, all of this client.
-    fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a EtcdObject, u32)>> {
+    pub fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a EtcdObject, u32)>> {
         check_list(list, duplicates)?;
         let own = |(i, want): (usize, &Want<'a>)| {
-            let object = want.object.as_any().downcast_ref::<EtcdObject>().filter(|o| Arc::ptr_eq(&o.client, &self.client));
+            let object = want.object.as_any().downcast_ref::<EtcdObject>().filter(|o| std::ptr::eq(&*o.client, self));
             object.map(|o| (o, want.permits)).ok_or_else(|| {
                 Error::new(Code::InvalidListFormat, format!("`{}` is in another namespace", want.object.name()))
                     .of(want.object.name().as_str())
@@ -242,14 +245,26 @@ impl Engine for EtcdEngine {
     }
 
     fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
-        let objects = self.list_of(list, false)?;
+        let objects = self.client()?.list_of(list, false)?;
         let granted = self.client()?.request(&objects, Wish::Any, request)?;
         granted.into_iter().next().ok_or_else(|| Error::new(Code::InvalidHandle, "nothing of the list is there any more"))
     }
 
     fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
-        let objects = self.list_of(list, true)?;
+        let objects = self.client()?.list_of(list, true)?;
         Ok(self.client()?.request(&objects, Wish::All, request)?.into_iter().map(|(_, grant)| grant).collect())
+    }
+
+    fn start(self: Arc<Self>, wish: xsem::engine::Wish, list: Vec<OwnedWant>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let client = self.client()?.clone();
+        let wish = match wish {
+            xsem::engine::Wish::Any => Wish::Any,
+            xsem::engine::Wish::All => Wish::All,
+        };
+        let wants: Vec<Want<'_>> = list.iter().map(|w| Want { object: &*w.object, permits: w.permits }).collect();
+        client.list_of(&wants, wish == Wish::All)?;
+        drop(wants);
+        EtcdPending::start(client, wish, list, request)
     }
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
