@@ -17,6 +17,8 @@ mod lease;
 #[doc(hidden)]
 pub mod life;
 mod member;
+#[doc(hidden)]
+pub mod metrics;
 mod open;
 #[doc(hidden)]
 pub mod remote;
