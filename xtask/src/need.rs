@@ -36,6 +36,8 @@ pub const VALGRIND: Need = Need { program: "valgrind", package: "valgrind", othe
 
 /// Servers for the tests of the etcd engine.
 pub const ETCD: Need = Need { program: "etcd", package: "etcd-server", otherwise: "install etcd 3.4 or later" };
+/// A peer of the benchmark.
+pub const ETCDCTL: Need = Need { program: "etcdctl", package: "etcd-client", otherwise: "install etcdctl" };
 /// The table of the worked example that checks tokens.
 pub const POSTGRES: Need = Need {
     program: "/usr/lib/postgresql/*/bin/initdb",

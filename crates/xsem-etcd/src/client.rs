@@ -157,7 +157,7 @@ impl Client {
         self.persist(Form::Unary, path, ask, again, deadline).await
     }
 
-    /// One request and its first answer on a stream.
+    /// One request and its first answer on a stream: a renewal.
     pub(crate) async fn call_stream<Q, A>(&self, path: &'static str, ask: Q, deadline: Deadline) -> Result<Answered<A>>
     where
         Q: prost::Message + Clone + 'static,
@@ -191,7 +191,7 @@ impl Client {
             let index = self.choose();
             let member = &self.0.members[index];
             let sent = clock::now();
-            let limit = left.min(self.0.config.attempt);
+            let limit = left.min(self.patience(form));
             let verdict = match form {
                 Form::Unary => member.unary(path, self.request(ask.clone()), limit).await,
                 Form::Stream => member.one_of_stream(path, self.request(tokio_stream::once(ask.clone())), limit).await,
@@ -232,6 +232,15 @@ impl Client {
                 tokio::time::sleep(pause.min(deadline.remaining())).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
+        }
+    }
+
+    /// For how long one member is asked. What is asked on a stream is a lease's renewal, which is begun at a third of its life: there must be
+    /// time for other members where this one is silent, however long other requests may take.
+    fn patience(&self, form: Form) -> Duration {
+        match form {
+            Form::Unary => self.0.config.attempt,
+            Form::Stream => self.0.config.attempt.min(self.0.config.ttl / 6),
         }
     }
 

@@ -20,7 +20,8 @@ mod member;
 #[doc(hidden)]
 pub mod metrics;
 mod open;
-mod remote;
+#[doc(hidden)]
+pub mod remote;
 #[doc(hidden)]
 pub mod runtime;
 mod sentry;
