@@ -132,8 +132,8 @@ fn blow(options: &Options, dir: &Path) -> io::Result<Outcome> {
         lives.len(),
         done.join(", ")
     );
-    if claims < options.workers {
-        violations.push(format!("nothing went on: {claims} claims"));
+    if claims == 0 {
+        violations.push("nothing went on".to_owned());
     }
     Ok(Outcome { violations, summary })
 }
