@@ -1,10 +1,13 @@
 //! `cargo xtask aarch64`: the tests that matter on an emulated aarch64 machine, with a kernel of Debian's. It sets up what it
 //! needs: an emulator and a cross compiler by apt, the kernel and the source of std unpacked below `target/machines`.
 
+mod plan;
+
 use crate::Failure;
-use crate::machines::{self, Archive, Built, Cpio, Machine, Outcome, cross, std_source, task, with_own_std};
+use crate::machines::{self, Archive, Built, Cpio, Machine, Outcome, cross, std_source, with_own_std};
 use crate::need::Need;
 use crate::proc::{Job, root};
+use plan::{LEFT_OUT, SKIPPED, plan};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +16,7 @@ use std::time::Duration;
 pub const USAGE: &str = "\
 usage: cargo xtask aarch64 [OPTIONS]
 
+  --all             everything; without it, what another processor or C library can change
   --only TEXT       the parts of the plan whose names contain TEXT (may be repeated)
   --cpu NAME        of qemu-system-aarch64 (default neoverse-n1; cortex-a57 has no atomic instructions, max has everything)
   --kernel PACKAGE  of Debian (default linux-image-cloud-arm64; linux-image-arm64-16k has pages of 16 KiB)
@@ -36,33 +40,9 @@ const LIBRARY: Need = Need {
 const EMULATOR: Need =
     Need { program: "qemu-system-aarch64", package: "qemu-system-arm", otherwise: "install QEMU's emulator for aarch64" };
 
-/// Tests that cannot run on a machine that has nothing but them, each with the reason.
-const LEFT_OUT: [(&str, &str); 6] = [
-    ("xsem-hosts/interrupt_dlopen", "it calls cargo"),
-    ("xsem-hosts/unload", "it calls cargo"),
-    ("xsem-testkit/lease", "of the lease engine, which has nothing of this machine in it"),
-    ("xsem-testkit/seeded_faults", "of the checker, which has nothing of this machine in it"),
-    ("xsem/async_memory", "of the memory engine alone"),
-    ("xsem/memory", "of the memory engine alone"),
-];
-
-/// How many random cases, and how patient: an emulated processor is ten to twenty times slower than a real one.
-const FEWER: &str = "RUST_BACKTRACE=1 XSEM_CASES=40 XSEM_SEEDS=6 XSEM_HISTORIES=40 XSEM_SLOW=20";
-
-/// Short operations, of which the harness tests every instruction: (name, mode).
-const STEPPED: [(&str, &str); 8] = [
-    ("acquire-free", "kill"),
-    ("acquire-free", "pause"),
-    ("release", "kill"),
-    ("release", "pause"),
-    ("acquire-contended", "kill"),
-    ("takeover", "kill"),
-    ("event-signal", "kill"),
-    ("pool-release", "kill"),
-];
-
 #[derive(Debug)]
 struct Options {
+    all: bool,
     only: Vec<String>,
     cpu: String,
     kernel: String,
@@ -74,6 +54,7 @@ struct Options {
 impl Options {
     fn parse(rest: &[String]) -> Result<Options, Failure> {
         let mut o = Options {
+            all: false,
             only: Vec::new(),
             cpu: "neoverse-n1".to_owned(),
             kernel: "linux-image-cloud-arm64".to_owned(),
@@ -85,6 +66,7 @@ impl Options {
         while let Some(a) = args.next() {
             let mut value = || args.next().ok_or_else(|| wrong(format!("`{a}` needs a value")));
             match a.as_str() {
+                "--all" => o.all = true,
                 "--only" => o.only.push(value()?),
                 "--cpu" => o.cpu = value()?,
                 "--kernel" => o.kernel = value()?,
@@ -112,8 +94,8 @@ pub fn run(rest: &[String]) -> Result<(), Failure> {
     let built = build()?;
     let plan = plan(&built, &options)?;
     if options.list {
-        plan.iter().for_each(|t| println!("{}", t.replace('\t', " ").trim_end()));
-        LEFT_OUT.iter().for_each(|(name, why)| println!("not run: {name}: {why}"));
+        plan.iter().for_each(|t| println!("{}", t.split('\t').next().unwrap_or_default()));
+        LEFT_OUT.iter().chain(&SKIPPED).for_each(|(name, why)| println!("not run: {name}: {why}"));
         return Ok(());
     }
     let machine = Machine {
@@ -134,41 +116,6 @@ fn build() -> Result<Vec<Built>, Failure> {
     // A directory of its own: the variable that unlocks the build of std would throw the normal one away.
     let job = job.env("CARGO_TARGET_DIR", machines::directory()?.join("aarch64"));
     machines::build(job, "the build of the tests for aarch64")
-}
-
-fn plan(built: &[Built], options: &Options) -> Result<Vec<String>, Failure> {
-    let program = |name: &str| {
-        let found = built.iter().find(|b| b.kind == "bin" && !b.is_test && b.name == name);
-        found.map(|b| b.path.to_string_lossy().into_owned()).ok_or_else(|| Failure::check(format!("`{name}` was not built")))
-    };
-    let mut plan = Vec::new();
-    if let Some(args) = &options.harness {
-        let harness = program("harness")?;
-        let command: Vec<&str> = [harness.as_str()].into_iter().chain(args.split_whitespace()).collect();
-        return Ok(vec![task("harness", 3 * 3600, "", &command)]);
-    }
-    let mut add = |name: &str, seconds: u64, command: &[&str]| {
-        if options.only.is_empty() || options.only.iter().any(|o| name.contains(o.as_str())) {
-            plan.push(task(name, seconds, FEWER, command));
-        }
-    };
-    let mut tests: Vec<&Built> = built.iter().filter(|b| b.is_test && b.kind != "bin").collect();
-    // The library's own tests first, then the short ones.
-    tests.sort_by_key(|b| (b.kind != "lib", b.package != "xsem", b.title()));
-    for b in tests.into_iter().filter(|b| LEFT_OUT.iter().all(|(name, _)| *name != b.title())) {
-        // What calls cargo is named so.
-        add(&b.title(), 1200, &[&b.path.to_string_lossy(), "--test-threads=2", "--skip", "optimized_over_all_crates"]);
-    }
-    add("conformance/shm", 1200, &[&program("conformance")?, "--engine", "shm"]);
-    let harness = program("harness")?;
-    for (name, mode) in STEPPED {
-        add(&format!("harness/{name}/{mode}"), 1800, &[&harness, "--only", name, "--mode", mode]);
-    }
-    add("torture", 300, &[&program("torture")?, "--seconds", "60", "--seed", "1"]);
-    match plan.is_empty() {
-        true => Err(wrong("nothing of the plan has that in its name".to_owned())),
-        false => Ok(plan),
-    }
 }
 
 /// The kernel's image; fetched once for each package.
@@ -256,7 +203,7 @@ fn report(options: &Options, outcomes: &[Outcome]) -> Result<(), Failure> {
     for o in outcomes {
         println!("{:<32} {:<12} {:>8}  {}", o.name, o.end, o.seconds, o.said);
     }
-    LEFT_OUT.iter().for_each(|(name, why)| println!("{name:<32} not run      ({why})"));
+    LEFT_OUT.iter().chain(&SKIPPED).for_each(|(name, why)| println!("{name:<32} not run      ({why})"));
     let bad: Vec<&str> = outcomes.iter().filter(|o| o.end != "ok").map(|o| o.name.as_str()).collect();
     match bad.first() {
         None => Ok(()),

@@ -1,9 +1,12 @@
 //! The project's own commands. `cargo xtask test` is the one check; CI runs nothing else.
 
 mod aarch64;
+mod bench;
 mod docs;
 mod fuzz;
+mod hung;
 mod inject;
+mod instructions;
 mod machines;
 mod need;
 mod pairs;
@@ -13,7 +16,6 @@ mod steps;
 mod survive;
 mod torture;
 
-use proc::Job;
 use std::env;
 use std::process::ExitCode;
 
@@ -22,7 +24,7 @@ usage: cargo xtask COMMAND
 
   test [--list] [--keep-going] [STEP...]   every check, or only the steps named; sets up what it needs
   check                                    fmt, clippy, unit: the fast ones, before a commit
-  bench [NAME] [OPTIONS]                   xsem beside its peers in one run (uncontended by default; `bench --list`)
+  bench [NAME...|all|goals] [OPTIONS]      xsem beside its peers in one run (uncontended by default; `bench --list`)
   inject [OPTIONS]                         each system call of each operation fails, in each way: one table (--help)
   survive [OPTIONS]                        a kill and a pause at every instruction of each operation: one table (--help)
   survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
     let done = match args.first().map(String::as_str) {
         Some("test") => test(rest),
         Some("check") => no_arguments("check", rest).and_then(|()| steps::run(&["fmt", "clippy", "unit"], false)),
-        Some("bench") => bench(rest),
+        Some("bench") => bench::command(rest),
         Some("inject") => inject::command(rest),
         Some("survive") => survive::command(rest),
         Some("pairs") => pairs::command(rest),
@@ -106,14 +108,4 @@ fn test(rest: &[String]) -> Result<(), Failure> {
         }
     }
     steps::run(&names, keep_going)
-}
-
-fn bench(rest: &[String]) -> Result<(), Failure> {
-    // The command-line benchmark measures the built command, which lies beside the benchmark's own program.
-    Job::cargo(["build", "--release", "-p", "xsem-cli", "-p", "xsem-bench"]).must("the release build")?;
-    let mut job = Job::cargo(["run", "--quiet", "--release", "-p", "xsem-bench", "--"]);
-    if rest.first().is_none_or(|a| a.starts_with('-') && a != "--list" && a != "--help") {
-        job = job.arg("uncontended");
-    }
-    job.args(rest).unlimited().must("the benchmark")
 }

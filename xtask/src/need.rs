@@ -21,6 +21,18 @@ pub const FMT: Need = Need { program: "cargo-fmt", package: "", otherwise: "inst
 pub const CLIPPY: Need = Need { program: "cargo-clippy", package: "", otherwise: "install the toolchain's `clippy` component" };
 /// Peer of the command tests and of the benchmark.
 pub const FLOCK: Need = Need { program: "flock", package: "util-linux", otherwise: "install util-linux" };
+/// Peers of the benchmark, from here on: compiled there, in C++.
+pub const CXX: Need = Need { program: "c++", package: "g++", otherwise: "install a C++ compiler" };
+pub const BOOST: Need = Need {
+    program: "/usr/include/boost/interprocess/sync/named_mutex.hpp",
+    package: "libboost-dev",
+    otherwise: "install the headers of Boost",
+};
+pub const PYTHON: Need = Need { program: "python3", package: "python3-venv", otherwise: "install Python 3" };
+/// GNU parallel's other name.
+pub const PARALLEL: Need = Need { program: "sem", package: "parallel", otherwise: "install GNU parallel" };
+/// Counts instructions.
+pub const VALGRIND: Need = Need { program: "valgrind", package: "valgrind", otherwise: "install valgrind" };
 
 impl Need {
     /// Makes sure that it is there.

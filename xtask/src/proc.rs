@@ -1,6 +1,7 @@
 //! Child processes: their output stays visible, their end is checked, and one that hangs is shown and ended.
 
 use crate::Failure;
+use crate::hung;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,6 +16,7 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 pub struct Job {
     command: Command,
     limit: Option<Duration>,
+    quiet: bool,
 }
 
 impl Job {
@@ -24,14 +26,25 @@ impl Job {
         let mut command = Command::new(cargo);
         // No stdin: CI has none, and no step may wait for a person.
         command.args(args).current_dir(root()).stdin(Stdio::null());
-        Job { command, limit: Some(LIMIT) }
+        Job { command, limit: Some(LIMIT), quiet: false }
     }
 
     /// A program that was built before.
     pub fn built(path: &Path) -> Job {
         let mut command = Command::new(path);
         command.current_dir(root()).stdin(Stdio::null());
-        Job { command, limit: Some(LIMIT) }
+        Job { command, limit: Some(LIMIT), quiet: false }
+    }
+
+    /// A program of the system.
+    pub fn named(program: &str) -> Job {
+        Job::built(Path::new(program))
+    }
+
+    /// What it writes to stderr is of no interest.
+    pub fn quiet(mut self) -> Job {
+        self.quiet = true;
+        self
     }
 
     /// Runs it in silence: its exit code, and what it wrote to stdout.
@@ -73,7 +86,8 @@ impl Job {
 
     /// Runs it in silence and gives what it wrote to stdout.
     pub fn output(mut self, what: &str) -> Result<String, Failure> {
-        match self.command.stderr(Stdio::inherit()).output() {
+        let stderr = if self.quiet { Stdio::null() } else { Stdio::inherit() };
+        match self.command.stderr(stderr).output() {
             Ok(o) if o.status.success() => Ok(String::from_utf8_lossy(&o.stdout).into_owned()),
             Ok(o) => Err(Failure::check(format!("{what} failed ({})", o.status))),
             Err(e) => Err(Failure::check(format!("{what} could not be started: {e}"))),
@@ -99,6 +113,39 @@ impl Job {
                 Err(Failure { text: format!("{what} failed ({s})"), code })
             }
             Err(text) => Err(Failure::check(format!("{what} {text}"))),
+        }
+    }
+
+    /// Runs `cargo test`: a test that hangs is named, its program is ended, and the others go on.
+    pub fn must_test(self, what: &str) -> Result<(), Failure> {
+        self.must_test_within(what, hung::SILENCE)
+    }
+
+    fn must_test_within(mut self, what: &str, silence: Duration) -> Result<(), Failure> {
+        println!("$ {}", self.shown());
+        let started = self.command.stdout(Stdio::piped()).spawn();
+        let mut child = started.map_err(|e| Failure::check(format!("{what} could not be started: {e}")))?;
+        let (told, mut watch, start) = (child.stdout.take().map(hung::lines), hung::Watch::default(), Instant::now());
+        let status = loop {
+            let moment = Duration::from_millis(50);
+            if !told.as_ref().is_some_and(|told| hung::listen(told, &mut watch, moment)) {
+                thread::sleep(moment);
+            }
+            if let Some(status) = child.try_wait().map_err(|e| Failure::check(format!("{what} could not be waited for: {e}")))? {
+                break status;
+            }
+            if watch.hangs(Instant::now(), silence) {
+                eprintln!("hung: {} (nothing has ended for {} s)", watch.hung.join(", "), silence.as_secs());
+                end_below(&child);
+            }
+            if let Some(limit) = self.limit.filter(|&l| start.elapsed() > l) {
+                end_tree(&mut child);
+                return Err(Failure::check(format!("{what} hung: ended after {} s{}", limit.as_secs(), named(&watch.hung))));
+            }
+        };
+        match status.success() && watch.hung.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::check(format!("{what} failed ({status}){}", named(&watch.hung)))),
         }
     }
 
@@ -142,24 +189,42 @@ fn quoted(a: &OsStr) -> String {
     if a.contains([' ', '"', '$']) || a.is_empty() { format!("'{a}'") } else { a.into_owned() }
 }
 
-/// Ends a hung child and everything below it, and says first what each of them was doing.
-fn end_tree(child: &mut Child) {
-    let mut pids = vec![child.id()];
+/// For the end of a message.
+fn named(hung: &[String]) -> String {
+    if hung.is_empty() { String::new() } else { format!("; hung: {}", hung.join(", ")) }
+}
+
+/// A process and everything below it, from the top.
+fn tree(top: u32) -> Vec<u32> {
+    let mut pids = vec![top];
     let mut next = 0;
     while next < pids.len() {
         pids.extend(children_of(pids[next]));
         next += 1;
     }
-    for &pid in &pids {
+    pids
+}
+
+/// Ends processes, from the top, so that nobody starts another one, and says first what each of them was doing. False: it cannot be done.
+fn end(pids: &[u32]) -> bool {
+    for pid in pids {
         let read = |what: &str| fs::read_to_string(format!("/proc/{pid}/{what}")).unwrap_or_default();
         eprintln!("hung: {pid} `{}` in {}", read("cmdline").replace('\0', " ").trim(), read("wchan"));
     }
-    // From the top, so that nobody starts another one; the first is our own child and is reaped below.
-    let killed = Command::new("kill").arg("-KILL").args(pids.iter().map(u32::to_string)).stderr(Stdio::null()).status();
-    if killed.is_err() {
+    Command::new("kill").arg("-KILL").args(pids.iter().map(u32::to_string)).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Ends a hung child and everything below it.
+fn end_tree(child: &mut Child) {
+    if !end(&tree(child.id())) {
         let _ = child.kill();
     }
     let _ = child.wait();
+}
+
+/// Ends what a child has started, and not the child.
+fn end_below(child: &Child) {
+    end(&tree(child.id())[1..]);
 }
 
 fn children_of(parent: u32) -> Vec<u32> {
@@ -195,7 +260,7 @@ mod tests {
     fn shell(script: &str, limit: Duration) -> Job {
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(Stdio::null());
-        Job { command, limit: Some(limit) }
+        Job { command, limit: Some(limit), quiet: false }
     }
 
     #[test]
@@ -203,6 +268,14 @@ mod tests {
         let f = shell("exit 3", LIMIT).must("the script").unwrap_err();
         assert_eq!((f.code, f.text.as_str()), (1, "the script failed (exit status: 3)"));
         shell("exit 0", LIMIT).must("the script").unwrap();
+    }
+
+    #[test]
+    fn a_hung_test_is_named_and_its_program_ended_and_the_next_one_runs() {
+        let script = "echo 'test a ... ok'; echo 'test b::hangs has been running for over 60 seconds'; sleep 86312; exit 7";
+        let f = shell(script, LIMIT).must_test_within("a test", Duration::from_millis(300)).unwrap_err();
+        assert_eq!((f.code, f.text.as_str()), (1, "a test failed (exit status: 7); hung: b::hangs"));
+        shell("echo 'test a ... ok'", LIMIT).must_test("a test").unwrap();
     }
 
     #[test]

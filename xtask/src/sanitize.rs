@@ -1,9 +1,9 @@
-//! `cargo xtask sanitize`: tests under the compiler's sanitizers, as far as this toolchain can. Each is shown first that it finds
-//! what it is for (the testkit's program `unsound`), then it looks at the tests.
+//! `cargo xtask sanitize`: tests under the compiler's sanitizers and under valgrind, as far as this toolchain can. Each is shown
+//! first that it finds what it is for (the testkit's program `unsound`), then it looks at the tests.
 
 use crate::Failure;
 use crate::machines::{self, Built, std_source, with_own_std};
-use crate::need;
+use crate::need::{self, Need};
 use crate::proc::{Job, root};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,20 +11,25 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 pub const USAGE: &str = "\
-usage: cargo xtask sanitize [address | leak | thread]... [--only TEXT]
+usage: cargo xtask sanitize [address | leak | thread | memcheck]... [--only TEXT]
 
-All three by default. --only: the tests whose names contain TEXT (may be repeated).
+All of them by default. --only: the tests whose names contain TEXT (may be repeated).
 ";
 
-/// A test program hangs after so long; sanitizers make it up to ten times slower.
-const LIMIT: Duration = Duration::from_secs(900);
+/// A test program hangs after so long. Longer than the watchdogs in it take, which say more.
+const LIMIT: Duration = Duration::from_secs(1800);
 
-/// One of the compiler's sanitizers.
+/// What the tests' own watchdogs are told: sanitizers make what they watch so many times slower.
+const SLOW: (&str, &str) = ("XSEM_SLOW", "5");
+
+const VALGRIND: Need = Need { program: "valgrind", package: "valgrind", otherwise: "install valgrind" };
+
+/// One of the compiler's sanitizers, or valgrind.
 #[derive(Debug)]
 struct Sanitizer {
     name: &'static str,
-    /// What the compiler calls it. The address sanitizer finds leaks, too: one build serves both.
-    compiled: &'static str,
+    /// What the compiler calls it. The address sanitizer finds leaks, too: one build serves both. None: valgrind.
+    compiled: Option<&'static str>,
     /// What std is: the toolchain's own, or built with the sanitizer. Without that, a race detector sees half of it.
     own_std: bool,
     /// Where its options are read, and which.
@@ -34,36 +39,52 @@ struct Sanitizer {
     /// What `unsound` does, and what is then said.
     finds: &'static [(&'static str, &'static str)],
     left_out: &'static [(&'static str, &'static str)],
+    /// If it is not for all the tests: for which.
+    tests: Option<&'static [&'static str]>,
 }
 
-const ALL: [Sanitizer; 3] = [
+const ALL: [Sanitizer; 4] = [
     Sanitizer {
         name: "address",
-        compiled: "address",
+        compiled: Some("address"),
         own_std: false,
         // Leaks have a line of their own, below.
         options: &[("ASAN_OPTIONS", "detect_leaks=0:exitcode=77:detect_stack_use_after_return=0")],
         suppressions: None,
         finds: &[("overflow", "heap-buffer-overflow"), ("use-after-free", "heap-use-after-free")],
         left_out: &[],
+        tests: None,
     },
     Sanitizer {
         name: "leak",
-        compiled: "address",
+        compiled: Some("address"),
         own_std: false,
         options: &[("ASAN_OPTIONS", "exitcode=77:detect_stack_use_after_return=0"), ("LSAN_OPTIONS", "exitcode=77")],
         suppressions: Some("leaks.txt"),
         finds: &[("leak", "detected memory leaks")],
         left_out: &[],
+        tests: None,
     },
     Sanitizer {
         name: "thread",
-        compiled: "thread",
+        compiled: Some("thread"),
         own_std: true,
         options: &[("TSAN_OPTIONS", "exitcode=77:die_after_fork=0:report_signal_unsafe=0")],
         suppressions: Some("races.txt"),
         finds: &[("race", "data race")],
         left_out: &[],
+        tests: None,
+    },
+    Sanitizer {
+        name: "memcheck",
+        compiled: None,
+        own_std: false,
+        options: &[],
+        suppressions: None,
+        finds: &[("overflow", "Invalid read"), ("use-after-free", "Invalid read"), ("unwritten", "uninitialised value")],
+        left_out: &[],
+        // It knows whether each bit was written, which no sanitizer here does; and is fifty times slower.
+        tests: Some(&["xsem/exclusive", "xsem/counting", "xsem/event", "xsem/signal_release"]),
     },
 ];
 
@@ -135,6 +156,9 @@ impl Line {
 
 fn one(s: &'static Sanitizer, only: &[&str], lines: &mut Vec<Line>) -> Result<(), Failure> {
     println!("\n=== {} ===", s.name);
+    if s.compiled.is_none() {
+        VALGRIND.satisfy()?;
+    }
     let built = build(s)?;
     let mut add = |what: String, end: String, seconds: f64, is_bad: bool| {
         let line = Line { sanitizer: s.name, what, end, seconds, is_bad };
@@ -151,7 +175,9 @@ fn one(s: &'static Sanitizer, only: &[&str], lines: &mut Vec<Line>) -> Result<()
         }
         add(format!("(seeded: {fault})"), if found { "found".to_owned() } else { format!("NOT FOUND: {end}") }, seconds, !found);
     }
-    let wanted = |title: &str| only.is_empty() || only.iter().any(|o| title.contains(o));
+    let wanted = |title: &str| {
+        s.tests.is_none_or(|tests| tests.contains(&title)) && (only.is_empty() || only.iter().any(|o| title.contains(o)))
+    };
     let mut tests: Vec<&Built> = built.iter().filter(|b| b.is_test && b.kind != "bin" && wanted(&b.title())).collect();
     tests.sort_by_key(|b| (b.kind != "lib", b.title()));
     for b in tests {
@@ -162,7 +188,7 @@ fn one(s: &'static Sanitizer, only: &[&str], lines: &mut Vec<Line>) -> Result<()
         }
         let (end, text, seconds) = start(s, &b.path, &["--test-threads=2"])?;
         // A child of a test may be the one that found something.
-        let reported = text.contains("Sanitizer");
+        let reported = text.contains(if s.compiled.is_some() { "Sanitizer" } else { "==    at 0x" });
         if end != "ok" || reported {
             println!("{text}");
         }
@@ -172,11 +198,20 @@ fn one(s: &'static Sanitizer, only: &[&str], lines: &mut Vec<Line>) -> Result<()
 }
 
 fn build(s: &Sanitizer) -> Result<Vec<Built>, Failure> {
+    // Optimized code looks at what it does not use afterwards: valgrind would report that.
+    let profile = if s.compiled.is_some() { "machines" } else { "dev" };
+    let flags = s.compiled.map(|name| format!("-Zsanitizer={name}")).unwrap_or_default();
     // With a target named, programs that run while building are built without it.
-    let job = Job::cargo(["test", "--profile", "machines", "--target", "x86_64-unknown-linux-gnu", "-p", "xsem"]);
-    let job = job.args(["-p", "xsem-testkit", "--lib", "--bins", "--tests"]);
-    let job = job.env("RUSTC_BOOTSTRAP", "1").flags("RUSTFLAGS", &format!("--cfg xsem_sanitized -Zsanitizer={}", s.compiled));
-    let job = job.env("CARGO_TARGET_DIR", machines::directory()?.join(s.compiled));
+    let job = Job::cargo(["test", "--profile", profile, "--target", "x86_64-unknown-linux-gnu", "-p", "xsem"]);
+    let job = job.args(["-p", "xsem-testkit"]);
+    let job = match s.tests {
+        None => job.args(["--lib", "--bins", "--tests"]),
+        Some(tests) => {
+            tests.iter().fold(job.args(["--bin", "unsound"]), |j, t| j.args(["--test", t.rsplit('/').next().unwrap_or(t)]))
+        }
+    };
+    let job = job.env("RUSTC_BOOTSTRAP", "1").flags("RUSTFLAGS", &format!("--cfg xsem_sanitized {flags}"));
+    let job = job.env("CARGO_TARGET_DIR", machines::directory()?.join(s.compiled.unwrap_or(s.name)));
     let job = if s.own_std { with_own_std(job, &std_source::find()?) } else { job };
     machines::build(job, &format!("the build for the {} sanitizer", s.name))
 }
@@ -189,7 +224,11 @@ fn start(s: &Sanitizer, program: &Path, args: &[&str]) -> Result<(String, String
     fs::create_dir_all(&dir).map_err(broken)?;
     let out = dir.join("out");
     let file = fs::File::create(&out).map_err(broken)?;
-    let mut command = Command::new(program);
+    let mut command = Command::new(if s.compiled.is_some() { program } else { Path::new(VALGRIND.program) });
+    if s.compiled.is_none() {
+        command.args(["-q", "--error-exitcode=77", "--trace-children=yes", "--leak-check=no"]);
+        command.arg(format!("--log-file={}.%p", dir.join("report").display())).arg(program);
+    }
     for (variable, options) in s.options {
         let mut options = format!("{options}:log_path={}", dir.join("report").display());
         if let Some(name) = s.suppressions.filter(|_| !variable.starts_with("ASAN")) {
@@ -197,7 +236,7 @@ fn start(s: &Sanitizer, program: &Path, args: &[&str]) -> Result<(String, String
         }
         command.env(variable, options);
     }
-    command.args(args).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
+    command.args(args).env(SLOW.0, SLOW.1).env("RUST_BACKTRACE", "0").stdin(Stdio::null());
     command.stderr(file.try_clone().map_err(broken)?).stdout(file);
     let begin = Instant::now();
     let mut child = command.spawn().map_err(broken)?;

@@ -23,6 +23,12 @@ const STEPS: &[Step] = &[
     Step { name: "doctest", what: "the examples of the API pages", needs: &[need::CC], run: doctest },
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
     Step { name: "loom", what: "the model checker over the lock-free parts", needs: &[need::CC], run: loom },
+    Step {
+        name: "instructions",
+        what: "the uncontended paths have no more instructions than before",
+        needs: &[need::CC, need::VALGRIND],
+        run: crate::instructions::step,
+    },
     Step { name: "survive", what: "a kill and a pause at every instruction", needs: &[need::CC], run: survive::step },
     Step {
         name: "pairs",
@@ -38,7 +44,7 @@ const STEPS: &[Step] = &[
 /// Prints the steps.
 pub fn list() {
     for s in STEPS {
-        println!("{:<11} {}", s.name, s.what);
+        println!("{:<12} {}", s.name, s.what);
     }
 }
 
@@ -72,16 +78,16 @@ pub fn run(names: &[&str], keep_going: bool) -> Result<(), Failure> {
 }
 
 fn summary(chosen: &[&Step], outcomes: &[(&str, Duration, Result<(), Failure>)]) -> Result<(), Failure> {
-    println!("\nstep        result    time");
+    println!("\nstep         result    time");
     for step in chosen {
         match outcomes.iter().find(|o| o.0 == step.name) {
-            Some((name, took, Ok(()))) => println!("{name:<11} ok        {}", shown(*took)),
-            Some((name, took, Err(_))) => println!("{name:<11} FAILED    {}", shown(*took)),
-            None => println!("{:<11} not run", step.name),
+            Some((name, took, Ok(()))) => println!("{name:<12} ok        {}", shown(*took)),
+            Some((name, took, Err(_))) => println!("{name:<12} FAILED    {}", shown(*took)),
+            None => println!("{:<12} not run", step.name),
         }
     }
     let total = outcomes.iter().map(|o| o.1).sum();
-    println!("{:<11} {:<9} {}", "total", "", shown(total));
+    println!("{:<12} {:<9} {}", "total", "", shown(total));
     let failed: Vec<_> = outcomes.iter().filter(|o| o.2.is_err()).map(|o| o.0).collect();
     match failed.first() {
         None => Ok(()),
@@ -105,7 +111,7 @@ fn clippy() -> Result<(), Failure> {
 }
 
 fn unit() -> Result<(), Failure> {
-    Job::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).must("a test")
+    Job::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).must_test("a test")
 }
 
 fn conformance() -> Result<(), Failure> {

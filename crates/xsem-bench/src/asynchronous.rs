@@ -1,7 +1,8 @@
 //! Tasks of one process, beside locks that know one process only and survive nothing.
 
 use crate::Options;
-use crate::report::{Goal, Report, Table, Unit};
+use crate::goals::Goal;
+use crate::report::{Report, Table, Unit};
 use crate::rounds::{self, Contestant};
 use std::future::Future;
 use std::io;
@@ -166,7 +167,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;
     let rt = &runtime;
-    let table = |title, series| Table { title, unit: Unit::Nanoseconds, series, against: vec![TOKIO, TOKIO_SEM] };
+    let table = |title, series| Table::new(title, Unit::Nanoseconds, series).against(&[TOKIO, TOKIO_SEM]);
     let peers = &peers;
     let alone = table("one task", rounds::run(&mut each!(peers, |l, n| alone(rt, l, n)), SLICE, rounds));
     let fewer = rounds.div_ceil(4);
@@ -175,8 +176,8 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let many = table("64 tasks", rounds::run(&mut each!(peers, |l, n| together(rt, l, 64, n)), SLICE, fewer));
     let crowd = table("1,000 waiters, handed on", rounds::run(&mut each!(peers, |l, n| crowd(rt, l, n)), SLICE, fewer));
     let goals = vec![
-        Goal { text: "one task, x tokio's mutex", limit: 1.5, value: alone.ratio(XSEM, TOKIO) },
-        Goal { text: "one task, permits, x tokio's semaphore", limit: 2.0, value: alone.ratio(POOL, TOKIO_SEM) },
+        Goal::at_most(1.5, "one task, x tokio's mutex", alone.ratio(XSEM, TOKIO)),
+        Goal::at_most(2.0, "one task, permits, x tokio's semaphore", alone.ratio(POOL, TOKIO_SEM)),
     ];
     Ok(Report {
         title: "async: acquire + release by tasks of one process, on tokio with two threads".to_owned(),
@@ -186,5 +187,6 @@ pub fn run(options: &Options) -> io::Result<Report> {
         ),
         tables: vec![alone, two, eight, many, crowd],
         goals,
+        plots: Vec::new(),
     })
 }

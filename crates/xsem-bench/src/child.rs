@@ -3,8 +3,9 @@
 use crate::bell::Bells;
 use crate::lock::Lock;
 use crate::shared::{Shared, ZeroIsValid, now};
-use crate::{contended, event};
+use crate::{contended, event, members};
 use std::io::{self, BufRead, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,6 +25,8 @@ pub struct Board {
     pub released: AtomicU64,
     /// `handoff`: release to ownership, as the child saw it.
     pub latency: AtomicU64,
+    /// `death`: when the waiter owned it.
+    pub woken: AtomicU64,
     /// `contended`: 0 wait, 1 run, 2 stop.
     pub phase: AtomicU64,
     /// `contended`: how many steps a critical section has.
@@ -49,8 +52,24 @@ pub struct Helper {
 impl Helper {
     /// Starts one. `ballast` is memory in MiB that it touches, as a big process has it.
     pub fn start(dir: &Path, ballast: usize) -> io::Result<Helper> {
+        Helper::spawn(Helper::command(dir, ballast)?)
+    }
+
+    /// One that does not see /proc, as in some containers.
+    pub fn start_without_proc(dir: &Path) -> io::Result<Helper> {
+        let mut command = Helper::command(dir, 0)?;
+        // SAFETY: system calls only, which allocate nothing and take no lock.
+        unsafe { command.pre_exec(hide_proc) };
+        Helper::spawn(command)
+    }
+
+    fn command(dir: &Path, ballast: usize) -> io::Result<Command> {
         let mut command = Command::new(env::current_exe()?);
         command.arg(FLAG).arg(dir).arg(ballast.to_string());
+        Ok(command)
+    }
+
+    fn spawn(mut command: Command) -> io::Result<Helper> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let (to, from) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let mut helper = Helper { child, to, from };
@@ -80,7 +99,20 @@ impl Helper {
     }
 }
 
-/// The child: `DIR BALLAST`, then lines `handoff LOCK`, `hammer LOCK`, `hold LOCK`, or those of [`event::serve`].
+/// An empty directory over /proc, in a mount namespace of this process's own.
+fn hide_proc() -> io::Result<()> {
+    let none = std::ptr::null();
+    // SAFETY: NUL-terminated names; no data.
+    let done = unsafe {
+        let own = libc::unshare(libc::CLONE_NEWNS) == 0 || libc::unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS) == 0;
+        let private = (libc::MS_REC | libc::MS_PRIVATE) as libc::c_ulong;
+        own && libc::mount(none, c"/".as_ptr(), none, private, none.cast()) == 0
+            && libc::mount(c"none".as_ptr(), c"/proc".as_ptr(), c"tmpfs".as_ptr(), 0, none.cast()) == 0
+    };
+    if done { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The child: `DIR BALLAST`, then lines `handoff LOCK`, `take LOCK`, `hammer LOCK`, `hold LOCK`, or those of [`event::serve`].
 pub fn main(args: &[String]) -> ExitCode {
     match serve(args) {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,6 +144,18 @@ fn serve(args: &[String]) -> io::Result<()> {
                 let woken = now();
                 board.latency.store(woken - board.released.load(Ordering::SeqCst), Ordering::SeqCst);
                 lock.release();
+                sign()?;
+            }
+            Some(("take", name)) => {
+                let lock = find(name)?;
+                board.ready.fetch_add(1, Ordering::SeqCst);
+                lock.acquire();
+                board.woken.store(now(), Ordering::SeqCst);
+                lock.release();
+                sign()?;
+            }
+            None if line == "member" => {
+                members::serve(&dir, &board)?;
                 sign()?;
             }
             Some(("hammer", name)) => {

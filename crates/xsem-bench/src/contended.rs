@@ -2,8 +2,10 @@
 
 use crate::Options;
 use crate::child::{Board, Helper};
+use crate::goals::Goal;
 use crate::lock::Lock;
-use crate::report::{Goal, Report, Table, Unit};
+use crate::plot::{Across, Line, Plot};
+use crate::report::{Report, Table, Unit};
 use crate::rounds::Series;
 use crate::shared::{Shared, now};
 use std::hint::black_box;
@@ -15,34 +17,40 @@ const ROUNDS: usize = 5;
 const SLICE: Duration = Duration::from_millis(300);
 /// The length of a critical section.
 const SECTION_NS: f64 = 100.0;
-const CROWDS: [(usize, &str, &str); 5] = [
-    (1, "1 process, per acquisition", "1 process, longest wait"),
-    (2, "2 processes, per acquisition", "2 processes, longest wait"),
-    (8, "8 processes, per acquisition", "8 processes, longest wait"),
-    (24, "24 processes, per acquisition", "24 processes, longest wait"),
-    (64, "64 processes, per acquisition", "64 processes, longest wait"),
-];
-/// Crowds that the goals are about: one process meets nobody.
-const MEET: usize = 2;
+const CROWDS: [usize; 8] = [1, 2, 4, 8, 16, 24, 32, 64];
+/// Those that the goals are about.
+const GOALS: [usize; 3] = [2, 8, 24];
 const XSEM: &str = "xsem Exclusive";
 const ROBUST: &str = "robust mutex";
 
 pub fn run(options: &Options) -> io::Result<Report> {
     let rounds = options.rounds.unwrap_or(ROUNDS);
     let mut tables = Vec::new();
-    for (crowd, rate, wait) in CROWDS {
+    let mut goals = [Vec::new(), Vec::new()];
+    let mut lines: [Vec<Line>; 2] = Default::default();
+    for crowd in CROWDS {
+        let processes = if crowd == 1 { "1 process".to_owned() } else { format!("{crowd} processes") };
         let [rates, waits] = of_crowd(crowd, rounds)?;
-        tables.push(Table { title: rate, unit: Unit::Nanoseconds, series: rates, against: vec![ROBUST] });
-        tables.push(Table { title: wait, unit: Unit::Milliseconds, series: waits, against: vec![ROBUST] });
+        add(&mut lines[0], crowd, &rates, |s| 1e3 / s.median());
+        add(&mut lines[1], crowd, &waits, |s| s.median() / 1e6);
+        let rates = Table::new(format!("{processes}, per acquisition"), Unit::Nanoseconds, rates).against(&[ROBUST]);
+        let waits = Table::new(format!("{processes}, longest wait"), Unit::Milliseconds, waits).against(&[ROBUST]);
+        if GOALS.contains(&crowd) {
+            let faster = rates.ratio(ROBUST, XSEM);
+            goals[0].push(Goal::at_least(2.0, format!("throughput of {processes}, x robust mutex"), faster));
+            let longest = waits.ratio(XSEM, ROBUST);
+            goals[1].push(Goal::at_most(0.1, format!("longest wait of {processes}, x robust mutex"), longest));
+        }
+        tables.extend([rates, waits]);
     }
-    let worst = |tables: &[Table], first: usize| {
-        let ratios = tables.iter().skip(MEET + first).step_by(2).map(|t| t.ratio(XSEM, ROBUST));
-        ratios.collect::<Option<Vec<_>>>().and_then(|r| r.into_iter().reduce(f64::max))
+    let plot = |file, title: &str, y: &str, lines| Plot {
+        file,
+        title: title.to_owned(),
+        x: Across::Each("processes".to_owned()),
+        y: y.to_owned(),
+        lines,
     };
-    let goals = vec![
-        Goal { text: "time per acquisition at the worst of the crowds, x robust mutex", limit: 0.5, value: worst(&tables, 0) },
-        Goal { text: "longest wait at the worst of the crowds, x robust mutex", limit: 0.1, value: worst(&tables, 1) },
-    ];
+    let [rates, waits] = lines;
     Ok(Report {
         title: "contended: many processes, one lock, critical sections of 100 ns".to_owned(),
         how: format!(
@@ -51,19 +59,34 @@ pub fn run(options: &Options) -> io::Result<Report> {
             SLICE.as_millis()
         ),
         tables,
-        goals,
+        goals: goals.concat(),
+        plots: vec![
+            plot("throughput", "Throughput of one lock, sections of 100 ns", "million acquisitions a second", rates),
+            plot("longest-wait", "The longest wait of anybody within 0.3 s", "ms", waits),
+        ],
     })
+}
+
+/// A point for each lock.
+fn add(lines: &mut Vec<Line>, crowd: usize, series: &[Series], value: impl Fn(&Series) -> f64) {
+    for s in series {
+        let at = lines.iter().position(|l| l.name == s.name).unwrap_or_else(|| {
+            lines.push(Line { name: s.name.clone(), points: Vec::new() });
+            lines.len() - 1
+        });
+        lines[at].points.push((crowd as f64, value(s)));
+    }
 }
 
 /// Times per acquisition, and longest waits, of each lock.
 fn of_crowd(crowd: usize, rounds: usize) -> io::Result<[Vec<Series>; 2]> {
     let dir = tempfile::tempdir_in("/dev/shm")?;
-    Lock::create(dir.path())?;
+    let _made = Lock::create(dir.path())?;
     let board = Shared::<Board>::map(&dir.path().join("board"))?;
     let locks = Lock::all(dir.path())?;
     board.steps.store(steps_of(SECTION_NS), Ordering::SeqCst);
     let mut children = (0..crowd).map(|_| Helper::start(dir.path(), 0)).collect::<io::Result<Vec<_>>>()?;
-    let empty = || locks.iter().map(|l| Series { name: l.name(), samples: Vec::new() }).collect::<Vec<_>>();
+    let empty = || locks.iter().map(|l| Series::new(l.name())).collect::<Vec<_>>();
     let (mut rates, mut waits) = (empty(), empty());
     for round in 0..rounds {
         for i in 0..locks.len() {

@@ -2,92 +2,113 @@
 
 use crate::Options;
 use crate::child::{Board, Helper};
+use crate::goals::Goal;
 use crate::lock::Lock;
-use crate::report::{Goal, Report, Table, Unit};
+use crate::plot::{Across, Line, Plot};
+use crate::report::{Report, Table, Unit};
 use crate::rounds::Series;
 use crate::shared::{Shared, now};
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::{io, thread};
 
-const ROUNDS: usize = 60;
-/// What a big process has resident, in MiB.
-const BIG: usize = 256;
+const ROUNDS: usize = 25;
+/// Dead processes of the usual size, in which the peers are told apart, die more often.
+const SMALL: usize = 4;
+/// What the dead process has resident, in MiB, beside what every process has.
+const SIZES: [usize; 5] = [0, 16, 64, 256, 1024];
 /// Until the waiter is surely asleep; the same for all.
 const ASLEEP: Duration = Duration::from_millis(3);
 
 const XSEM: &str = "xsem Exclusive";
-const XSEM_BIG: &str = "xsem Exclusive, 256 MiB";
 const ROBUST: &str = "robust mutex";
+/// The waiter is in a container that does not show the dead process, or has no /proc at all.
+const BLIND: &str = "xsem Exclusive, without /proc";
 
-/// Lock, what the table calls the case, MiB. Of the peers only these notice a death at all.
-const CASES: &[(&str, &str, usize)] = &[
-    (XSEM, XSEM, 0),
-    (ROBUST, ROBUST, 0),
-    ("flock", "flock", 0),
-    (XSEM, XSEM_BIG, BIG),
-    (ROBUST, "robust mutex, 256 MiB", BIG),
-    ("flock", "flock, 256 MiB", BIG),
-];
+/// Of the peers only these notice a death at all.
+const LOCKS: [&str; 5] = [XSEM, ROBUST, "SysV, SEM_UNDO", "flock", "OFD lock"];
 
 pub fn run(options: &Options) -> io::Result<Report> {
     let rounds = options.rounds.unwrap_or(ROUNDS);
     let dir = tempfile::tempdir_in("/dev/shm")?;
-    Lock::create(dir.path())?;
-    Shared::<Board>::map(&dir.path().join("board"))?;
-    let locks = Lock::all(dir.path())?;
-    let mut series: Vec<_> = CASES.iter().map(|c| Series { name: c.1, samples: Vec::new() }).collect();
-    for round in 0..=rounds {
-        for i in 0..CASES.len() {
-            let at = (i + round) % CASES.len();
-            let (lock, _, ballast) = CASES[at];
-            let lock = locks.iter().find(|l| l.name() == lock).expect("a lock of the list");
-            let ns = once(lock, dir.path(), ballast)?;
-            if round > 0 {
-                series[at].samples.push(ns);
+    let _made = Lock::create(dir.path())?;
+    let board = Shared::<Board>::map(&dir.path().join("board"))?;
+    let mut absent = Vec::new();
+    let mut waiters = vec![(None, Helper::start(dir.path(), 0)?)];
+    match Helper::start_without_proc(dir.path()) {
+        Ok(helper) => waiters.push((Some(BLIND), helper)),
+        Err(e) => absent.push((BLIND.to_owned(), format!("/proc cannot be hidden here: {e}"))),
+    }
+    // Each lock with the ordinary waiter, and ours with the other one.
+    let mut cases: Vec<(&str, &str, usize)> = LOCKS.iter().map(|l| (*l, *l, 0)).collect();
+    cases.extend(waiters.iter().skip(1).filter_map(|w| w.0).map(|name| (XSEM, name, 1)));
+
+    let mut tables = Vec::new();
+    let mut lines: Vec<_> = cases.iter().map(|c| Line { name: c.1.to_owned(), points: Vec::new() }).collect();
+    for size in SIZES {
+        let mut series: Vec<_> = cases.iter().map(|c| Series::new(c.1)).collect();
+        for round in 0..=rounds * if size == 0 { SMALL } else { 1 } {
+            for i in 0..cases.len() {
+                let at = (i + round) % cases.len();
+                let (lock, _, waiter) = cases[at];
+                let ns = once(lock, &mut waiters[waiter].1, dir.path(), size, &board)?;
+                // The first round is to warm up.
+                if round > 0 {
+                    series[at].samples.push(ns);
+                }
             }
         }
+        for (line, s) in lines.iter_mut().zip(&series) {
+            line.points.push((size as f64, s.median() / 1e3));
+        }
+        let title = if size == 0 { "a small process".to_owned() } else { format!("{size} MiB resident") };
+        tables.push(Table::new(title, Unit::Microseconds, series).against(&[ROBUST]).absent(absent.clone()).tails());
     }
-    let table = Table { title: "SIGKILL to ownership", unit: Unit::Microseconds, series, against: vec![ROBUST, XSEM] };
+    waiters.into_iter().try_for_each(|w| w.1.end())?;
+    let of = |table: &Table| table.get(XSEM).map(Series::median);
+    let grown = tables.last().and_then(of).zip(of(&tables[0])).map(|(large, small)| large / small);
     let goals = vec![
-        Goal {
-            text: "death to ownership, x robust mutex (which does not wait until the dead one has stopped writing)",
-            limit: 3.0,
-            value: table.ratio(XSEM, ROBUST),
-        },
-        Goal {
-            text: "flat in the dead process's size: 256 MiB resident, x small",
-            limit: 1.5,
-            value: table.ratio(XSEM_BIG, XSEM),
-        },
+        Goal::at_most(
+            3.0,
+            "death to the next owner, x robust mutex (which does not wait until the dead one has stopped writing)",
+            tables[0].ratio(XSEM, ROBUST),
+        ),
+        Goal::at_most(1.5, "the same, flat in the dead process's size: 1 GiB resident, x a small one", grown),
     ];
     Ok(Report {
         title: "death: from the SIGKILL of an owner to the next owner".to_owned(),
         how: format!(
-            "{rounds} rounds in turn; a new owner process each time, the waiter has slept for {} ms",
+            "{rounds} rounds in turn, {SMALL} x as many for small processes; a new owner process each time, the waiter has slept \
+             for {} ms",
             ASLEEP.as_millis()
         ),
-        tables: vec![table],
+        tables,
         goals,
+        plots: vec![Plot {
+            file: "death",
+            title: "From the SIGKILL of an owner to the next owner".to_owned(),
+            x: Across::Each("MiB that the dead process had resident".to_owned()),
+            y: "us".to_owned(),
+            lines,
+        }],
     })
 }
 
-fn once(lock: &Lock, dir: &Path, ballast: usize) -> io::Result<f64> {
-    let mut owner = Helper::start(dir, ballast)?;
-    owner.tell(&format!("hold {}", lock.name()))?;
+fn once(lock: &str, waiter: &mut Helper, dir: &Path, size: usize, board: &Board) -> io::Result<f64> {
+    let mut owner = Helper::start(dir, size)?;
+    owner.tell(&format!("hold {lock}"))?;
     owner.answer()?;
-    let pid = owner.pid();
-    let killer = thread::spawn(move || {
-        thread::sleep(ASLEEP);
-        let at = now();
-        // SAFETY: our own child, which is not collected before this thread has ended.
-        unsafe { libc::kill(pid, libc::SIGKILL) };
-        at
-    });
-    lock.acquire();
-    let owned = now();
-    lock.release();
-    let killed = killer.join().expect("the killer does not panic");
+    board.ready.store(0, Ordering::SeqCst);
+    waiter.tell(&format!("take {lock}"))?;
+    while board.ready.load(Ordering::SeqCst) == 0 {
+        thread::sleep(ASLEEP / 10);
+    }
+    thread::sleep(ASLEEP);
+    let killed = now();
+    // SAFETY: our own child, which is not collected before `end`.
+    unsafe { libc::kill(owner.pid(), libc::SIGKILL) };
+    waiter.answer()?;
     owner.end()?;
-    Ok(owned.saturating_sub(killed) as f64)
+    Ok(board.woken.load(Ordering::SeqCst).saturating_sub(killed) as f64)
 }

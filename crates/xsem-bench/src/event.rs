@@ -3,8 +3,9 @@
 use crate::Options;
 use crate::bell::{Bell, Bells};
 use crate::child::{Board, Helper};
+use crate::goals::Goal;
 use crate::lock::Lock;
-use crate::report::{Goal, Report, Table, Unit};
+use crate::report::{Report, Table, Unit};
 use crate::rounds::{self, Contestant, Series};
 use crate::shared::{Shared, now};
 use std::cell::RefCell;
@@ -28,11 +29,11 @@ const XSEM: &str = "xsem Event";
 pub fn run(options: &Options) -> io::Result<Report> {
     let rounds = options.rounds.unwrap_or(ROUNDS);
     let dir = tempfile::tempdir_in("/dev/shm")?;
-    Lock::create(dir.path())?;
+    let _made = Lock::create(dir.path())?;
     let board = Shared::<Board>::map(&dir.path().join("board"))?;
     let bells = Bells::create(dir.path())?;
 
-    let table = |title, unit, series| Table { title, unit, series, against: AGAINST.to_vec() };
+    let table = |title, unit, series| Table::new(title, unit, series).against(&AGAINST);
     let alone = |of: &[Bell], work: fn(&Bell)| {
         let each = |bell| Contestant::new(Bell::name(bell), move |n| (0..n).for_each(|_| work(black_box(bell))));
         rounds::run(&mut of.iter().map(each).collect::<Vec<_>>(), SLICE, rounds)
@@ -55,8 +56,8 @@ pub fn run(options: &Options) -> io::Result<Report> {
         tables.push(table(title, Unit::Microseconds, series));
     }
     let goals = vec![
-        Goal { text: "signal + wait in one thread, x eventfd", limit: 0.5, value: tables[0].ratio(XSEM, "eventfd") },
-        Goal { text: "one way to a sleeping process, x raw futex", limit: 1.4, value: tables[2].ratio(XSEM, "raw futex") },
+        Goal::at_most(0.5, "signal + wait in one thread, x eventfd", tables[0].ratio(XSEM, "eventfd")),
+        Goal::at_most(1.4, "one way to a sleeping process, x raw futex", tables[2].ratio(XSEM, "raw futex")),
     ];
     Ok(Report {
         title: "event: signal and wait".to_owned(),
@@ -67,6 +68,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
         ),
         tables,
         goals,
+        plots: Vec::new(),
     })
 }
 
@@ -94,7 +96,7 @@ fn to_and_fro(dir: &Path, bells: &Bells, rounds: usize) -> io::Result<Vec<Series
 /// From the signal of a manual event to the last of `crowd` sleeping processes.
 fn wake(crowd: usize, dir: &Path, board: &Board, bells: &Bells, rounds: usize) -> io::Result<Vec<Series>> {
     let mut children = (0..crowd).map(|_| Helper::start(dir, 0)).collect::<io::Result<Vec<_>>>()?;
-    let mut series: Vec<_> = bells.all.iter().map(|b| Series { name: b.name(), samples: Vec::new() }).collect();
+    let mut series: Vec<_> = bells.all.iter().map(|b| Series::new(b.name())).collect();
     // The first round is to warm up.
     for round in 0..=rounds {
         for i in 0..bells.all.len() {

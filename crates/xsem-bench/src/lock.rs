@@ -2,11 +2,12 @@
 
 use crate::peers::file::FileLock;
 use crate::peers::pthread::{Mutex, Sem};
+use crate::peers::sysv::Sysv;
 use crate::shared::Shared;
 use std::cell::RefCell;
-use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, io};
 use xsem::{AcquireError, Counting, Exclusive, Guard, Namespace, Permit};
 
 /// A lock between processes.
@@ -19,15 +20,23 @@ pub enum Lock {
     Plain(Mutex),
     Sem(Sem),
     Flock(FileLock),
+    Ofd(FileLock),
+    /// With SEM_UNDO, so that it notices a death.
+    Sysv(Sysv),
 }
+
+/// What exists for as long as the benchmark runs, and nobody would remove.
+pub struct Made(#[expect(dead_code, reason = "it is kept to be dropped at the end")] Sysv);
 
 impl Lock {
     /// Creates the files of all locks, once, in the parent.
-    pub fn create(dir: &Path) -> io::Result<()> {
+    pub fn create(dir: &Path) -> io::Result<Made> {
         Mutex::create(&dir.join("robust"), true)?;
         Mutex::create(&dir.join("plain"), false)?;
         Sem::create(&dir.join("sem"), 1)?;
-        Ok(())
+        let sysv = Sysv::create()?;
+        fs::write(dir.join("sysv"), sysv.id().to_string())?;
+        Ok(Made(sysv))
     }
 
     /// Opens all of them.
@@ -35,6 +44,7 @@ impl Lock {
         let ns = Namespace::open(&format!("shm:{}", dir.join("ns").display())).map_err(io::Error::other)?;
         // Leaked, so that a guard can be kept beside it, as the other locks are held between two calls.
         let sem = Box::leak(Box::new(Exclusive::open_or_create(&ns, "lock").map_err(io::Error::other)?));
+        let sysv = fs::read_to_string(dir.join("sysv"))?.parse().map_err(io::Error::other)?;
         let pool = Box::leak(Box::new(Counting::open_or_create_pool(&ns, "pool", 1).map_err(io::Error::other)?));
         Ok(vec![
             Lock::Xsem(sem, RefCell::new(None)),
@@ -43,7 +53,9 @@ impl Lock {
             Lock::Robust(Mutex::open(&dir.join("robust"))?),
             Lock::Plain(Mutex::open(&dir.join("plain"))?),
             Lock::Sem(Sem::open(&dir.join("sem"))?),
+            Lock::Sysv(Sysv::open(sysv)),
             Lock::Flock(FileLock::open(&dir.join("flock"))?),
+            Lock::Ofd(FileLock::open(&dir.join("ofd"))?),
         ])
     }
 
@@ -55,7 +67,9 @@ impl Lock {
             Lock::Robust(_) => "robust mutex",
             Lock::Plain(_) => "process-shared mutex",
             Lock::Sem(_) => "sem_t, process-shared",
+            Lock::Sysv(_) => "SysV, SEM_UNDO",
             Lock::Flock(_) => "flock",
+            Lock::Ofd(_) => "OFD lock",
         }
     }
 
@@ -87,7 +101,9 @@ impl Lock {
             },
             Lock::Plain(m) => m.lock(),
             Lock::Sem(s) => s.wait(),
+            Lock::Sysv(s) => s.op(-1, true),
             Lock::Flock(f) => f.flock(libc::LOCK_EX),
+            Lock::Ofd(f) => f.ofd(libc::F_WRLCK),
         };
         assert_eq!(failed, 0, "{} could not be taken", self.name());
     }
@@ -109,7 +125,9 @@ impl Lock {
             }
             Lock::Robust(m) | Lock::Plain(m) => m.unlock(),
             Lock::Sem(s) => s.post(),
+            Lock::Sysv(s) => s.op(1, true),
             Lock::Flock(f) => f.flock(libc::LOCK_UN),
+            Lock::Ofd(f) => f.ofd(libc::F_UNLCK),
         };
         assert_eq!(failed, 0, "{} could not be released", self.name());
     }

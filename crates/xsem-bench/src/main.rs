@@ -8,19 +8,26 @@ mod cli;
 mod contended;
 mod death;
 mod event;
+mod first;
+mod goals;
 mod handoff;
 mod lock;
 mod machine;
+mod many;
+mod members;
 mod open;
 mod peers;
+mod plot;
 mod report;
 mod rounds;
+mod scale;
 mod shared;
 mod uncontended;
 
 use report::Report;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 use std::{env, fs, io};
 
 /// What one run may be told.
@@ -34,23 +41,34 @@ struct Options {
 type Bench = (&'static str, &'static str, fn(&Options) -> io::Result<Report>);
 
 const BENCHES: &[Bench] = &[
-    ("uncontended", "acquire + release that meets nobody, beside ten peers", uncontended::run),
+    ("uncontended", "acquire + release that meets nobody, beside more than twenty peers", uncontended::run),
+    ("many", "several at once: n permits, all of n, any of n", many::run),
     ("async", "tasks of one process, beside tokio's and async-lock's semaphores", asynchronous::run),
-    ("open", "opening an existing name, and create + remove, beside sem_open", open::run),
+    ("open", "opening an existing name, create + remove, and the first acquire of a process, beside sem_open", open::run),
     ("handoff", "from a release to a sleeping process that goes on", handoff::run),
     ("contended", "throughput and the longest wait of 1 to 64 processes", contended::run),
-    ("death", "from the SIGKILL of an owner to the next owner", death::run),
+    ("death", "from the SIGKILL of an owner to the next owner, over the owner's size", death::run),
+    ("scale", "1 to 1,000,000 semaphores: time, memory, `ls` and `show`; memory of members", scale::run),
     ("event", "signal and wait: alone, to another process, to a crowd; beside eventfd and a raw futex", event::run),
-    ("cli", "`xsem run NAME -- true` beside `flock FILE true`", cli::run),
+    ("cli", "`xsem run NAME -- true` beside `flock FILE true` and GNU parallel's `sem`", cli::run),
 ];
+
+const USAGE: &str = "\
+usage: xsem-bench [--rounds N] NAME...
+  NAME        a benchmark of `--list`, or `all`; `goals` prints the goals as the last runs have left them
+  --rounds N  more for steadier medians, fewer for a quick look
+  --list      the benchmarks";
 
 fn main() -> ExitCode {
     let mut args = env::args().skip(1).collect::<Vec<_>>();
     if args.first().is_some_and(|a| a == child::FLAG) {
         return child::main(&args[1..]);
     }
+    if args.first().is_some_and(|a| a == first::FLAG) {
+        return first::main(&args[1..]);
+    }
     let mut rounds = None;
-    let mut name = None;
+    let mut names = Vec::new();
     while !args.is_empty() {
         let a = args.remove(0);
         match a.as_str() {
@@ -58,40 +76,76 @@ fn main() -> ExitCode {
                 BENCHES.iter().for_each(|(n, what, _)| println!("{n:<12} {what}"));
                 return ExitCode::SUCCESS;
             }
+            "--help" | "-h" => {
+                println!("{USAGE}");
+                return ExitCode::SUCCESS;
+            }
             "--rounds" if !args.is_empty() => match args.remove(0).parse() {
                 Ok(n) if n > 0 => rounds = Some(n),
                 _ => return usage("--rounds takes a whole number above 0"),
             },
-            "all" => name = Some(a),
-            other if BENCHES.iter().any(|b| b.0 == other) && name.is_none() => name = Some(a),
+            "all" | "goals" => names.push(a),
+            other if BENCHES.iter().any(|b| b.0 == other) => names.push(a),
             other => return usage(&format!("`{other}` is not a benchmark or an option")),
         }
     }
-    let Some(name) = name else { return usage("which benchmark?") };
-    let options = Options { rounds };
-    for (n, _, run) in BENCHES.iter().filter(|b| name == "all" || b.0 == name) {
-        if let Err(e) = run(&options).and_then(|report| finish(n, &report)) {
-            eprintln!("xsem-bench: {n}: {e}");
-            return ExitCode::FAILURE;
+    if names.is_empty() {
+        return usage("which benchmark?");
+    }
+    match run(&Options { rounds }, &names) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("xsem-bench: {e}");
+            ExitCode::FAILURE
         }
     }
-    ExitCode::SUCCESS
 }
 
 fn usage(why: &str) -> ExitCode {
-    let names: Vec<_> = BENCHES.iter().map(|b| b.0).collect();
-    eprintln!("xsem-bench: {why}\nusage: xsem-bench [--rounds N] NAME   (NAME: {}, all; --list tells more)", names.join(", "));
+    eprintln!("xsem-bench: {why}\n{USAGE}");
     ExitCode::from(2)
+}
+
+fn run(options: &Options, names: &[String]) -> io::Result<()> {
+    let start = Instant::now();
+    let chosen = |name: &str| names.iter().any(|n| n == name || n == "all");
+    let chosen: Vec<_> = BENCHES.iter().filter(|b| chosen(b.0)).collect();
+    for (name, _, run) in &chosen {
+        run(options).and_then(|report| finish(name, &report)).map_err(|e| io::Error::new(e.kind(), format!("{name}: {e}")))?;
+    }
+    // One benchmark has said its goals already.
+    if chosen.len() != 1 {
+        let all: Vec<_> = BENCHES.iter().map(|b| b.0).collect();
+        print!("{}", goals::table(&results_dir(), &all)?);
+    }
+    if !chosen.is_empty() {
+        let took = start.elapsed().as_secs();
+        println!("\ntook {} min {} s", took / 60, took % 60);
+    }
+    Ok(())
 }
 
 fn finish(name: &str, report: &Report) -> io::Result<()> {
     print!("{}", report.text());
-    let dir = target_dir().join("bench");
+    let dir = results_dir();
     fs::create_dir_all(&dir)?;
-    let path = dir.join(format!("{name}.json"));
-    fs::write(&path, format!("{:#}\n", report.json()))?;
-    println!("\nwritten to {}", path.display());
+    let mut written = vec![dir.join(format!("{name}.json"))];
+    fs::write(&written[0], format!("{:#}\n", report.json()))?;
+    written.push(dir.join(format!("{name}.md")));
+    fs::write(&written[1], report.markdown())?;
+    for plot in &report.plots {
+        let path = dir.join(format!("{}.svg", plot.file));
+        fs::write(&path, plot.svg())?;
+        written.push(path);
+    }
+    println!();
+    written.iter().for_each(|path| println!("written to {}", path.display()));
+    println!();
     Ok(())
+}
+
+fn results_dir() -> PathBuf {
+    target_dir().join("bench")
 }
 
 /// The directory that this program was built into: `target/release/xsem-bench` lies two levels below it.

@@ -29,7 +29,12 @@ unsafe impl<T: Sync> Sync for Shared<T> {}
 impl<T> Shared<T> {
     /// Maps the file at `path`, which is created, or grown with zeroes, to hold a `T`.
     pub fn map(path: &Path) -> io::Result<Shared<T>> {
-        let size = size_of::<T>().next_multiple_of(4096);
+        Shared::map_many(path, 1)
+    }
+
+    /// As `map`, for `n` of them, one after the other; this is the first.
+    pub fn map_many(path: &Path, n: usize) -> io::Result<Shared<T>> {
+        let size = (size_of::<T>() * n).next_multiple_of(4096);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         if file.metadata()?.len() < size as u64 {
             file.set_len(size as u64)?;

@@ -1,10 +1,13 @@
 //! Acquire and release when nobody else is there: the price that everybody pays all the time.
 
 use crate::Options;
+use crate::goals::Goal;
 use crate::peers::file::FileLock;
+use crate::peers::guest::{self, Guest};
+use crate::peers::named::{self, Named};
 use crate::peers::pthread::{Mutex, Sem};
 use crate::peers::sysv::Sysv;
-use crate::report::{Goal, Report, Table, Unit};
+use crate::report::{Report, Table, Unit};
 use crate::rounds::{self, Contestant};
 use crate::shared::Shared;
 use std::hint::black_box;
@@ -29,15 +32,11 @@ pub fn run(options: &Options) -> io::Result<Report> {
     let pairs = pairs(rounds)?;
     let refused = refused(rounds)?;
     let goals = vec![
-        Goal { text: "acquire + release, x robust process-shared mutex", limit: 0.80, value: pairs.ratio(XSEM, ROBUST) },
-        Goal { text: "acquire + release, x parking_lot, which survives nothing", limit: 1.20, value: pairs.ratio(XSEM, PARKING) },
-        Goal {
-            text: "counting, acquire + release, x robust process-shared mutex",
-            limit: 0.90,
-            value: pairs.ratio(POOL, ROBUST),
-        },
-        Goal { text: "moonshot: x robust process-shared mutex", limit: 0.45, value: pairs.ratio(XSEM, ROBUST) },
-        Goal { text: "moonshot: x parking_lot", limit: 1.00, value: pairs.ratio(XSEM, PARKING) },
+        Goal::at_most(0.80, "acquire + release, x robust process-shared mutex", pairs.ratio(XSEM, ROBUST)),
+        Goal::at_most(1.20, "acquire + release, x parking_lot, which survives nothing", pairs.ratio(XSEM, PARKING)),
+        Goal::at_most(0.90, "counting, acquire + release, x robust process-shared mutex", pairs.ratio(POOL, ROBUST)),
+        Goal::at_most(0.45, "moonshot: acquire + release, x robust process-shared mutex", pairs.ratio(XSEM, ROBUST)),
+        Goal::at_most(1.00, "moonshot: faster than parking_lot", pairs.ratio(XSEM, PARKING)),
     ];
     Ok(Report {
         title: "uncontended: acquire + release by one thread that meets nobody".to_owned(),
@@ -47,6 +46,7 @@ pub fn run(options: &Options) -> io::Result<Report> {
         ),
         tables: vec![pairs, refused],
         goals,
+        plots: Vec::new(),
     })
 }
 
@@ -64,10 +64,15 @@ fn pairs(rounds: usize) -> io::Result<Table> {
     let robust = Mutex::create(&file("robust"), true)?;
     let plain = Mutex::create(&file("plain"), false)?;
     let posix = Sem::create(&file("sem"), 1)?;
+    let opened = Named::create(&named::name("free"))?;
+    named::unlink(&named::name("free"));
     let (sysv, undone) = (Sysv::create()?, Sysv::create()?);
     let (flock, ofd) = (FileLock::open(&file("flock"))?, FileLock::open(&file("ofd"))?);
     let parking = parking_lot::Mutex::new(());
     let std = std::sync::Mutex::new(());
+    let by_name = named_lock::NamedLock::with_path(file("named-lock")).map_err(io::Error::other)?;
+    let mut by_file = fd_lock::RwLock::new(std::fs::File::create(file("fd-lock"))?);
+    let (guests, absent) = guest::all(dir.path());
 
     let mut contestants = vec![
         Contestant::new(FLOOR, |n| {
@@ -116,13 +121,28 @@ fn pairs(rounds: usize) -> io::Result<Table> {
             }
         }),
         Contestant::new("sem_t, process-shared", |n| pairs_of(n, || posix.wait(), || posix.post())),
+        Contestant::new("sem_open", |n| pairs_of(n, || opened.wait(), || opened.post())),
         Contestant::new("SysV semop", |n| pairs_of(n, || sysv.op(-1, false), || sysv.op(1, false))),
         Contestant::new("SysV semop, SEM_UNDO", |n| pairs_of(n, || undone.op(-1, true), || undone.op(1, true))),
         Contestant::new("flock", |n| pairs_of(n, || flock.flock(libc::LOCK_EX), || flock.flock(libc::LOCK_UN))),
         Contestant::new("OFD lock", |n| pairs_of(n, || ofd.ofd(libc::F_WRLCK), || ofd.ofd(libc::F_UNLCK))),
+        Contestant::new("named-lock (crate)", |n| {
+            for _ in 0..n {
+                let _guard = by_name.lock().expect("free");
+                section();
+            }
+        }),
+        Contestant::new("fd-lock (crate)", |n| {
+            for _ in 0..n {
+                let _guard = by_file.write().expect("free");
+                section();
+            }
+        }),
     ];
+    contestants.extend(guests.iter().flat_map(Guest::contestants));
     let series = rounds::run(&mut contestants, SLICE, rounds);
-    Ok(Table { title: "acquire + release", unit: Unit::Nanoseconds, series, against: vec![ROBUST, PARKING, FLOOR] })
+    let table = Table::new("acquire + release", Unit::Nanoseconds, series).against(&[ROBUST, PARKING, FLOOR]);
+    Ok(table.absent(absent))
 }
 
 /// What it costs to be told that somebody else has it. xsem says who, the others do not.
@@ -168,8 +188,7 @@ fn refused(rounds: usize) -> io::Result<Table> {
         ];
         let series = rounds::run(&mut contestants, SLICE, rounds);
         drop(end);
-        let against = vec!["flock, LOCK_NB"];
-        Ok(Table { title: "a refused try (101)", unit: Unit::Nanoseconds, series, against })
+        Ok(Table::new("a refused try (101)", Unit::Nanoseconds, series).against(&["flock, LOCK_NB"]))
     })
 }
 

@@ -76,10 +76,10 @@ fn on_foreign(case: Case, stage: &'static Stage) {
         let mut attr: libc::pthread_attr_t = std::mem::zeroed();
         libc::pthread_attr_init(&mut attr);
         libc::pthread_attr_setstack(&mut attr, stack, STACK);
-        let mut id: libc::pthread_t = 0;
+        let mut id = std::mem::MaybeUninit::<libc::pthread_t>::uninit();
         let arg = std::ptr::from_ref(&job).cast_mut().cast();
-        assert_eq!(libc::pthread_create(&mut id, &attr, body, arg), 0);
-        libc::pthread_join(id, std::ptr::null_mut());
+        assert_eq!(libc::pthread_create(id.as_mut_ptr(), &attr, body, arg), 0);
+        libc::pthread_join(id.assume_init(), std::ptr::null_mut());
         libc::pthread_attr_destroy(&mut attr);
         libc::munmap(stack, STACK);
     }

@@ -6,9 +6,18 @@ use crate::markdown::{Anchors, options};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, Parser, Tag, TagEnd, html};
 use std::collections::BTreeSet;
 
-/// A page, and the files that it links to, which have to be there, too.
-pub fn page(documents: &Documents, d: &Document, api: Option<&str>, files: &mut BTreeSet<String>) -> String {
-    let body = body(d, files);
+/// What pages lead to that is no document, and has to be there, too.
+#[derive(Debug, Default)]
+pub struct Used {
+    /// Files that are linked to: each has a page that shows its text.
+    pub files: BTreeSet<String>,
+    /// Pictures that a page shows.
+    pub pictures: BTreeSet<String>,
+}
+
+/// A page, and what it uses.
+pub fn page(documents: &Documents, d: &Document, api: Option<&str>, used: &mut Used) -> String {
+    let body = body(d, used);
     let up = up(&d.page());
     let title = match d.path.as_str() {
         "README.md" => "xsem: named semaphores between processes".to_owned(),
@@ -40,13 +49,18 @@ pub fn file_page(path: &str) -> String {
     format!("files/{path}.html")
 }
 
+/// Where a picture is.
+pub fn picture(path: &str) -> String {
+    format!("files/{path}")
+}
+
 /// From a page to the root of the site.
 fn up(page: &str) -> String {
     "../".repeat(page.matches('/').count())
 }
 
 /// The text, with anchors at headings, links between pages, and marks for the style sheet.
-fn body(d: &Document, files: &mut BTreeSet<String>) -> String {
+fn body(d: &Document, used: &mut Used) -> String {
     let up = up(&d.page());
     let mut anchors = Anchors::default();
     let mut heading: Option<(Vec<Event<'_>>, String)> = None;
@@ -90,8 +104,19 @@ fn body(d: &Document, files: &mut BTreeSet<String>) -> String {
                 events.push(Event::Html("</div>".into()));
             }
             Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
-                let dest_url = CowStr::from(href(d, &dest_url, &up, files));
+                let dest_url = CowStr::from(href(d, &dest_url, &up, &mut used.files));
                 events.push(Event::Start(Tag::Link { link_type, dest_url, title, id }));
+            }
+            Event::Start(Tag::Image { link_type, dest_url, title, id }) => {
+                let dest_url = match target(d, &dest_url) {
+                    Target::Here(path, _) => {
+                        let to = format!("{up}{}", picture(&path));
+                        used.pictures.insert(path);
+                        CowStr::from(to)
+                    }
+                    Target::Elsewhere | Target::Outside => dest_url,
+                };
+                events.push(Event::Start(Tag::Image { link_type, dest_url, title, id }));
             }
             other => events.push(other),
         }

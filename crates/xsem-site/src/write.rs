@@ -2,7 +2,6 @@
 
 use crate::documents::Documents;
 use crate::{html, search};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::{fs, io};
 
@@ -17,10 +16,14 @@ const ASSETS: [(&str, &str); 3] = [
 /// # Errors
 /// Of reading and writing.
 pub fn write(documents: &Documents, out: &Path, api: Option<&str>) -> io::Result<usize> {
-    let mut files = BTreeSet::new();
+    let mut used = html::Used::default();
     for d in &documents.all {
-        put(out, &d.page(), &html::page(documents, d, api, &mut files))?;
+        put(out, &d.page(), html::page(documents, d, api, &mut used))?;
     }
+    for path in &used.pictures {
+        put(out, &html::picture(path), fs::read(documents.root.join(path))?)?;
+    }
+    let mut files = used.files;
     let mut pages = documents.all.len();
     // A directory brings the files in it.
     for path in files.clone() {
@@ -31,7 +34,7 @@ pub fn write(documents: &Documents, out: &Path, api: Option<&str>) -> io::Result
                 .collect::<io::Result<_>>()?;
             entries.retain(|e| from.join(e).is_file());
             entries.sort();
-            put(out, &html::file_page(&path), &html::directory(documents, &path, &entries, api))?;
+            put(out, &html::file_page(&path), html::directory(documents, &path, &entries, api))?;
             pages += 1;
             files.remove(&path);
             files.extend(entries.iter().map(|e| format!("{path}/{e}")));
@@ -39,20 +42,20 @@ pub fn write(documents: &Documents, out: &Path, api: Option<&str>) -> io::Result
     }
     for path in &files {
         let text = fs::read_to_string(documents.root.join(path))?;
-        put(out, &html::file_page(path), &html::file(documents, path, &text, api))?;
+        put(out, &html::file_page(path), html::file(documents, path, &text, api))?;
         pages += 1;
     }
-    put(out, "search-index.js", &search::index(documents))?;
+    put(out, "search-index.js", search::index(documents))?;
     for (name, text) in ASSETS {
         put(out, name, text)?;
     }
     Ok(pages)
 }
 
-fn put(out: &Path, path: &str, text: &str) -> io::Result<()> {
+fn put(out: &Path, path: &str, content: impl AsRef<[u8]>) -> io::Result<()> {
     let to = out.join(path);
     if let Some(dir) = to.parent() {
         fs::create_dir_all(dir)?;
     }
-    fs::write(to, text)
+    fs::write(to, content)
 }

@@ -90,3 +90,19 @@ fn every_section_can_be_found() {
     }
     assert!(index.contains("\"url\":\"docs/errors/101-EXCL_SEM_ALREADY_OWNED.html#how-to-diagnose\""));
 }
+
+/// A picture is in the site as it is, and where the page says.
+#[test]
+fn pictures_come_with_their_pages() {
+    let dir = tempfile::tempdir().expect("a directory");
+    fs::create_dir_all(dir.path().join("docs/plots")).expect("a directory");
+    fs::write(dir.path().join("docs/plots/p.svg"), "<svg></svg>").unwrap();
+    fs::write(dir.path().join("docs/a.md"), "# A\n\n![what it shows](plots/p.svg)\n").unwrap();
+    let out = dir.path().join("site");
+    write(&Documents::read(dir.path()).expect("the documents"), &out, None).expect("the site");
+    let text = fs::read_to_string(out.join("docs/a.html")).expect("the page");
+    assert_eq!(values(&text, "src").iter().filter(|s| s.ends_with(".svg")).collect::<Vec<_>>(), [&"../files/docs/plots/p.svg"]);
+    assert!(text.contains("alt=\"what it shows\""));
+    assert_eq!(fs::read_to_string(out.join("files/docs/plots/p.svg")).expect("the picture"), "<svg></svg>");
+    assert_eq!(check(&Documents::read(dir.path()).expect("the documents")), [""; 0]);
+}

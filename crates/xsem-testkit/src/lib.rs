@@ -16,6 +16,7 @@ mod pages;
 pub mod protocol;
 pub mod random;
 pub mod rig;
+pub mod sparse;
 pub mod sys;
 pub mod tool;
 pub mod torture;

@@ -74,6 +74,7 @@ mod tests {
     #[test]
     fn aborts_what_hangs_and_says_what() {
         let mut own = std::process::Command::new(std::env::current_exe().unwrap());
+        own.env_remove("XSEM_SLOW");
         let out = own.args(["--exact", "watchdog::tests::hangs", "--ignored", "--nocapture"]).output().unwrap();
         assert!(!out.status.success());
         let said = String::from_utf8_lossy(&out.stderr);

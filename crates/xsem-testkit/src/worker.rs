@@ -15,13 +15,16 @@ pub use process::Worker;
 pub use serve::serve;
 
 use crate::protocol::{Answer, Verb};
+use crate::watchdog::slowness;
 use std::time::Duration;
 
 /// Says in the environment of a worker who it is to become: a user and a group, by number.
 pub const USER: &str = "XSEM_WORKER_USER";
 
-/// Time enough for an answer on a loaded machine; beyond it the actor hangs.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// Time enough for an answer on a loaded or slow machine; beyond it the actor hangs.
+pub(crate) fn patience() -> Duration {
+    Duration::from_secs(30) * slowness()
+}
 
 /// Somebody who does what verbs say, in threads that are claimants of their own.
 pub trait Actor {
@@ -39,7 +42,7 @@ pub trait Actor {
     /// # Panics
     /// When it hangs, with what the actor does.
     fn answer(&mut self, thread: u32) -> Answer {
-        self.answer_within(thread, PATIENCE).unwrap_or_else(|| panic!("thread {thread} of {} does not answer", self.describe()))
+        self.answer_within(thread, patience()).unwrap_or_else(|| panic!("thread {thread} of {} does not answer", self.describe()))
     }
 
     /// Tells and waits for the answer.

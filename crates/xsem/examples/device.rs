@@ -177,15 +177,16 @@ pub fn run(url: &str, line: Line) -> Result<Report, Box<dyn Error>> {
         refused: AtomicU32::new(0),
     });
     let text = thread::scope(|s| {
+        // A number or a pointer, with different C libraries.
         // SAFETY: no arguments.
-        let driver = unsafe { libc::pthread_self() };
+        let driver = unsafe { libc::pthread_self() } as usize;
         match line {
             Line::Signal => {
                 install(libc::SIGUSR1, on_signal)?;
                 s.spawn(move || {
                     machine.receive(TEXT, || {
                         // SAFETY: the driver's thread is this scope's, which waits for us; the signal has a handler.
-                        unsafe { libc::pthread_kill(driver, libc::SIGUSR1) };
+                        unsafe { libc::pthread_kill(driver as libc::pthread_t, libc::SIGUSR1) };
                     });
                 });
                 machine.drive(TEXT.len(), || {})

@@ -27,14 +27,18 @@ pub struct Hold {
 
 /// A semaphore as the search sees it. An exclusive one has 0 or 1 free.
 ///
-/// What may come free without a holder's doing (credit, to which anybody may add) is given as free, and then it is no part
-/// of a deadlock.
+/// What may come free without a holder's doing (credit, to which anybody may add) is given as free ([`EVER_FREE`]), and then it is
+/// no part of a deadlock.
 pub struct Thing {
-    /// Permits that nobody holds.
-    pub free: u32,
+    /// Permits that nobody holds. Negative where more are held than there may be (the limit was lowered): so many have to come back
+    /// before one of them is free.
+    pub free: i64,
     /// Who holds how many. One claimant may be there several times.
     pub holds: Vec<Hold>,
 }
+
+/// More than anybody can want.
+pub const EVER_FREE: i64 = u32::MAX as i64;
 
 /// How many of its wants end a wait.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -117,7 +121,7 @@ struct Search<'a> {
     /// Who wants each thing: the permits and the waiter, ascending.
     wanted: Vec<Vec<(u32, usize)>>,
     /// Permits of each thing that can come free.
-    avail: Vec<u64>,
+    avail: Vec<i64>,
     /// How many in `wanted` can be satisfied: those at the beginning.
     reached: Vec<usize>,
     /// Which waiters can never go on.
@@ -138,7 +142,7 @@ impl<'a> Search<'a> {
             things,
             holdings: vec![Vec::new(); waits.len()],
             wanted: vec![Vec::new(); things.len()],
-            avail: things.iter().map(|t| t.free as u64).collect(),
+            avail: things.iter().map(|t| t.free).collect(),
             reached: vec![0; things.len()],
             stuck: vec![false; waits.len()],
             index,
@@ -161,7 +165,7 @@ impl<'a> Search<'a> {
                 match self.index.get(&hold.who) {
                     Some(&i) => self.holdings[i].push((t, hold.permits)),
                     // It does not wait, or not for ever: it will give this back.
-                    None => self.avail[t] += hold.permits as u64,
+                    None => self.avail[t] += i64::from(hold.permits),
                 }
             }
         }
@@ -186,7 +190,7 @@ impl<'a> Search<'a> {
         loop {
             while let Some(t) = changed.pop() {
                 while let Some(&(permits, i)) = self.wanted[t].get(self.reached[t])
-                    && permits as u64 <= self.avail[t]
+                    && i64::from(permits) <= self.avail[t]
                 {
                     self.reached[t] += 1;
                     missing[i] = missing[i].saturating_sub(1);
@@ -197,7 +201,7 @@ impl<'a> Search<'a> {
             }
             let Some(i) = gone.pop() else { return };
             for &(t, permits) in &self.holdings[i] {
-                self.avail[t] += permits as u64;
+                self.avail[t] += i64::from(permits);
                 changed.push(t);
             }
         }
@@ -223,7 +227,7 @@ impl<'a> Search<'a> {
     }
 
     fn blocks(&self, want: &Want) -> bool {
-        self.avail.get(want.thing).is_some_and(|&a| want.permits as u64 > a)
+        self.avail.get(want.thing).is_some_and(|&a| i64::from(want.permits) > a)
     }
 
     fn deadlocked(&self, who: Who) -> Option<usize> {

@@ -1,7 +1,7 @@
 use super::*;
 use std::collections::BTreeSet;
 
-fn thing(free: u32, holds: &[(Who, u32)]) -> Thing {
+fn thing(free: i64, holds: &[(Who, u32)]) -> Thing {
     Thing { free, holds: holds.iter().map(|&(who, permits)| Hold { who, permits }).collect() }
 }
 
@@ -49,6 +49,16 @@ fn who_waits_for_a_deadlocked_group_is_not_part_of_it() {
     assert_eq!(text(cycle_of(3, &waits, &things)), "none");
     assert_eq!(text(cycle_of(1, &waits, &things)), "1>1 2>0 youngest 2", "3 is younger, and has no part in it");
     assert_eq!(text(cycle_through(2, &waits, &things)), "none");
+}
+
+#[test]
+fn what_is_held_beyond_a_lowered_limit_has_to_come_back_first() {
+    // Four were there, of which 1 and 2 hold two each; now there may be two. What 2 gives back is missing already.
+    let things = [thing(-2, &[(1, 2), (2, 2)])];
+    assert_eq!(text(cycle_of(1, &[one(1, 0)], &things)), "1>0 youngest 1");
+    // Where there may be three, 2 has one to give.
+    let things = [thing(-1, &[(1, 2), (2, 2)])];
+    assert_eq!(text(cycle_of(1, &[one(1, 0)], &things)), "none");
 }
 
 #[test]
@@ -152,6 +162,11 @@ impl Dice {
     }
 }
 
+/// The permits that some of the holders have.
+fn given(thing: &Thing, whose: impl Fn(Who) -> bool) -> i64 {
+    thing.holds.iter().filter(|h| whose(h.who)).map(|h| i64::from(h.permits)).sum()
+}
+
 fn scene(dice: &mut Dice) -> (Vec<Waiting>, Vec<Thing>) {
     let (claimants, n) = (1 + dice.below(6), 1 + dice.below(4) as usize);
     let things: Vec<_> = (0..n)
@@ -160,7 +175,8 @@ fn scene(dice: &mut Dice) -> (Vec<Waiting>, Vec<Thing>) {
             let count = if exclusive { 1 } else { dice.below(4) };
             let holds = (0..count)
                 .map(|_| Hold { who: dice.below(claimants + 2), permits: if exclusive { 1 } else { 1 + dice.below(2) as u32 } });
-            Thing { holds: holds.collect(), free: if exclusive { 0 } else { dice.below(2) as u32 } }
+            // Some were held when the limit was lowered.
+            Thing { holds: holds.collect(), free: if exclusive { 0 } else { dice.below(5) as i64 - 3 } }
         })
         .collect();
     let mut waits = Vec::new();
@@ -170,7 +186,7 @@ fn scene(dice: &mut Dice) -> (Vec<Waiting>, Vec<Thing>) {
         }
         let mut wants = Vec::new();
         for (thing, t) in things.iter().enumerate() {
-            let total = t.free + t.holds.iter().map(|h| h.permits).sum::<u32>();
+            let total = t.free + given(t, |_| true);
             if dice.below(2) == 0 && total > 0 {
                 wants.push(Want { thing, permits: 1 + dice.below(total as u64) as u32 });
             }
@@ -187,20 +203,17 @@ fn scene(dice: &mut Dice) -> (Vec<Waiting>, Vec<Thing>) {
 /// each of them ending as soon as it has what it wants. Returns who was served in any of the orders.
 fn served(waits: &[Waiting], things: &[Thing]) -> BTreeSet<Who> {
     let waiting: BTreeSet<Who> = waits.iter().map(|w| w.who).collect();
-    let start: Vec<u32> = things
-        .iter()
-        .map(|t| t.free + t.holds.iter().filter(|h| !waiting.contains(&h.who)).map(|h| h.permits).sum::<u32>())
-        .collect();
-    fn play(free: &[u32], left: &[&Waiting], things: &[Thing], done: &mut BTreeSet<Who>) {
+    let start: Vec<i64> = things.iter().map(|t| t.free + given(t, |who| !waiting.contains(&who))).collect();
+    fn play(free: &[i64], left: &[&Waiting], things: &[Thing], done: &mut BTreeSet<Who>) {
         for (i, w) in left.iter().enumerate() {
-            let mut had = w.wants.iter().map(|x| free[x.thing] >= x.permits);
+            let mut had = w.wants.iter().map(|x| free[x.thing] >= i64::from(x.permits));
             if !(if w.mode == Mode::Any { had.any(|x| x) } else { had.all(|x| x) }) {
                 continue;
             }
             done.insert(w.who);
             let mut free = free.to_vec();
             for (t, thing) in things.iter().enumerate() {
-                free[t] += thing.holds.iter().filter(|h| h.who == w.who).map(|h| h.permits).sum::<u32>();
+                free[t] += given(thing, |who| who == w.who);
             }
             let mut left = left.to_vec();
             left.remove(i);
@@ -218,8 +231,8 @@ fn distances(waits: &[Waiting], things: &[Thing], never: &BTreeSet<Who>) -> Hash
     for w in waits.iter().filter(|w| never.contains(&w.who)) {
         for want in &w.wants {
             let thing = &things[want.thing];
-            let can: u32 = thing.free + thing.holds.iter().filter(|h| !never.contains(&h.who)).map(|h| h.permits).sum::<u32>();
-            if can < want.permits {
+            let can = thing.free + given(thing, |who| !never.contains(&who));
+            if can < i64::from(want.permits) {
                 for h in thing.holds.iter().filter(|h| never.contains(&h.who)) {
                     d.insert((w.who, h.who), 1);
                 }

@@ -15,23 +15,29 @@ use std::ptr::NonNull;
 /// dropping it does nothing.
 #[must_use = "dropping the guard releases the semaphore"]
 pub struct Guard<'a> {
-    /// Borrowed for `'a`; or, if `owned`, the content of a box that this guard frees.
+    /// Borrowed for `'a`; or, with the lowest bit set, the content of a box that this guard frees. Not a field of its own: its
+    /// padding would be copied by way of memory, with each of the few instructions of an uncontended acquire and release.
     sem: NonNull<Exclusive>,
-    owned: bool,
     claim: Claim,
     /// Also keeps it on its thread.
     _of: PhantomData<(&'a Exclusive, *const ())>,
 }
 
+/// In the lowest bit of a guard's pointer.
+const OWNED: usize = 1;
+const _: () = assert!(align_of::<Exclusive>() > OWNED);
+const _: () = assert!(size_of::<std::result::Result<Guard<'_>, AcquireError<'_>>>() == size_of::<Guard<'_>>());
+
 impl<'a> Guard<'a> {
     #[inline(always)]
     pub(crate) fn new(sem: &'a Exclusive, claim: Claim) -> Guard<'a> {
-        Guard { sem: NonNull::from(sem), owned: false, claim, _of: PhantomData }
+        Guard { sem: NonNull::from(sem), claim, _of: PhantomData }
     }
 
     /// A guard with a handle of its own.
     pub(crate) fn owned(sem: Exclusive, claim: Claim) -> Guard<'static> {
-        Guard { sem: NonNull::from(Box::leak(Box::new(sem))), owned: true, claim, _of: PhantomData }
+        let sem = NonNull::from(Box::leak(Box::new(sem))).map_addr(|a| a | OWNED);
+        Guard { sem, claim, _of: PhantomData }
     }
 
     /// The claim, which is not released.
@@ -44,7 +50,18 @@ impl<'a> Guard<'a> {
     #[inline(always)]
     fn sem(&self) -> &Exclusive {
         // SAFETY: borrowed for longer than the guard lives, or the content of the guard's own box.
-        unsafe { self.sem.as_ref() }
+        unsafe { &*self.pointer() }
+    }
+
+    #[inline(always)]
+    fn is_owned(&self) -> bool {
+        self.sem.addr().get() & OWNED != 0
+    }
+
+    /// Without the bit.
+    #[inline(always)]
+    fn pointer(&self) -> *mut Exclusive {
+        self.sem.as_ptr().map_addr(|a| a & !OWNED)
     }
 
     /// The fencing token: it grows with every claim on this semaphore. Hand it to the resource, which refuses smaller
@@ -71,7 +88,8 @@ impl<'a> Guard<'a> {
     /// # Errors
     /// 288 when the claim was not held any more.
     pub fn release(self) -> Result<()> {
-        let done = self.sem().object().release(&self.claim, Ending::Release);
+        let short = self.sem().give_back_fast(&self.claim);
+        let done = if short { Ok(()) } else { self.sem().object().release(&self.claim, Ending::Release) };
         self.dissolve();
         done
     }
@@ -118,9 +136,9 @@ impl<'a> Guard<'a> {
 
     /// Frees the handle of an owned guard; both callers end the guard's life.
     fn free(&mut self) {
-        if self.owned {
+        if self.is_owned() {
             // SAFETY: made by `owned` from a box, and freed once, since the guard is not used afterwards.
-            drop(unsafe { Box::from_raw(self.sem.as_ptr()) });
+            drop(unsafe { Box::from_raw(self.pointer()) });
         }
     }
 }
@@ -129,8 +147,8 @@ impl Drop for Guard<'_> {
     // No field has a destructor and nothing takes the guard's address: so it stays in registers where it was made.
     #[inline(always)]
     fn drop(&mut self) {
-        if self.owned || !self.sem().give_back_fast(&self.claim) {
-            drop_slow(Guard { sem: self.sem, owned: self.owned, claim: self.claim, _of: PhantomData });
+        if self.is_owned() || !self.sem().give_back_fast(&self.claim) {
+            drop_slow(Guard { sem: self.sem, claim: self.claim, _of: PhantomData });
         }
     }
 }
@@ -156,21 +174,26 @@ impl fmt::Debug for Guard<'_> {
 /// Dropping it releases the semaphore and keeps the mark, so that the next owner is told as well.
 #[must_use = "this owns the semaphore; dropping it releases it and keeps the mark"]
 #[derive(Debug)]
-pub struct Recovery<'a> {
-    guard: Guard<'a>,
+pub struct Recovery<'a>(
     // Boxed: this is the rare outcome, and acquire returns by value.
-    deaths: Option<Box<Deaths>>,
+    Box<Recovered<'a>>,
+);
+
+#[derive(Debug)]
+struct Recovered<'a> {
+    guard: Guard<'a>,
+    deaths: Option<Deaths>,
 }
 
 impl<'a> Recovery<'a> {
     pub(crate) fn new(guard: Guard<'a>, deaths: Option<Deaths>) -> Recovery<'a> {
-        Recovery { guard, deaths: deaths.map(Box::new) }
+        Recovery(Box::new(Recovered { guard, deaths }))
     }
 
     /// Who died: the first owner that nobody has acknowledged, the latest, and how many. None when the details could not
     /// be kept.
     pub fn deaths(&self) -> Option<&Deaths> {
-        self.deaths.as_deref()
+        self.0.deaths.as_ref()
     }
 
     /// The state is whole: clears the mark and goes on as a usual owner.
@@ -178,13 +201,13 @@ impl<'a> Recovery<'a> {
     /// # Errors
     /// 288 when the claim was ended from outside in the meantime.
     pub fn mark_consistent(self) -> Result<Guard<'a>> {
-        self.guard.mark_consistent()?;
-        Ok(self.guard)
+        self.0.guard.mark_consistent()?;
+        Ok(self.0.guard)
     }
 
     /// Goes on as owner and keeps the mark; `Guard::mark_consistent` clears it later.
     pub fn into_guard(self) -> Guard<'a> {
-        self.guard
+        self.0.guard
     }
 }
 
@@ -213,7 +236,7 @@ impl fmt::Display for AcquireError<'_> {
             AcquireError::Failed(e) => e.fmt(f),
             AcquireError::OwnerDied(r) => {
                 let code = Code::SemOwnerDied;
-                write!(f, "{} {}: {}", code.number(), code.symbol(), died_text(r.guard.sem().name(), r.deaths()))
+                write!(f, "{} {}: {}", code.number(), code.symbol(), died_text(r.0.guard.sem().name(), r.deaths()))
             }
         }
     }
@@ -234,8 +257,8 @@ impl From<AcquireError<'_>> for Error {
     fn from(e: AcquireError<'_>) -> Error {
         match e {
             AcquireError::Failed(e) => e,
-            AcquireError::OwnerDied(r) => Error::new(Code::SemOwnerDied, died_text(r.guard.sem().name(), r.deaths()))
-                .of(r.guard.sem().name())
+            AcquireError::OwnerDied(r) => Error::new(Code::SemOwnerDied, died_text(r.0.guard.sem().name(), r.deaths()))
+                .of(r.0.guard.sem().name())
                 .advice("check what it protects, then mark it consistent (`xsem ok NAME`, `Recovery::mark_consistent`)"),
         }
     }

@@ -40,6 +40,12 @@ mod shm {
     #[path = "asleep_loom.rs"]
     mod asleep_loom;
     #[allow(dead_code)]
+    #[path = "careful.rs"]
+    mod careful;
+    #[cfg(test)]
+    #[path = "careful_loom.rs"]
+    mod careful_loom;
+    #[allow(dead_code)]
     #[path = "count.rs"]
     mod count;
     #[allow(dead_code)]

@@ -18,6 +18,8 @@ pub(crate) enum Bug {
     FreeIsZero,
     /// A release is a store, whatever the word has become.
     ReleaseByStore,
+    /// A cell counts as careful although its owner may be in the middle of a plain release.
+    TrustUnbooked,
     /// A dead owner's claim is taken over while another thread of it may still be writing.
     GateIgnored,
     /// A dead owner's claim is taken over while the command still runs that it covers.
@@ -48,6 +50,7 @@ const BUGS: &[(Bug, &str)] = &[
     (Bug::ReleaseInTwoSteps, "release-in-two-steps"),
     (Bug::FreeIsZero, "free-is-zero"),
     (Bug::ReleaseByStore, "release-by-store"),
+    (Bug::TrustUnbooked, "trust-unbooked"),
     (Bug::GateIgnored, "gate-ignored"),
     (Bug::CoverIgnored, "cover-ignored"),
     (Bug::NoLapse, "no-lapse"),

@@ -2,7 +2,7 @@
 //! `World` in `shm/protocol.rs`.
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+pub(crate) use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 #[cfg(not(any(loom, xsem_sanitized)))]
 pub(crate) use std::sync::atomic::fence;
@@ -17,4 +17,4 @@ pub(crate) fn fence(order: Ordering) {
 }
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence};

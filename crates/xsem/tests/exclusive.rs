@@ -202,6 +202,34 @@ fn a_shared_claim_ends_with_the_last() {
     assert!(sem.join(token).unwrap().is_none());
 }
 
+/// Its own name is still written down beside the word from when it owned the claim; it is a guest all the same, and leaves as one.
+#[test]
+fn a_former_owner_that_shares_its_claim_again_and_inherits_it_leaves_it_for_good() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let guard = sem.acquire().unwrap();
+    let token = guard.token();
+    let guest = Child::new(|| std::mem::forget(sem.join(token).unwrap().expect("the claim is held")));
+    drop(guard);
+    let again = sem.join(token).unwrap().expect("the guest goes on with it");
+    drop(guest);
+    let me = std::process::id();
+    while ns.inspect("a").unwrap().holders.first().is_none_or(|h| h.process.pid != me) {
+        assert_eq!(code(sem.try_acquire()), Code::ExclSemAlreadyOwned);
+        std::thread::yield_now();
+    }
+    drop(again);
+    match sem.acquire() {
+        Err(AcquireError::OwnerDied(r)) => drop(r.mark_consistent().unwrap()),
+        other => panic!("{other:?}"),
+    }
+    let owner = Child::new(|| std::mem::forget(sem.acquire().unwrap()));
+    let theirs = ns.inspect("a").unwrap().holders[0].token;
+    // 103: it would still share the claim that is over.
+    assert!(sem.join(theirs).unwrap().is_some());
+    drop(owner);
+}
+
 #[test]
 fn a_shared_claim_that_its_guest_leaves_stays_with_its_owner() {
     let (_dir, ns) = namespace();

@@ -188,6 +188,35 @@ fn damaged_and_foreign_files_are_refused_and_left_alone() {
     assert_eq!(fs::read(&short).unwrap(), b"XSEM");
 }
 
+/// Files of other versions of the format beside one of this version, in one process: what this library cannot read it leaves alone,
+/// whatever is asked of it, and the file beside goes on.
+#[test]
+fn files_of_other_versions_lie_beside_one_of_this_version() {
+    let (dir, file) = dir();
+    let ns = open(&file).unwrap();
+    let sem = Exclusive::create(&ns, "a").unwrap();
+    let mine = sem.acquire().unwrap();
+    let version = u64::from_le_bytes(fs::read(&file).unwrap()[8..16].try_into().unwrap());
+    for other in [version - 1, version + 1] {
+        let foreign = dir.path().join(format!("of-{other}"));
+        make_elsewhere(&foreign);
+        let f = OpenOptions::new().write(true).open(&foreign).unwrap();
+        [8, 8192 + 8].into_iter().for_each(|at| f.write_all_at(&other.to_le_bytes(), at).unwrap());
+        let before = fs::read(&foreign).unwrap();
+        for _ in 0..2 {
+            assert_eq!(open(&foreign).unwrap_err().code(), Code::RevisionMismatch, "{other}");
+        }
+        let url = format!("shm:{}", foreign.display());
+        assert_eq!(Namespace::check_at(&url).unwrap_err().code(), Code::RevisionMismatch);
+        assert_eq!(Namespace::repair_at(&url).unwrap_err().code(), Code::RevisionMismatch);
+        assert!(fs::read(&foreign).unwrap() == before, "the file of version {other} was written to");
+        // The one beside it is as usable as before.
+        assert_eq!(sem.try_acquire().unwrap().token(), mine.token());
+        drop(Exclusive::open_or_create(&ns, &format!("beside {other}")).unwrap().try_acquire().unwrap());
+    }
+    mine.release().unwrap();
+}
+
 #[test]
 fn a_file_that_loses_its_name_takes_no_new_claims() {
     let (_dir, file) = dir();

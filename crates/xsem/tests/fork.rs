@@ -18,7 +18,7 @@ fn refusal<T>(r: Result<T, AcquireError<'_>>) -> Code {
 }
 
 fn soon() -> Wait<'static> {
-    Wait::timeout(Duration::from_secs(150))
+    Wait::timeout(Duration::from_secs(150) * processes::slowness())
 }
 
 /// Acquires it, 105 or not, and gives it back.

@@ -157,7 +157,9 @@ fn crew(file: &Path, way: Way, ready: impl FnOnce()) {
     ready();
     let mut left: Vec<&str> = CREW.iter().map(|(what, _)| *what).collect();
     while !left.is_empty() {
-        let (what, end) = told.recv_timeout(Duration::from_secs(60)).unwrap_or_else(|_| panic!("{way:?}: stuck: {left:?}"));
+        let (what, end) = told
+            .recv_timeout(Duration::from_secs(60) * processes::slowness())
+            .unwrap_or_else(|_| panic!("{way:?}: stuck: {left:?}"));
         assert_eq!(end, Ok(Err(way.code())), "{way:?}: {what}");
         left.retain(|w| *w != what);
     }

@@ -2,7 +2,7 @@
 
 use crate::shared::Shared;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// An event in one word, as short as it can be written: it survives nobody's death, and knows no names, times or waiters.
@@ -101,6 +101,52 @@ impl Eventfd {
         let mut poll = libc::pollfd { fd: self.0, events: libc::POLLIN, revents: 0 };
         // SAFETY: one descriptor, in a place that lives through the call.
         assert_eq!(unsafe { libc::poll(&mut poll, 1, -1) }, 1);
+    }
+}
+
+/// An eventfd that counts, as a semaphore of permits.
+#[derive(Debug)]
+pub struct Counter(OwnedFd);
+
+impl Counter {
+    pub fn create(value: u32) -> io::Result<Counter> {
+        // SAFETY: plain numbers.
+        let fd = unsafe { libc::eventfd(value, libc::EFD_CLOEXEC | libc::EFD_SEMAPHORE | libc::EFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: it was just made, and nobody else has it.
+        Ok(Counter(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Sleeps until one of them has something, takes it, and says which. At most 64.
+    #[inline]
+    pub fn wait_any(of: &[Counter]) -> usize {
+        let mut polls: [libc::pollfd; 64] = std::array::from_fn(|i| {
+            let fd = of.get(i).map_or(-1, |c| c.0.as_raw_fd());
+            libc::pollfd { fd, events: libc::POLLIN, revents: 0 }
+        });
+        loop {
+            // SAFETY: that many descriptors, in a place that lives through the call; the slice checks the number.
+            assert!(unsafe { libc::poll(polls[..of.len()].as_mut_ptr(), of.len() as libc::nfds_t, -1) } > 0);
+            let ready = polls.iter().zip(of).position(|(p, c)| p.revents != 0 && c.take());
+            if let Some(which) = ready {
+                return which;
+            }
+        }
+    }
+
+    fn take(&self) -> bool {
+        let mut count = 0u64;
+        // SAFETY: eight bytes to write to, that live through the call.
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), 8) == 8 }
+    }
+
+    #[inline]
+    pub fn put(&self) {
+        let one = 1u64;
+        // SAFETY: eight bytes that live through the call.
+        assert_eq!(unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), 8) }, 8);
     }
 }
 

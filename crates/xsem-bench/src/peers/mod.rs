@@ -2,6 +2,8 @@
 
 pub mod event;
 pub mod file;
+pub mod guest;
+pub mod named;
 pub mod pthread;
 pub mod sysv;
 

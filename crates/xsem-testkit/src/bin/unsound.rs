@@ -10,8 +10,9 @@ fn main() -> ExitCode {
         Some("use-after-free") => use_after_free(),
         Some("leak") => leak(),
         Some("race") => race(),
+        Some("unwritten") => unwritten(),
         _ => {
-            eprintln!("usage: unsound overflow | use-after-free | leak | race");
+            eprintln!("usage: unsound overflow | use-after-free | leak | race | unwritten");
             return ExitCode::from(2);
         }
     }
@@ -31,6 +32,15 @@ fn use_after_free() {
     drop(unsafe { Box::from_raw(gone) });
     // SAFETY: none: this is the fault.
     black_box(unsafe { *black_box(gone) });
+}
+
+fn unwritten() {
+    let never = Box::new(std::mem::MaybeUninit::<u64>::uninit());
+    // SAFETY: none: this is the fault, what is read was never written.
+    let read = unsafe { never.as_ptr().read_volatile() };
+    if black_box(read) == 7 {
+        println!("by chance");
+    }
 }
 
 fn leak() {

@@ -16,6 +16,7 @@ pub(super) const ROWS: &[Row] = &[
     row("acquire_many", 102, |s| drained(s, POOL, ask(0, 2, Till::Ever))),
     row("acquire_many", 121, many_121),
     row("acquire_many", 1131, many_1131),
+    Row { operation: "deadlock", outcome: Shows::Named("lowered"), setting: Setting::Usual, scene: lowered_1131 },
     row("try_acquire_many", 0, try_many),
     row("try_acquire_many", 6, |s| stale(s, ask(0, 2, Till::Now))),
     row("try_acquire_many", 87, |s| out_of_range(s, Till::Now)),
@@ -135,6 +136,37 @@ fn many_1131(s: &mut Stage) {
     a.tell(0, &ask(0, 1, Till::Ever));
     s.until_waiting("shared", 1);
     b.done(Verb::Release(guard));
+    clean(a.answer(0));
+}
+
+/// Half of what is held has to come back before anything is free.
+fn lowered_1131(s: &mut Stage) {
+    let mut a = s.other(POOL, "s");
+    a.owns(ask(0, 2, Till::Now));
+    let mut b = s.other(POOL, "s");
+    let (two, _) = b.owns(ask(0, 2, Till::Now));
+    b.done(Verb::Resize(0, 2));
+    // Also if b gives everything back, there is no third one.
+    a.refused(ask(0, 1, Till::Ever), 1131);
+    b.done(Verb::Resize(0, 3));
+    a.tell(0, &ask(0, 1, Till::Ever));
+    s.until_waiting("s", 1);
+    b.done(Verb::Release(two));
+    clean(a.answer(0));
+    // Who waits for more than there may be now waits for a higher limit, which anybody may set.
+    let mut a = s.other(POOL, "raised");
+    a.owns(ask(0, 1, Till::Now));
+    let mut b = s.other(POOL, "raised");
+    let (two, _) = b.owns(ask(0, 2, Till::Now));
+    a.tell(0, &ask(0, 3, Till::Ever));
+    s.until_waiting("raised", 1);
+    b.done(Verb::Resize(0, 2));
+    b.done(Verb::Release(two));
+    // Long enough for whoever searches to have searched again.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    s.until_waiting("raised", 1);
+    assert!(s.inspect("raised").deadlock.is_empty());
+    b.done(Verb::Resize(0, 4));
     clean(a.answer(0));
 }
 

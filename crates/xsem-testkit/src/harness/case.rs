@@ -6,18 +6,29 @@ use super::points::{self, Measure};
 use super::scenarios::Scenario;
 use super::stage::{Flag, Stage, Value};
 use super::step::{Place, Reached, Stepper};
+use crate::sparse;
 use crate::sys::{self, Pid, SharedBox, Status};
+use crate::watchdog::slowness;
 use std::cell::{Cell, RefCell};
 use std::fmt::Display;
 use std::io::PipeWriter;
 use std::time::{Duration, Instant};
 
 /// After so long a player that should go on by itself is stuck, if everybody sleeps.
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// After so long also if somebody runs, or is in the kernel's hands: on a machine with fifty others at work the end of a
 /// process has taken ten seconds.
 const MORE_PATIENCE: Duration = Duration::from_secs(50);
+
+/// The first of the two, on this machine: `XSEM_SLOW` says how many times slower than others it is, or how little of it one gets.
+pub(super) fn patience() -> Duration {
+    PATIENCE * slowness()
+}
+
+fn more_patience() -> Duration {
+    MORE_PATIENCE * slowness()
+}
 
 /// A case in its driver process.
 pub(crate) struct Case<'a> {
@@ -86,7 +97,7 @@ impl<'a> Case<'a> {
         let (begin, mut helped) = (Instant::now(), false);
         loop {
             // On a busy machine one that is stepped is never seen asleep, if it looks again every few milliseconds.
-            if !helped && begin.elapsed() > PATIENCE / 3 {
+            if !helped && begin.elapsed() > patience() / 3 {
                 helped = true;
                 scenario.asleep(self);
             }
@@ -170,7 +181,7 @@ impl<'a> Case<'a> {
                 Status::Running if self.is_out_of_patience(begin) && sys::state(pid, pid) != Some('Z') => {
                     self.stuck(format_args!("{name} to do its part"));
                 }
-                Status::Running if begin.elapsed() > 2 * MORE_PATIENCE => self.stuck(format_args!("{name} to end")),
+                Status::Running if begin.elapsed() > 2 * more_patience() => self.stuck(format_args!("{name} to end")),
                 Status::Running => {}
                 Status::Exited(0) => break,
                 other => {
@@ -203,10 +214,10 @@ impl<'a> Case<'a> {
     }
 
     /// Whether something that began then should have happened by now.
-    fn is_out_of_patience(&self, begin: Instant) -> bool {
+    pub(super) fn is_out_of_patience(&self, begin: Instant) -> bool {
         let moves = |pid: Pid| sys::threads(pid).iter().any(|&t| matches!(sys::state(pid, t), Some('R' | 'D')));
-        begin.elapsed() > PATIENCE
-            && (begin.elapsed() > MORE_PATIENCE || !self.players.borrow().iter().any(|(pid, _)| moves(*pid)))
+        begin.elapsed() > patience()
+            && (begin.elapsed() > more_patience() || !self.players.borrow().iter().any(|(pid, _)| moves(*pid)))
     }
 
     /// Waits for a flag; that nobody sets it in time counts as stuck.
@@ -295,7 +306,7 @@ impl<'a> Case<'a> {
     /// Puts a copy in the place of the namespace file, with the holes that it has.
     pub(crate) fn replace_by_copy(&self) -> std::io::Result<()> {
         let copy = format!("{}.copy", self.path());
-        points::copy(self.path(), &copy)?;
+        sparse::copy(self.path(), &copy)?;
         std::fs::rename(copy, self.path())
     }
 
@@ -311,7 +322,7 @@ impl<'a> Case<'a> {
 
     /// Something hangs: says what, and ends the case.
     pub(crate) fn stuck(&self, waited_for: impl Display) -> ! {
-        line(self.report, "stuck", format_args!("waited at least {} s for {waited_for}", PATIENCE.as_secs()));
+        line(self.report, "stuck", format_args!("waited at least {} s for {waited_for}", patience().as_secs()));
         for (pid, name) in self.players.borrow().iter() {
             line(self.report, "note", format_args!("{name}: {}", sys::describe(*pid)));
         }

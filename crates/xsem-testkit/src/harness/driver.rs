@@ -3,6 +3,7 @@
 use super::case::Case;
 use crate::hang;
 use crate::sys::{self, Pid, Status};
+use crate::watchdog::slowness;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, PipeReader, PipeWriter};
 use std::sync::OnceLock;
@@ -16,12 +17,12 @@ static RUN: OnceLock<Pid> = OnceLock::new();
 
 /// Runs `f` in a driver on a fresh namespace and hands each line of its report to `each`. False: it crashed or hung.
 pub(super) fn in_driver(f: impl FnOnce(&Case<'_>), each: impl FnMut(&str, &str)) -> io::Result<bool> {
-    in_driver_for(DRIVER, f, each)
+    in_driver_for(DRIVER * slowness(), f, each)
 }
 
 /// The same for a measuring run: a million single steps take their time.
 pub(super) fn measuring(f: impl FnOnce(&Case<'_>), each: impl FnMut(&str, &str)) -> io::Result<bool> {
-    in_driver_for(8 * DRIVER, f, each)
+    in_driver_for(8 * DRIVER * slowness(), f, each)
 }
 
 fn in_driver_for(patience: Duration, f: impl FnOnce(&Case<'_>), mut each: impl FnMut(&str, &str)) -> io::Result<bool> {

@@ -19,10 +19,13 @@ Kills and pauses a process at every instruction of an operation; exits with 1 wh
   --at K            only the point K (to look at one case again)
   --seed N          which instructions a sample takes (default 1)
   --sample N        about N of the scenarios that are named, others with another --seed
+  --part I/N        the I-th of N parts of the scenarios that are named, in their order (1/N to N/N are all of them)
   --jobs N          cases at one time (default: three for each processor, since most of a case is sleep)
   --first           end at the first finding
   --bug NAME        with a known fault (only in a build of its own: `cargo xtask survive --bug NAME`)
   --list            the scenarios
+
+XSEM_SLOW=N in the environment: N times as much patience with who does not go on, for a machine that is slow or busy.
 ";
 
 /// What to run.
@@ -40,6 +43,8 @@ pub struct Options {
     pub seed: u64,
     /// So many of the scenarios only.
     pub sample: Option<usize>,
+    /// Of so many parts of the scenarios this one only, from 1: `(part, parts)`.
+    pub part: Option<(usize, usize)>,
     /// Drivers at one time; None: as many as suit the machine.
     pub jobs: Option<usize>,
     /// The first finding ends it.
@@ -60,6 +65,7 @@ impl Options {
             at: None,
             seed: 1,
             sample: None,
+            part: None,
             jobs: None,
             first: false,
             bug: None,
@@ -81,6 +87,7 @@ impl Options {
                 }
                 "--brief" => o.density = Density::Brief,
                 "--sample" => o.sample = Some(number(&a, &value()?)?.max(1) as usize),
+                "--part" => o.part = Some(part(&value()?)?),
                 "--deep" => o.density = Density::Deep,
                 "--full" => o.density = Density::Full,
                 "--at" => o.at = Some(number(&a, &value()?)?),
@@ -98,8 +105,15 @@ impl Options {
         }
     }
 
-    /// Those of the scenarios that are in the sample: evenly apart, beginning where the seed says.
-    pub(crate) fn sampled<T>(&self, all: Vec<T>) -> Vec<T> {
+    /// Those of the scenarios that are in the part that is asked for (neighbours stay together, since those of one operation are
+    /// measured once), and of these those in the sample: evenly apart, beginning where the seed says.
+    pub(crate) fn sampled<T>(&self, mut all: Vec<T>) -> Vec<T> {
+        if let Some((part, parts)) = self.part {
+            let edge = |n: usize| all.len() * n / parts;
+            let (from, to) = (edge(part - 1), edge(part));
+            all.truncate(to);
+            all.drain(..from);
+        }
         let stride = self.sample.map_or(1, |n| all.len().div_ceil(n).max(1));
         all.into_iter().skip(self.seed as usize % stride).step_by(stride).collect()
     }
@@ -110,7 +124,9 @@ impl Options {
             Some(k) => format!("Only the point {k}."),
             None => {
                 let some = self.sample.map_or(String::new(), |n| format!(" About {n} of the scenarios that were named."));
-                format!("{}{some} Seed {}.", self.density.in_words(), self.seed)
+                let part =
+                    self.part.map_or(String::new(), |(i, n)| format!(" Part {i} of {n} of the scenarios that were named."));
+                format!("{}{part}{some} Seed {}.", self.density.in_words(), self.seed)
             }
         }
     }
@@ -120,6 +136,12 @@ impl Options {
         let bug = self.bug.as_ref().map_or(String::new(), |b| format!(" --bug {b}"));
         if self.seed == 1 { bug } else { format!("{bug} --seed {}", self.seed) }
     }
+}
+
+/// `I/N`.
+fn part(text: &str) -> Result<(usize, usize), String> {
+    let both = text.split_once('/').and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)));
+    both.filter(|(i, n)| (1..=*n).contains(i)).ok_or_else(|| format!("`--part` is I/N, with I from 1 to N, not `{text}`"))
 }
 
 #[cfg(test)]
@@ -138,7 +160,18 @@ mod tests {
         assert_eq!(parse("--all --deep").unwrap().density, Density::Deep);
         let o = parse("--only pair- --brief --sample 3 --seed 2").unwrap();
         assert_eq!((o.density, o.sampled((0..10).collect())), (Density::Brief, vec![2, 6]));
-        for (line, why) in [("", "--all"), ("--fast", "not an option"), ("--seed x", "whole number"), ("--mode stop", "kill")] {
+        let parts = (1..=4).flat_map(|i| parse(&format!("--all --part {i}/4")).unwrap().sampled((0..11).collect()));
+        assert!(parts.eq(0..11));
+        assert_eq!(parse("--all --part 2/4").unwrap().sampled((0..11).collect()), vec![2, 3, 4]);
+        for (line, why) in [
+            ("", "--all"),
+            ("--part 0/4", "from 1"),
+            ("--part 5/4", "from 1"),
+            ("--part 4", "I/N"),
+            ("--fast", "not an option"),
+            ("--seed x", "whole number"),
+            ("--mode stop", "kill"),
+        ] {
             assert!(parse(line).unwrap_err().contains(why), "{line}");
         }
     }

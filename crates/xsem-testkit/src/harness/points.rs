@@ -7,11 +7,10 @@
 
 use super::code::Kind;
 use super::step::{Place, Stepper};
+use crate::sparse::extents;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
 /// Up to so many instructions every one is tested.
@@ -180,24 +179,6 @@ impl Measure {
     }
 }
 
-fn seek(file: &File, at: u64, whence: i32) -> Option<u64> {
-    // SAFETY: lseek on an open descriptor has no memory effects; every read of this file gives its own offset.
-    let found = unsafe { libc::lseek(file.as_raw_fd(), at as i64, whence) };
-    u64::try_from(found).ok()
-}
-
-/// The parts of a file that have content: it is mostly holes.
-fn extents(file: &File) -> Vec<(u64, usize)> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while let Some(from) = seek(file, at, libc::SEEK_DATA) {
-        let Some(end) = seek(file, from, libc::SEEK_HOLE).filter(|&end| end > from) else { break };
-        found.push((from, (end - from) as usize));
-        at = end;
-    }
-    found
-}
-
 /// What a file has for content, as a number. A hole that was looked at through a mapping has become zeros, which are the same.
 pub(crate) fn content(path: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
@@ -209,19 +190,6 @@ pub(crate) fn content(path: &str) -> u64 {
         pages.filter(|(page, _)| page.iter().any(|b| *b != 0)).for_each(|page| page.hash(&mut hasher));
     }
     hasher.finish()
-}
-
-/// Copies a file, with its holes and its mode.
-pub(crate) fn copy(from: &str, to: &str) -> io::Result<()> {
-    let (old, new) = (File::open(from)?, File::create_new(to)?);
-    new.set_len(old.metadata()?.len())?;
-    new.set_permissions(old.metadata()?.permissions())?;
-    for (at, len) in extents(&old) {
-        let mut bytes = vec![0; len];
-        old.read_exact_at(&mut bytes, at)?;
-        new.write_all_at(&bytes, at)?;
-    }
-    Ok(())
 }
 
 /// The measuring run of one scenario.

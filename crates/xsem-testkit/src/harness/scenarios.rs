@@ -101,6 +101,7 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &acquire::Takeover,
     &members::ACQUIRE_REMOVED,
     &release::Free,
+    &release::Careful,
     &release::Waiter,
     &release::StoppedWaiter,
     &release::Abandon,
@@ -193,6 +194,8 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &health::LOOK,
     &health::CHECK,
     &health::REPAIR,
+    &health::REPAIR_LEFT,
+    &health::REPAIR_LEFT_LOST,
     &place::RESET,
     &history::RECORD,
 ];

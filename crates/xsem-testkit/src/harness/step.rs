@@ -1,6 +1,6 @@
 //! Steps the victim, instruction by instruction.
 
-use super::case::PATIENCE;
+use super::case::patience;
 use super::code::{self, Kind};
 use super::stage::{Flag, Stage};
 use crate::sys::{self, Pid, Status};
@@ -213,7 +213,7 @@ impl<'a> Stepper<'a> {
                     if here {
                         return Reached::Asleep;
                     }
-                    if begin.elapsed() > PATIENCE {
+                    if begin.elapsed() > patience() {
                         return Reached::Hangs;
                     }
                     asleep();

@@ -5,13 +5,16 @@ use crate::protocol::{Answer, Script, Till, Verb, What};
 use crate::random::Random;
 use crate::rig::Rig;
 use crate::sys;
+use crate::watchdog::slowness;
 use crate::worker::Actor;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// Time enough for a history on a loaded machine, in which nobody waits for longer than some milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Time enough for a history on a loaded or slow machine, in which nobody waits for longer than some milliseconds.
+fn patience() -> Duration {
+    Duration::from_secs(10) * slowness()
+}
 
 /// How long an actor is left alone before events are signalled for it.
 const SIGNALS: Duration = Duration::from_millis(100);
@@ -96,7 +99,7 @@ fn into(rig: &mut dyn Rig, plan: &Plan, dir: &Path) -> Result<History, String> {
         // A process that was killed does not answer any more; a client that lost its lease does, when it gives up.
         let died = plan.death && i + 1 == count;
         let answer = match answers[i].take() {
-            None if died => actors[i].answer_within(0, PATIENCE),
+            None if died => actors[i].answer_within(0, patience()),
             None => helped(&mut history, &mut actors, &handles[count], i),
             answer => answer,
         };
@@ -155,7 +158,7 @@ fn helped(history: &mut History, actors: &mut [Box<dyn Actor>], handles: &[usize
         if let Some(answer) = actors[i].answer_within(0, SIGNALS) {
             return Some(answer);
         }
-        if begun.elapsed() > PATIENCE {
+        if begun.elapsed() > patience() {
             return None;
         }
         for o in events_of(&history.objects.clone()) {

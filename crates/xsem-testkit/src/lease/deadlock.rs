@@ -87,9 +87,11 @@ impl<'a> Graph<'a> {
         let mut entries = t.list.iter().map(|e| match self.world.get(&e.name) {
             // Anybody may add to a credit, or signal an event.
             Some(rec) if rec.sort != Sort::Credit && !rec.is_event() => {
-                let there: u32 = rec.claims.iter().filter(|c| !self.is_stuck(c)).map(|c| c.permits).sum();
+                // What is held beyond a limit that was lowered has to come back before anything is free; and anybody may raise it again.
+                let held: u32 = rec.claims.iter().filter(|c| self.is_stuck(c)).map(|c| c.permits).sum();
+                let there = rec.limit.saturating_sub(held) >= e.permits || e.permits > rec.limit;
                 let kept = self.in_line && self.before(rec, t, e).any(|b| self.waits(b));
-                e.nests.is_some() || rec.free().saturating_add(there) >= e.permits && !kept
+                e.nests.is_some() || there && !kept
             }
             _ => true,
         });

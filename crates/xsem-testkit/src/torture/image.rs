@@ -56,6 +56,7 @@ mod tests {
 
     #[test]
     fn an_image_that_is_not_the_present_one_is_over() {
+        let _dog = crate::watchdog::Watchdog::start("an image");
         assert_eq!((pid_of(own()), is_over(own())), (sys::own_pid(), false));
         assert!(is_over(own() | 3 << PID_BITS), "the process lives, and has become another program");
         // A shell that waits for a line, and has these arguments.

@@ -1,6 +1,6 @@
 //! A worker process, seen from the test.
 
-use super::{Actor, PATIENCE};
+use super::{Actor, patience};
 use crate::protocol::{Answer, Verb};
 use crate::sys;
 use std::io::{BufRead, BufReader, Write};
@@ -85,7 +85,7 @@ impl Worker {
     /// # Panics
     /// When it hangs, with what each thread of the worker does.
     pub fn answer(&mut self, thread: u32) -> Answer {
-        self.answer_within(thread, PATIENCE).unwrap_or_else(|| {
+        self.answer_within(thread, patience()).unwrap_or_else(|| {
             let pid = self.pid() as sys::Pid;
             panic!("worker {pid}, thread {thread} does not answer; its threads: {}", sys::describe(pid))
         })

@@ -3,20 +3,21 @@
 use super::common::{Place, deaths, either, open};
 use super::scene::WORKER;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 use xsem_testkit::protocol::{Answer, Verb};
 use xsem_testkit::sys::{self, Pid};
 use xsem_testkit::watchdog::Watchdog;
 use xsem_testkit::worker::Worker;
 
-fn owner(place: &Place) -> Worker {
+pub fn owner(place: &Place) -> Worker {
     let mut a = place.worker();
     a.handle(0, &either("x"));
     a.granted(0, &Verb::Try(0));
     a
 }
 
-fn waiter(place: &Place) -> Worker {
+pub fn waiter(place: &Place) -> Worker {
     let mut b = place.worker();
     b.handle(0, &open("x"));
     b.tell(0, &Verb::Acquire(0));
@@ -42,23 +43,50 @@ fn other_signals_that_end_a_process_are_deaths() {
     }
 }
 
-/// A control group of version 1, which goes with this.
-struct Group(PathBuf);
+/// A control group, which goes with this.
+pub struct Group(PathBuf);
 
 impl Group {
-    fn new(controller: &str) -> Option<Group> {
-        let dir = PathBuf::from(format!("/sys/fs/cgroup/{controller}/xsem-test-{}", std::process::id()));
+    /// Of version 1.
+    pub fn new(controller: &str) -> Option<Group> {
+        Group::below(&format!("/sys/fs/cgroup/{controller}"))
+    }
+
+    /// Of version 2, whether it is there alone or beside version 1.
+    pub fn of_version_2() -> Option<Group> {
+        let places = ["/sys/fs/cgroup/unified", "/sys/fs/cgroup"];
+        let there = places.into_iter().find(|p| std::path::Path::new(p).join("cgroup.controllers").exists());
+        Group::below(there.unwrap_or("/sys/fs/cgroup/unified"))
+    }
+
+    fn below(parent: &str) -> Option<Group> {
+        // Tests of one process may have one each.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Relaxed);
+        let dir = PathBuf::from(format!("{parent}/xsem-test-{}-{n}", std::process::id()));
         match std::fs::create_dir(&dir) {
             Ok(()) => Some(Group(dir)),
             Err(e) => {
-                println!("NOT SHOWN: an end or a stop by the control group `{controller}`: {e}");
+                println!("NOT SHOWN: an end or a stop by a control group in `{parent}`: {e}");
                 None
             }
         }
     }
 
-    fn set(&self, file: &str, value: impl ToString) {
-        std::fs::write(self.0.join(file), value.to_string()).unwrap();
+    pub fn set(&self, file: &str, value: impl ToString) {
+        assert!(self.try_set(file, value), "{file}");
+    }
+
+    pub fn try_set(&self, file: &str, value: impl ToString) -> bool {
+        std::fs::write(self.0.join(file), value.to_string()).is_ok()
+    }
+
+    pub fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.0.join(file)).unwrap()
+    }
+
+    pub fn get(&self, file: &str) -> u64 {
+        self.read(file).trim().parse().unwrap()
     }
 }
 

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod ends;
+mod limits;
 mod pids;
 mod restart;
 mod scene;

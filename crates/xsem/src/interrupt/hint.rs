@@ -7,6 +7,9 @@
 //! When it does not, the full check has to say what time it is, and leaves it there again if that is normal time.
 //!
 //! One load of the thread's own, one load and one compare, at every request: a third of a nanosecond.
+//!
+//! Once the library stays loaded for good, the section that is left there is one with code: the release by a plain store
+//! (`shm/plain.rs`), which must not be interrupted. So that is protected wherever the hint is armed.
 
 use super::rseq::{self, Area};
 use std::cell::Cell;
@@ -22,9 +25,27 @@ static ARMED: AtomicU64 = AtomicU64::new(NEVER);
 /// No section's address: those are aligned.
 const NEVER: u64 = 1;
 
-/// The section, once it was made. Never unmapped: an armed pointer into memory that is gone would be the end of the process
-/// at its next signal, also when this library was unloaded in the meantime.
+/// What stands in an armed area that protects the code of a section; else a value that no area has.
+static PROTECTED: AtomicU64 = AtomicU64::new(NEVER);
+
+/// The section that is left in areas, once it was made. Never unmapped, also when another one takes its place: an armed pointer
+/// into memory that is gone would be the end of the process at its next signal, also when this library was unloaded in the
+/// meantime.
 static SECTION: AtomicPtr<Section> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Where the code of a section lies, and where the thread goes on that was interrupted there.
+#[derive(Clone, Copy, Debug)]
+pub struct SectionCode {
+    pub start: u64,
+    pub len: u64,
+    pub abort: u64,
+}
+
+/// The calling thread's area, and what stands there while the code of the section is protected.
+pub struct Protected {
+    pub area: *const Area,
+    pub armed: u64,
+}
 
 /// What the kernel reads when it looks at a section: `struct rseq_cs`, and four bytes before `abort_ip` the signature with
 /// which the area was registered.
@@ -36,9 +57,11 @@ struct Section {
     post_commit_offset: u64,
     abort_ip: u64,
     signature: u32,
-    /// What would follow: never executed, since nothing ever stands inside of the section.
+    /// What would follow: never executed, since nothing ever stands inside of the section without code.
     abort: u32,
     inside: u64,
+    /// Whether it is one with code.
+    has_code: bool,
 }
 
 thread_local! {
@@ -90,8 +113,47 @@ pub fn forget_area() {
 
 /// From now on the pointer is believed, or never again.
 pub fn trust(yes: bool) {
-    let section = if yes { section().map_or(NEVER, |s| s as u64) } else { NEVER };
-    ARMED.store(section, Release);
+    loop {
+        let section = if yes { section() } else { None };
+        believe(section);
+        // Another one may just have taken its place.
+        if !yes || section == self::section() {
+            return;
+        }
+    }
+}
+
+fn believe(section: Option<*const ()>) {
+    // SAFETY: a section, which is never unmapped.
+    let has_code = section.is_some_and(|s| unsafe { (*s.cast::<Section>()).has_code });
+    let at = section.map_or(NEVER, |s| s as u64);
+    PROTECTED.store(if has_code { at } else { NEVER }, Relaxed);
+    ARMED.store(at, Release);
+}
+
+/// From now on the section is this code, which stays where it is; None: nothing needs to be protected. What was armed until now
+/// is not any more: its thread makes one full check.
+pub fn protect(code: Option<SectionCode>) {
+    let old = SECTION.load(Acquire);
+    // SAFETY: null, or a section, which is never unmapped.
+    let (start, has_code) = unsafe { old.as_ref() }.map_or((0, false), |s| (s.start_ip, s.has_code));
+    if has_code == code.is_some() && code.is_none_or(|c| c.start == start) {
+        return;
+    }
+    let Some(new) = make(code) else { return };
+    SECTION.store(new, Release);
+    let armed = ARMED.load(Relaxed);
+    if armed != NEVER && armed != ALWAYS {
+        trust(true);
+    } else if armed == ALWAYS {
+        PROTECTED.store(if code.is_some() { ALWAYS } else { NEVER }, Relaxed);
+    }
+}
+
+/// See [`Protected`].
+#[inline(always)]
+pub fn protected() -> Protected {
+    Protected { area: AREA.get(), armed: PROTECTED.load(Relaxed) }
 }
 
 /// The value for which every thread without an area is armed.
@@ -101,6 +163,10 @@ const ALWAYS: u64 = 0;
 /// would make a full check at each request.
 pub fn always() {
     ARMED.store(ALWAYS, Release);
+    // SAFETY: null, or a section, which is never unmapped.
+    if unsafe { SECTION.load(Acquire).as_ref() }.is_some_and(|s| s.has_code) {
+        PROTECTED.store(ALWAYS, Relaxed);
+    }
 }
 
 /// The section's address; makes it, if need be. None: no memory.
@@ -109,24 +175,7 @@ pub fn section() -> Option<*const ()> {
     if !made.is_null() {
         return Some(made.cast_const().cast());
     }
-    let page = super::page(4096)?.cast::<Section>();
-    let at = page as u64;
-    let part = |offset: usize| at + offset as u64;
-    let section = Section {
-        version: 0,
-        flags: 0,
-        start_ip: part(std::mem::offset_of!(Section, inside)),
-        post_commit_offset: 1,
-        abort_ip: part(std::mem::offset_of!(Section, abort)),
-        signature: rseq::SIGNATURE,
-        abort: 0,
-        inside: 0,
-    };
-    // SAFETY: a fresh, writable page of its own; made read-only after it was written. It was never made executable.
-    unsafe {
-        page.write(section);
-        libc::mprotect(page.cast(), 4096, libc::PROT_READ);
-    }
+    let page = make(None)?;
     match SECTION.compare_exchange(std::ptr::null_mut(), page, AcqRel, Acquire) {
         Ok(_) => Some(page.cast_const().cast()),
         Err(other) => {
@@ -135,6 +184,36 @@ pub fn section() -> Option<*const ()> {
             Some(other.cast_const().cast())
         }
     }
+}
+
+/// A section in a page of its own.
+fn make(code: Option<SectionCode>) -> Option<*mut Section> {
+    let page = super::page(4096)?.cast::<Section>();
+    let at = page as u64;
+    let part = |offset: usize| at + offset as u64;
+    let nothing = SectionCode {
+        start: part(std::mem::offset_of!(Section, inside)),
+        len: 1,
+        abort: part(std::mem::offset_of!(Section, abort)),
+    };
+    let SectionCode { start, len, abort } = code.unwrap_or(nothing);
+    let section = Section {
+        version: 0,
+        flags: 0,
+        start_ip: start,
+        post_commit_offset: len,
+        abort_ip: abort,
+        signature: rseq::SIGNATURE,
+        abort: 0,
+        inside: 0,
+        has_code: code.is_some(),
+    };
+    // SAFETY: a fresh, writable page of its own; made read-only after it was written. It was never made executable.
+    unsafe {
+        page.write(section);
+        libc::mprotect(page.cast(), 4096, libc::PROT_READ);
+    }
+    Some(page)
 }
 
 /// For the benchmark and the tests: how often a full check was made in this process.

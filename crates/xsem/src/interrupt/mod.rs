@@ -29,6 +29,8 @@ mod stack;
 mod unwind;
 
 pub(crate) use errand::Errand;
+pub(crate) use hint::{Protected, SectionCode, protect, protected};
+pub(crate) use rseq::{Area, SECTION_AT, SIGNATURE};
 pub use scope::{Scope, scope};
 
 use crate::code::Code;

@@ -15,6 +15,9 @@ pub struct Area {
     rest: [AtomicU32; 3],
 }
 
+/// Where the section is named.
+pub const SECTION_AT: usize = std::mem::offset_of!(Area, section);
+
 const LEN: usize = size_of::<Area>();
 const _: () = assert!(LEN == 32);
 

@@ -131,7 +131,11 @@ impl Snapshot {
             } else {
                 // Anybody may add to a credit, or signal an event.
                 let is_open = s.mode == Mode::Credit || s.kind == Kind::Event;
-                thing.free = if is_open { u32::MAX } else { s.free() };
+                thing.free = match s.mode {
+                    _ if is_open => graph::EVER_FREE,
+                    Mode::Pool => i64::from(s.limit) - i64::from(s.out),
+                    Mode::Credit => s.free().into(),
+                };
             }
         }
         self.things.push(thing);

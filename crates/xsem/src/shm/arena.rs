@@ -7,6 +7,7 @@ use super::layout::Joint;
 use super::map::Map;
 use super::members::{Members, Who, shorten};
 use super::standing::{self, Standing};
+use super::touched::Touched;
 use super::vigil;
 use super::word::Owner;
 use crate::deadline::now_coarse;
@@ -41,6 +42,8 @@ pub struct Arena {
     path: PathBuf,
     /// The same for the system.
     place: CString,
+    /// The cells that this process has had anything to do with.
+    pub touched: Touched,
     /// When the file was last seen to have its name, by the coarse clock.
     seen_current: AtomicU64,
     me: *const Me,
@@ -106,6 +109,7 @@ impl Arena {
             members: Members::new(o.gate, o.dev_ino),
             dev_ino: o.dev_ino,
             path: path.to_owned(),
+            touched: Touched::new(),
             seen_current: AtomicU64::new(0),
             command: ForkLock::new(),
             joint: ForkLock::new(),
@@ -174,6 +178,8 @@ impl Arena {
     fn start_keeper(&'static self) -> Result<Owner> {
         let start = Start { arena: self, who: self.identity(), result: ForkLock::new(), done: AtomicU32::new(0) };
         crate::pin::library();
+        crate::deadline::prepare();
+        super::plain::prepare();
         // The keeper must never run the program's signal handlers: it inherits a mask of (nearly) all.
         let old = block_all_signals();
         let started = spawn(&start);
@@ -196,6 +202,7 @@ impl Arena {
 
     /// Registers with the calling thread as the keeper. For tracers.
     pub fn register_inline(&'static self) -> Result<Owner> {
+        super::plain::prepare();
         let me = keeper::register(self, &self.identity())?;
         self.joined(me);
         self.me_page().state.store(2, Release);

@@ -176,9 +176,11 @@ fn collect(arena: &'static Arena) -> Seen {
             }
         }
     }
+    let mut limits = Vec::with_capacity(seen.cells.len());
     for k in 0..seen.cells.len() {
         let (index, generation) = seen.cells[k];
-        let mut thing = look(arena, index, generation, &mut seen.prints);
+        let (mut thing, limit) = look(arena, index, generation, &mut seen.prints);
+        limits.push(limit);
         for h in &mut thing.holds {
             if let Some(o) = Owner::from_bits((h.who >> 32) as u32).filter(|o| wrapped.contains_key(o)) {
                 h.who = wrapper(o);
@@ -186,11 +188,16 @@ fn collect(arena: &'static Arena) -> Seen {
         }
         seen.things.push(thing);
     }
+    // A limit that was lowered under a waiter may be raised again, by anybody: nothing is known of such a wait's end.
+    for want in seen.waits.iter_mut().flat_map(|w| &mut w.wants).filter(|w| w.permits > limits[w.thing]) {
+        want.thing = usize::MAX;
+    }
     // Who has just got what it waits for has not taken its records back yet.
     let exclusive = |k: usize| arena.map.cell(seen.cells[k].0).and_then(kind_of) == Some(Kind::Exclusive);
     let things = &seen.things;
     seen.waits.retain(|wait| {
-        let has = |w: &Want| exclusive(w.thing) && things[w.thing].holds.iter().any(|h| h.who == wait.who);
+        let has =
+            |w: &Want| w.thing < things.len() && exclusive(w.thing) && things[w.thing].holds.iter().any(|h| h.who == wait.who);
         !wait.wants.iter().any(has)
     });
     for (holder, inside) in wrapped {
@@ -204,9 +211,9 @@ fn collect(arena: &'static Arena) -> Seen {
     seen
 }
 
-/// A semaphore as the search sees it.
-fn look(arena: &'static Arena, index: u32, generation: u32, prints: &mut Vec<u64>) -> Thing {
-    let nothing = Thing { free: u32::MAX, holds: Vec::new() };
+/// A semaphore as the search sees it, and how many permits of it anybody can have.
+fn look(arena: &'static Arena, index: u32, generation: u32, prints: &mut Vec<u64>) -> (Thing, u32) {
+    let nothing = (Thing { free: graph::EVER_FREE, holds: Vec::new() }, u32::MAX);
     let Some(cell) = arena.map.cell(index) else { return nothing };
     if kind_of(cell) == Some(Kind::Counting) {
         let book = Book { arena, cell, index, generation };
@@ -230,7 +237,7 @@ fn look(arena: &'static Arena, index: u32, generation: u32, prints: &mut Vec<u64
                 _ => {}
             }
         }
-        return Thing { free: word.free().max(0) as u32, holds };
+        return (Thing { free: word.free().into(), holds }, limit);
     }
     let word = Word(cell.word.load(Acquire));
     let claim = cell.claim.load(Acquire);
@@ -240,7 +247,8 @@ fn look(arena: &'static Arena, index: u32, generation: u32, prints: &mut Vec<u64
             // A shared claim others can end; one that is not written down is just being made, or given up.
             let alone = !word.has(JOINED) && !word.has(INHERITED) && (claim >> 32) as u32 == o.bits();
             let lives = arena.members.life(&arena.map, o) == Life::Alive;
-            Thing { free: 0, holds: vec![Hold { who: if alone && lives { who(owner_of_claim(claim)) } else { 0 }, permits: 1 }] }
+            let who = if alone && lives { who(owner_of_claim(claim)) } else { 0 };
+            (Thing { free: 0, holds: vec![Hold { who, permits: 1 }] }, u32::MAX)
         }
         _ => nothing,
     }

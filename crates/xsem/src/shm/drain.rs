@@ -16,7 +16,7 @@ use super::history::{Note, What};
 use super::inspect;
 use super::layout::Cold;
 use super::members::Life;
-use super::object::{ShmExclusive, limit};
+use super::object::{Changed, ShmExclusive, limit};
 use super::protocol::{Limit, Watching, World};
 use super::sleep::{self, Spot};
 use super::word::{DRAINED, Owner, State, WAITERS};
@@ -116,8 +116,13 @@ fn set_flag(sem: &ShmExclusive, on: bool, go_on: impl Fn() -> bool) -> bool {
             return true;
         }
         // A release that has begun sets the low half without looking, and so undoes this: who drains looks again, and a flag
-        // that is set without a drain is cleared by whoever meets it.
-        if sem.cell().word.compare_exchange(w.0, to.0, AcqRel, Relaxed).is_ok() {
+        // that is set without a drain is cleared by whoever meets it. So does one that is in the middle of a plain release, and may
+        // have been stopped there: that is not waited for.
+        let done = match sem.change(w, to) {
+            Changed::Unclear => sem.cell().word.compare_exchange(w.0, to.0, AcqRel, Relaxed).is_ok(),
+            changed => changed == Changed::Yes,
+        };
+        if done {
             return true;
         }
     }
@@ -307,9 +312,16 @@ fn arm(sem: &ShmExclusive, me: Owner) -> Option<(u32, Option<Watching>)> {
             // Nothing to sleep on: this value is not the word's.
             return Some((!w.low(), watch));
         }
-        let armed = if watch.is_some() { w.with(WAITERS) } else { w };
-        if armed == w || sem.cell().word.compare_exchange(w.0, armed.0, AcqRel, Relaxed).is_ok() {
-            return Some((armed.low(), watch));
+        let Some(watch) = watch else { return Some((w.low(), None)) };
+        let armed = w.with(WAITERS);
+        match sem.change(w, armed) {
+            Changed::Yes => return Some((armed.low(), Some(watch))),
+            Changed::Lost => {}
+            Changed::Unclear => {
+                // As above.
+                super::sys::nap(std::time::Duration::from_micros(200));
+                return Some((!w.low(), Some(Watching::Nobody)));
+            }
         }
     }
 }

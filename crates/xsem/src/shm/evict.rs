@@ -18,7 +18,7 @@ use super::ledger;
 use super::members::Life;
 use super::names;
 use super::obituary::{self, Facts};
-use super::object::ShmExclusive;
+use super::object::{Changed, ShmExclusive};
 use super::word::{CLOSING, DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
 use crate::claim::Cause;
 use crate::deadline::{now, now_coarse};
@@ -150,8 +150,15 @@ fn evict_owner(sem: &ShmExclusive, me: Owner, token: u64) -> Result<bool> {
             continue;
         }
         let frozen = word.with(if prepared { INHERITED } else { JOINED });
-        if cell.word.compare_exchange(word.0, frozen.0, SeqCst, Relaxed).is_err() {
-            continue;
+        match sem.change(word, frozen) {
+            Changed::Yes => {}
+            Changed::Lost => continue,
+            // As above.
+            Changed::Unclear if now() >= patience => return Ok(false),
+            Changed::Unclear => {
+                std::thread::yield_now();
+                continue;
+            }
         }
         // As long as the word stays so, the owner has not released.
         let booked = (cell.claim.load(Acquire) >> 32) as u32 == owner.bits() || word.has(INHERITED) && !prepared;

@@ -20,15 +20,15 @@ use crate::sync::Ordering::*;
 use std::time::Duration;
 
 /// The kinds as the file numbers them.
-pub const EXCLUSIVE: u32 = 1;
-pub const COUNTING: u32 = 2;
-const EVENT: u32 = 3;
+pub const EXCLUSIVE: u16 = 1;
+pub const COUNTING: u16 = 2;
+const EVENT: u16 = 3;
 /// Flags beside the kind.
-const CREDIT: u32 = 1 << 8;
-const EPHEMERAL: u32 = 1 << 9;
-const AUTO: u32 = 1 << 11;
+const CREDIT: u16 = 1 << 8;
+const EPHEMERAL: u16 = 1 << 9;
+const AUTO: u16 = 1 << 11;
 
-const SUCCESSOR: u32 = 1 << 10;
+const SUCCESSOR: u16 = 1 << 10;
 
 /// Says of a cell that is being built that no name leads to it, but another cell.
 pub fn make_successor(cell: &Cell) {
@@ -81,7 +81,7 @@ pub fn acquired(sem: &ShmExclusive) -> u64 {
 }
 
 /// What `Cell::kind` says of a semaphore that shall be so.
-pub fn kind_bits(spec: &Spec) -> u32 {
+pub fn kind_bits(spec: &Spec) -> u16 {
     let kind = match spec.kind {
         Kind::Exclusive => EXCLUSIVE,
         Kind::Counting => COUNTING,
@@ -127,7 +127,7 @@ pub fn kind_of(cell: &Cell) -> Option<Kind> {
 }
 
 /// A kind as the file numbers it, without flags that the kind cannot have. None: there is no such kind.
-pub fn without_unknown_flags(kind: u32) -> Option<u32> {
+pub fn without_unknown_flags(kind: u16) -> Option<u16> {
     let flags = match kind & 0xff {
         EXCLUSIVE => EPHEMERAL | SUCCESSOR,
         COUNTING => EPHEMERAL | CREDIT,

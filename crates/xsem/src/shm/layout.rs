@@ -1,11 +1,11 @@
 //! The bytes of a namespace file. `docs/format.md` has the picture; the sizes are asserted here.
 
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64};
 
 /// "XSEM" and bytes that text-mode transfers break.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"XSEM\r\n\x1a\n");
 /// Changes with every change of a byte's meaning.
-pub const VERSION: u64 = 4;
+pub const VERSION: u64 = 5;
 /// Room is taken from the file system in units of this size, and a bit says which are there.
 pub const UNIT: u64 = 16 * 1024;
 /// Words of a member's row: its main word, and one for each slot that may wait for its death. The kernel walks at most
@@ -153,7 +153,9 @@ pub struct Cell {
     /// Exclusive: nesting beyond the first level. Only the owner writes.
     pub depth: AtomicU32,
     /// The kind and the flags of the object; constant.
-    pub kind: AtomicU32,
+    pub kind: AtomicU16,
+    /// Exclusive: whether its owner may give it back by a plain store. See `plain.rs`.
+    pub careful: AtomicU16,
 }
 
 /// What is seldom needed of a semaphore, in a table of its own whose room is taken when the first of a unit needs it.

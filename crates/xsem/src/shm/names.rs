@@ -34,6 +34,8 @@ pub const LINK_MARK: u64 = 1 << 32;
 const MARK: u64 = LINK_MARK;
 /// How often a walk along a chain may find the same obstacle.
 const AS_BEFORE: u32 = 1000;
+/// How often it may go further than there are cells: others would have to make and remove all of them while it walks.
+const TOO_LONG: u32 = 8;
 /// How often one looks whether a joint request has come to its end before one makes it fail.
 const PATIENCE: u32 = 200;
 
@@ -91,6 +93,9 @@ fn walk<T>(
     let limit = map.geo.max_semaphores as u64 * 2 + 16;
     // What made the walk begin again, and how often it was the very same.
     let (mut stuck_at, mut as_before) = ((0, 0, 0, 0), 0u32);
+    // How often a walk went further than there are cells. Removed cells whose links lead to each other change the bucket each time
+    // that one of them is taken out, so that it is no circle to look at.
+    let mut too_long = 0u32;
     for attempt in 0u64.. {
         // A chain that changes under one for ever is one that others change: they make progress. A damaged one does not.
         if attempt > 1_000_000 {
@@ -104,7 +109,8 @@ fn walk<T>(
             let Some(i) = place.target().checked_sub(1) else { return Ok((None, start)) };
             steps += 1;
             if steps > limit {
-                if bucket.load(Acquire) == start {
+                too_long += 1;
+                if bucket.load(Acquire) == start || too_long > TOO_LONG {
                     return Err(arena.damaged("a chain of names runs in a circle"));
                 }
                 break true;
@@ -344,6 +350,7 @@ pub fn build(arena: &'static Arena, me: Owner, h: u32, name: &Name, spec: &Spec)
     cell.next.store(link(generation, 0), Relaxed);
     cell.depth.store(0, Relaxed);
     cell.kind.store(kind, Relaxed);
+    cell.careful.store(0, Relaxed);
     cell.hash.store(h, Relaxed);
     let before = cell.claim.load(Relaxed);
     let made = match spec.kind {

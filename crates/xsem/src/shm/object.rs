@@ -1,8 +1,11 @@
 //! An open exclusive semaphore in shared memory.
 
 use super::arena::{Arena, Me};
+use super::careful::Careful;
+use super::chain::Circle;
 use super::count;
 use super::counting::ShmCounting;
+use super::disowned::{self, Claimed, Found};
 use super::drain;
 use super::evict;
 use super::fault::Loss;
@@ -15,6 +18,7 @@ use super::members::Life;
 use super::names;
 use super::obituary;
 use super::pending::{How, ShmPending};
+use super::plain;
 use super::protocol::{self, Gate, Limit, Outcome, Words};
 use super::reactor;
 use super::sharing;
@@ -26,10 +30,11 @@ use super::word::{DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAIT
 use super::world::ShmWorld;
 use crate::claim::{Cause, Kind};
 use crate::deadline::{now, now_coarse};
-use crate::engine::{Account, Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Prepared, Request, Until};
+use crate::engine::{Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Prepared, Request, Until};
 use crate::error::{Code, Error, Result};
 use crate::interrupt;
 use crate::name::Name;
+use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
 use std::ptr::null_mut;
 use std::sync::Arc;
@@ -38,8 +43,10 @@ use std::sync::atomic::AtomicPtr;
 /// Deepest nesting of one claim.
 const MAX_DEPTH: u32 = 65_535;
 
-/// What the uncontended path needs: one compare-and-swap each way, and plain stores in one cache line.
+/// What the uncontended path needs: one compare-and-swap to acquire, a plain store to give back, and plain stores in one cache
+/// line. Nothing of the thread is written: a store to another line costs as much as all of them.
 #[derive(Clone, Copy)]
+#[repr(C)]
 pub struct FastPath {
     cell: &'static Cell,
     me: &'static Me,
@@ -47,6 +54,18 @@ pub struct FastPath {
 }
 
 impl FastPath {
+    /// For `plain.rs`.
+    pub const CELL_AT: usize = std::mem::offset_of!(FastPath, cell);
+    /// See above.
+    pub const ME_AT: usize = std::mem::offset_of!(FastPath, me);
+    /// See above.
+    pub const FREE_AT: usize = std::mem::offset_of!(FastPath, free);
+
+    /// For a semaphore whose word is `free` when it is free.
+    pub fn of(cell: &'static Cell, me: &'static Me, free: u64) -> FastPath {
+        FastPath { cell, me, free: Word(free) }
+    }
+
     /// A free semaphore without flags, at what is certainly normal time: owned now. None: the long way.
     #[inline(always)]
     pub fn acquire(&self) -> Option<Claim> {
@@ -59,51 +78,44 @@ impl FastPath {
     /// The same after the full check.
     #[inline(always)]
     pub fn acquire_at_normal_time(&self) -> Option<Claim> {
+        self.acquire_for(thread::claimant())
+    }
+
+    /// [`acquire`](FastPath::acquire) for a claim of nobody in particular, which any thread may give back.
+    #[inline]
+    pub fn acquire_for_nobody(&self) -> Option<Claim> {
+        self.acquire_for(0)
+    }
+
+    #[inline(always)]
+    fn acquire_for(&self, claimant: u32) -> Option<Claim> {
         let me = self.me.entitled.load(Relaxed);
         // 0: not a member (yet, or a forked child), the file takes no new claims, or a history is written. The swap would
         // store a free word.
         if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
             return None;
         }
-        Some(book(self.cell, key(me, thread::take_one())))
+        Some(book(self.cell, key(me, claimant)))
     }
 
     /// The last level of a claim without flags: free now. False: the long way.
     #[inline(always)]
     pub fn release(&self, claim: &Claim) -> bool {
+        match plain::give(self, *claim) {
+            plain::GIVEN => true,
+            done => self.release_carefully(*claim, done == plain::UNBOOKED),
+        }
+    }
+
+    /// The same by a compare-and-swap (of a claim by value: a reference would make the caller put it into memory). Now and then the long way, which looks whether that is still necessary.
+    #[inline(never)]
+    fn release_carefully(&self, claim: Claim, unbooked: bool) -> bool {
         let (me, c) = (self.me.giving.load(Relaxed), self.cell);
+        // On the books again, whoever gives it back now. In a forked child it is its parent's.
+        if unbooked && self.me.owner.load(Relaxed) as u64 == claim.key >> 32 {
+            c.claim.store(claim.key, Relaxed);
+        }
         if me as u64 != claim.key >> 32
-            || c.claim.load(Relaxed) != claim.key
-            || c.token.load(Relaxed) != claim.token
-            || c.depth.load(Relaxed) != 0
-        {
-            return false;
-        }
-        c.claim.store(0, Relaxed);
-        if c.word.compare_exchange(self.free.0 | me as u64, self.free.0, Release, Relaxed).is_ok() {
-            thread::give_one_back();
-            return true;
-        }
-        // Flags are set: the long way expects a claim that is written down.
-        c.claim.store(claim.key, Relaxed);
-        false
-    }
-
-    /// [`acquire`](FastPath::acquire) for a claim of nobody in particular, which any thread may give back.
-    #[inline]
-    pub fn acquire_for_nobody(&self) -> Option<Claim> {
-        let me = self.me.entitled.load(Relaxed);
-        if me == 0 || self.cell.word.compare_exchange(self.free.0, self.free.0 | me as u64, Acquire, Relaxed).is_err() {
-            return None;
-        }
-        Some(book(self.cell, key(me, 0)))
-    }
-
-    /// [`release`](FastPath::release) of such a claim.
-    #[inline]
-    pub fn release_of_nobody(&self, claim: &Claim) -> bool {
-        let (me, c) = (self.me.giving.load(Relaxed), self.cell);
-        if claim.key != key(me, 0)
             || me == 0
             || c.claim.load(Relaxed) != claim.key
             || c.token.load(Relaxed) != claim.token
@@ -111,14 +123,30 @@ impl FastPath {
         {
             return false;
         }
-        c.claim.store(0, Relaxed);
-        if c.word.compare_exchange(self.free.0 | me as u64, self.free.0, Release, Relaxed).is_ok() {
-            return true;
+        if claim.token & plain::PERIOD != 0 {
+            c.claim.store(0, Relaxed);
+            if seeded(Bug::ReleaseByStore) {
+                c.word.store(self.free.0, Release);
+                return true;
+            }
+            if c.word.compare_exchange(self.free.0 | me as u64, self.free.0, Release, Relaxed).is_ok() {
+                return true;
+            }
         }
+        // Flags are set: the long way expects a claim that is written down.
         c.claim.store(claim.key, Relaxed);
         false
     }
+
+    /// [`release`](FastPath::release) of a claim of nobody in particular.
+    #[inline]
+    pub fn release_of_nobody(&self, claim: &Claim) -> bool {
+        claim.key as u32 == 0 && self.release(claim)
+    }
 }
+
+/// In the key of a claim that is another process's, which its holder shares: what is written beside the word is never equal to it.
+const SHARED: u64 = 1;
 
 /// Rule 10: the file was unlinked or replaced, or is damaged.
 pub fn file_is_gone(sem: &ShmExclusive) -> Error {
@@ -153,11 +181,23 @@ pub const CLAIMANT_SHIFT: u32 = 6;
 /// Writes down what the word does not say. Only the owner does this, so nothing of it needs a locked instruction.
 #[inline(always)]
 fn book(cell: &Cell, key: u64) -> Claim {
+    // First, so that what it writes to the stack does not come between the stores to the cell, which would cost more than they do.
+    let now = now_coarse();
     let token = cell.token.load(Relaxed).wrapping_add(1);
     cell.token.store(token, Relaxed);
-    cell.since.store(now_coarse(), Relaxed);
+    cell.since.store(now, Relaxed);
     cell.claim.store(key, Release);
     Claim::new(token, key)
+}
+
+/// How a change of a word went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changed {
+    Yes,
+    /// The word is another one, or its owner may overlook the change: look again.
+    Lost,
+    /// Its owner is in the middle of an acquire or a release: look again in a moment, which is long where it was stopped there.
+    Unclear,
 }
 
 /// An open semaphore.
@@ -195,6 +235,7 @@ impl ShmExclusive {
     pub fn new(arena: &'static Arena, index: u32, generation: u32, name: Name) -> Result<ShmExclusive> {
         match arena.map.cell(index) {
             Some(cell) => {
+                arena.touched.note(index);
                 Ok(ShmExclusive { cell, arena, index, generation, name, successor: AtomicPtr::new(null_mut()), user: None })
             }
             None => Err(arena.damaged(format_args!("the semaphore `{name}` lies outside of its table"))),
@@ -209,11 +250,11 @@ impl ShmExclusive {
 
     /// Itself, or where it goes on since its owner was evicted.
     pub fn current(&self) -> &ShmExclusive {
-        let mut at = self;
+        let (mut at, mut circle) = (self, Circle::default());
         while at.is_moved() {
             match at.next() {
-                Some(next) => at = next,
-                None => break,
+                Some(next) if !circle.closes_at(next.index) => at = next,
+                _ => break,
             }
         }
         at
@@ -234,10 +275,11 @@ impl ShmExclusive {
 
     /// As [`current`](ShmExclusive::current), by value.
     pub fn resolved(mut self) -> ShmExclusive {
+        let mut circle = Circle::default();
         while self.is_moved() {
             match self.follow() {
-                Some(next) => self = next,
-                None => break,
+                Some(next) if !circle.closes_at(next.index) => self = next,
+                _ => break,
             }
         }
         self
@@ -320,6 +362,24 @@ impl ShmExclusive {
     /// Its words in the file.
     pub fn cell(&self) -> &'static Cell {
         self.cell
+    }
+
+    /// Whether its owner may give it back by a plain store.
+    pub fn careful(&self) -> Careful<'static> {
+        let c = self.cell();
+        Careful { word: &c.word, claim: &c.claim, token: &c.token, careful: &c.careful }
+    }
+
+    /// Changes the word, which somebody else may own, in a way that its owner cannot overlook when it gives it back.
+    pub fn change(&self, from: Word, to: Word) -> Changed {
+        let careful = self.careful();
+        let owned = matches!(from.state(), State::Owned(_));
+        let asked = if owned { careful.ask(plain::barrier) } else { None };
+        if owned && asked.is_none() {
+            return Changed::Unclear;
+        }
+        let done = self.cell.word.compare_exchange(from.0, to.0, SeqCst, Relaxed).is_ok();
+        if done && asked.is_none_or(|a| careful.is_still(a)) { Changed::Yes } else { Changed::Lost }
     }
 
     /// The atomics that the protocol moves.
@@ -430,10 +490,10 @@ impl ShmExclusive {
         if cell.token.load(Relaxed) < least {
             cell.token.store(least, Relaxed);
         }
-        if let Account::Thread = request.account {
-            thread::take_one();
-        }
         let claim = book(cell, key(me.bits(), request.claimant));
+        if self.load().flags() != 0 {
+            self.careful().be();
+        }
         if let Some(label) = request.label {
             obituary::set_label(self.arena, self.index, claim.token, label);
         }
@@ -555,6 +615,14 @@ impl ShmExclusive {
         obituary::publish(self.arena, (self.index, self.generation), dead, facts, Cause::ProcessEnded, stands);
     }
 
+    /// The cells of which a claimant of this process, which is `me`, owns the exclusive semaphore.
+    pub fn owned_by(arena: &'static Arena, me: Owner, claimant: u32) -> impl Iterator<Item = u32> {
+        let key = key(me.bits(), claimant);
+        arena.touched.cells().filter(move |i| {
+            arena.map.cell(*i).is_some_and(|c| c.claim.load(Relaxed) == key && inspect::kind_of(c) == Some(Kind::Exclusive))
+        })
+    }
+
     /// Ends what an ended thread of this process has left here, if it did.
     pub fn end_of_thread(arena: &'static Arena, index: u32, me: Owner, claimant: u32) {
         let Some(cell) = arena.map.cell(index) else {
@@ -579,6 +647,24 @@ impl ShmExclusive {
             let claim = Claim::new(cell.token.load(Relaxed), key);
             // 288 when the claim had been ended from outside: then nothing is left to do.
             let _ = sem.release(&claim, Ending::Abandon(Cause::ThreadEnded));
+        }
+    }
+
+    /// What the word does not say is the caller's: 288, unless a repair has just given it back.
+    #[cold]
+    fn release_disowned(&self, me: Owner, claim: &Claim, ending: Ending) -> Result<()> {
+        let cell = self.cell();
+        let written = cell.claim.load(Acquire) == claim.key && cell.token.load(Relaxed) == claim.token;
+        let depth = cell.depth.load(Acquire);
+        if written && ending == Ending::Release && (1..MAX_DEPTH).contains(&depth) {
+            // The levels below it may still see a repair.
+            cell.depth.store(depth - 1, Relaxed);
+            return Err(self.not_owner());
+        }
+        let claimed = Claimed { generation: self.generation, me, key: claim.key, token: claim.token };
+        match disowned::give_up(self.arena, cell, &claimed) {
+            Found::Back => self.release(claim, ending),
+            Found::GivenUp | Found::Nothing => Err(self.not_owner()),
         }
     }
 
@@ -651,16 +737,12 @@ impl Object for ShmExclusive {
         let next = self.current();
         if !std::ptr::eq(next, self) {
             let mine = |claimant| self.arena.me().is_some_and(|me| key(me.bits(), claimant) == claim.key);
-            let (of_thread, of_nobody) = (mine(thread::claimant()), mine(0));
-            if (of_thread || of_nobody)
+            if (mine(thread::claimant()) || mine(0))
                 && self.cell().claim.load(Relaxed) == claim.key
                 && self.cell().token.load(Relaxed) == claim.token
             {
                 // Its own, which was ended from outside.
                 self.cell().claim.store(0, Relaxed);
-                if of_thread {
-                    thread::give_one_back();
-                }
                 return Err(self.not_owner());
             }
             return next.release(claim, ending);
@@ -670,7 +752,10 @@ impl Object for ShmExclusive {
         };
         let Some(depth) = self.depth(me, claim) else {
             let shared = self.arena.members.shares(&self.arena.map, me, self.target(), claim.token);
-            return if shared { sharing::leave(self, me, claim.token, ending) } else { Err(self.not_owner()) };
+            return match shared {
+                true => sharing::leave(self, me, claim.token, ending),
+                false => self.release_disowned(me, claim, ending),
+            };
         };
         let cell = self.cell();
         if ending == Ending::Release && depth > 0 {
@@ -686,10 +771,6 @@ impl Object for ShmExclusive {
             cold.longest.fetch_max(now().saturating_sub(cell.since.load(Relaxed)), Relaxed);
         }
         let note = self.arena.is_recorded().then(|| self.over(claim));
-        // A claim that is given back by another thread (an engine's user may) stays on the account of its own.
-        if claim.key == key(me.bits(), thread::claimant()) {
-            thread::give_one_back();
-        }
         let done = self.end(me, matches!(ending, Ending::Abandon(_)));
         reactor::changed(self.futex());
         // What was abandoned is told as a death.
@@ -729,7 +810,8 @@ impl Object for ShmExclusive {
 
     fn join(&self, token: u64) -> Result<Option<Claim>> {
         let me = self.arena.enroll()?;
-        Ok(sharing::join(self.current(), me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()))))
+        // Not the key of an owner, which may still be written down there from when this very thread owned the claim.
+        Ok(sharing::join(self.current(), me, token)?.then(|| Claim::new(token, key(me.bits(), thread::claimant()) | SHARED)))
     }
 
     fn is_held(&self, claim: &Claim) -> bool {
@@ -755,7 +837,7 @@ impl Object for ShmExclusive {
     }
 
     fn fast(&self) -> Option<FastPath> {
-        Some(FastPath { cell: self.cell(), me: self.arena.me_page(), free: Word::new(self.generation, 0) })
+        Some(FastPath::of(self.cell(), self.arena.me_page(), Word::new(self.generation, 0).0))
     }
 }
 

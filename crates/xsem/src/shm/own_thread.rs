@@ -4,6 +4,7 @@
 use super::arena::{block_all_signals, restore_signals};
 use std::ffi::CStr;
 use std::io;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 type Work = Box<dyn FnOnce() + Send>;
@@ -37,17 +38,18 @@ const TRIES: u32 = 9;
 pub fn create(stack: usize, begin: Begin, arg: *mut libc::c_void) -> io::Result<()> {
     // SAFETY: an all-zero pthread_attr_t is a valid value to be overwritten by pthread_attr_init.
     let mut attr: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
-    let mut thread: libc::pthread_t = 0;
+    // A number in one C library, a pointer in another; nobody reads it here.
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     // SAFETY: `attr` is initialized before its use and destroyed after it; `arg` is what `begin` expects.
     let r = unsafe {
         libc::pthread_attr_init(&mut attr);
         libc::pthread_attr_setdetachstate(&mut attr, libc::PTHREAD_CREATE_DETACHED);
         let usual = attr;
         libc::pthread_attr_setstacksize(&mut attr, stack);
-        let mut r = libc::pthread_create(&mut thread, &attr, begin, arg);
+        let mut r = libc::pthread_create(thread.as_mut_ptr(), &attr, begin, arg);
         if r == libc::EINVAL {
             // glibc puts thread-local variables into the stack; a program with many of them needs the usual size.
-            r = libc::pthread_create(&mut thread, &usual, begin, arg);
+            r = libc::pthread_create(thread.as_mut_ptr(), &usual, begin, arg);
             attr = usual;
         }
         // Also while another thread of the process is on its way into an exec, which may fail (the kernel's `fs->in_exec`).
@@ -56,7 +58,7 @@ pub fn create(stack: usize, begin: Begin, arg: *mut libc::c_void) -> io::Result<
                 break;
             }
             super::sys::nap(std::time::Duration::from_millis(1 << i));
-            r = libc::pthread_create(&mut thread, &attr, begin, arg);
+            r = libc::pthread_create(thread.as_mut_ptr(), &attr, begin, arg);
         }
         libc::pthread_attr_destroy(&mut attr);
         r

@@ -80,7 +80,7 @@ pub fn all(map: &Map) -> Vec<Place> {
     }
     for i in 0..map.cells() as u64 {
         fields!(out, format!("cell[{i}]"), g.cells_at + i * 64, Cell: word/8/1, claim/8/1, token/8/1, since/8/1, oldest/8/1,
-            next/8/1, name/4/1, hash/4/1, depth/4/1, kind/4/1);
+            next/8/1, name/4/1, hash/4/1, depth/4/1, kind/2/1, careful/2/1);
         if map.cold(i as u32).is_some() {
             fields!(out, format!("cold[{i}]"), g.cold_at + i * 64, Cold: label/8/1, obituary/8/1, contended/8/1, timed_out/8/1,
                 longest/8/1, drain/8/1, ledger/8/1, bounds/8/1);

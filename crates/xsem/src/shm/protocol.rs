@@ -20,6 +20,7 @@
 //!
 //! A request at one semaphore is a [`Turn`] of [`look`]s; who waits for several of them takes the turns in parallel.
 
+use super::careful::Ticket;
 use super::line::IN_LINE;
 use super::patience::Patience;
 use super::word::{CLOSING, DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
@@ -212,6 +213,14 @@ pub trait World {
     fn wake_all(&self, word: &AtomicU64);
     /// Sets the low half and wakes all, so that no stop or death of the caller comes between.
     fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32);
+    /// Sees to it that the owner of the semaphore does not give it back without looking at its word. None: it is in the middle of
+    /// something; again soon. See `plain.rs`.
+    fn ask(&self) -> Option<Ticket>;
+    /// Whether that was so from then until now.
+    fn is_still(&self, since: Ticket) -> bool;
+    /// The caller, who owns the semaphore and has not set a flag, gives it back with the next step, and not plainly: may it be
+    /// plain for others?
+    fn calm(&self) {}
 }
 
 impl Words<'_> {
@@ -259,9 +268,22 @@ pub struct Turn {
     patience: Patience,
     /// Looks at the gate of a dead owner.
     pub attempt: u32,
+    /// Looks that have found the owner in the middle of something.
+    unclear: u32,
     lapse: Option<Lapse>,
     /// As of the latest look, there is an oldest waiter past its bound, which the caller passes.
     pub passes: bool,
+}
+
+/// So many looks at an owner in the middle of something before a pause: mostly it is a few instructions from its end.
+const UNCLEAR_LOOKS: u32 = if cfg!(loom) { 0 } else { 3 };
+
+/// The first pause before the next look, in nanoseconds.
+pub const A_MOMENT: u64 = 20_000;
+
+/// The pause after so many looks: up to 5 milliseconds, at an owner that was stopped in the middle of something.
+fn unclear_pause(looks: u32) -> u64 {
+    if cfg!(loom) { A_MOMENT } else { (A_MOMENT << looks.saturating_sub(UNCLEAR_LOOKS).min(8)).min(5_000_000) }
 }
 
 /// For whom the caller stands back, and until when.
@@ -284,6 +306,7 @@ impl Turn {
             lines_up: false,
             patience: Patience::default(),
             attempt: 0,
+            unclear: 0,
             lapse: None,
             passes: false,
         }
@@ -426,9 +449,25 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
             }
         }
         let armed = word.with(if oldest { flags | RESERVED } else { flags });
-        if armed != word && !words.swap(word, armed) || !turn.is_admitted(armed != word) {
+        let owned = standing_back.is_none();
+        let careful = if owned { w.ask() } else { None };
+        if owned && careful.is_none() {
+            // What would be set now might be overwritten, and nobody would wake the caller.
+            turn.unclear += 1;
+            if turn.unclear <= UNCLEAR_LOOKS && !turn.polled {
+                std::hint::spin_loop();
+                continue;
+            }
+            let soon = w.now() + unclear_pause(turn.unclear);
+            let until = Some(wake_up(limit, None, None).map_or(soon, |t| t.min(soon)));
+            return Ok(Look::Sleep { expect: word.low(), watch, until });
+        }
+        // Also where it is set already: that may be about to be overwritten.
+        let unchanged = if armed == word { words.load() == word } else { words.swap(word, armed) };
+        if !unchanged || careful.is_some_and(|c| !w.is_still(c)) || !turn.is_admitted(armed != word) {
             continue;
         }
+        turn.unclear = 0;
         if let Some((kept_for, _)) = standing_back
             && words.oldest.load(Acquire) != kept_for
         {
@@ -700,6 +739,9 @@ pub fn release<W: World>(w: &W, words: &Words<'_>, me: Owner, mark: bool) -> boo
             if seeded(Bug::ReleaseByStore) {
                 words.word.store(free.0, Release);
                 return true;
+            }
+            if word.flags() == 0 && free.flags() == 0 {
+                w.calm();
             }
             if words.swap(word, free) {
                 return true;

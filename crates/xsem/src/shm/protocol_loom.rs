@@ -4,6 +4,8 @@
 //! the word has this value" and "set and wake" are atomic towards each other, as in the kernel. Time stands still unless
 //! a test moves it, deaths are set by the test.
 
+use super::careful::Ticket;
+use super::careful_loom::{Beside, membarrier};
 use super::count::{self, Bounds, Count, CountWords, Doing, EntryWords, Ledger, Op, Verdict};
 use super::joint;
 use super::line::{self, FOLLOWED, IN_LINE, Line, OVER, Place};
@@ -41,6 +43,8 @@ pub struct Shared {
     pub wants: [std::sync::atomic::AtomicU32; SLOTS],
     /// A plain cell that only owners touch: loom reports a race if two are in.
     pub inside: loom::cell::UnsafeCell<u32>,
+    /// Where releases are plain: what is beside the word. See `careful_loom.rs`.
+    pub beside: Option<Beside>,
 }
 
 // SAFETY: `inside` is only touched by owners of the semaphore, which is what the tests are about; loom checks it.
@@ -72,6 +76,7 @@ impl Shared {
             kernel: Mutex::new(0),
             woken: Condvar::new(),
             inside: loom::cell::UnsafeCell::new(0),
+            beside: None,
         }
     }
 
@@ -144,6 +149,11 @@ impl World for Process<'_> {
         let own = matches!(watch, Watching::InLine(_)).then(|| &self.shared.turns[self.slot as usize]);
         let value = || own.map_or_else(|| word.load(SeqCst) as u32, |turn| turn.load(SeqCst));
         let asleep = |dead: u32| value() == expect && dead & watched & !before == 0;
+        if until == Some(self.now + protocol::A_MOMENT) {
+            // Only as long as an owner is in the middle of something.
+            drop(dead);
+            return loom::thread::yield_now();
+        }
         // A timed sleep may end at any time; the model lets it end at once only where the test's clock says so.
         if until.is_some_and(|t| t <= self.now) {
             return;
@@ -184,7 +194,11 @@ impl World for Process<'_> {
         Gate::Open
     }
 
-    fn unbook(&self) {}
+    fn unbook(&self) {
+        if let Some(b) = &self.shared.beside {
+            b.claim.store(0, Relaxed);
+        }
+    }
 
     fn takeover(&self, _: Owner) -> Takeover {
         Takeover::Take
@@ -194,6 +208,23 @@ impl World for Process<'_> {
 
     fn joiner(&self) -> Option<Owner> {
         None
+    }
+
+    fn ask(&self) -> Option<Ticket> {
+        match &self.shared.beside {
+            Some(b) => b.careful(self.shared).ask(membarrier),
+            None => Some(Ticket::default()),
+        }
+    }
+
+    fn is_still(&self, since: Ticket) -> bool {
+        self.shared.beside.as_ref().is_none_or(|b| b.careful(self.shared).is_still(since))
+    }
+
+    fn calm(&self) {
+        if let Some(b) = &self.shared.beside {
+            b.careful(self.shared).calm();
+        }
     }
 
     fn wake_all(&self, _: &AtomicU64) {

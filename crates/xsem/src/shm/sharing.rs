@@ -5,7 +5,7 @@
 //! joins, then swaps the word: a join that was published after the look sets JOINED again and makes that swap fail.
 
 use super::members::{Life, generation};
-use super::object::ShmExclusive;
+use super::object::{Changed, ShmExclusive};
 use super::protocol::Gate;
 use super::word::{CLOSING, INHERITED, JOINED, MARK, Owner, Word};
 use crate::claim::Cause;
@@ -34,7 +34,8 @@ pub fn join(sem: &ShmExclusive, me: Owner, token: u64) -> Result<bool> {
             // Somebody who ended it has seen our join and passed it on; or another thread of this process owns it.
             Some(o) if o == me && w.has(INHERITED) => return Ok(true),
             Some(o) if o != me => match standing(sem, o, token) {
-                Standing::Current if !set_joined(sem, w) => {}
+                // It was booked a moment ago: the owner is at its end, or in the next claim.
+                Standing::Current if sem.change(w, w.with(JOINED)) != Changed::Yes => std::thread::yield_now(),
                 Standing::Current if standing(sem, o, token) == Standing::Current => {
                     tracing::debug!(token, "shares a claim");
                     return Ok(true);
@@ -75,7 +76,8 @@ fn standing(sem: &ShmExclusive, owner: Owner, token: u64) -> Standing {
     }
 }
 
-/// Sets JOINED, also where it is set: the write itself is what orders our join before the look of whoever ends the claim.
+/// Sets JOINED, also where it is set: the write itself is what orders our join before the look of whoever ends the claim. The owner of a
+/// claim that is shared does not give it back plainly; that of another claim may overlook this, which does no harm.
 fn set_joined(sem: &ShmExclusive, w: Word) -> bool {
     sem.cell().word.compare_exchange(w.0, w.with(JOINED).0, SeqCst, Relaxed).is_ok()
 }
@@ -90,7 +92,8 @@ pub fn leave(sem: &ShmExclusive, me: Owner, token: u64, ending: Ending) -> Resul
             if w.generation() != sem.generation || w.owner().is_none() || w.has(CLOSING) {
                 break;
             }
-            if sem.cell().word.compare_exchange(w.0, w.with(MARK).0, AcqRel, Relaxed).is_ok() {
+            // Unclear: that is no claim which is shared.
+            if sem.change(w, w.with(MARK)) != Changed::Lost {
                 break;
             }
         }
@@ -158,7 +161,8 @@ pub fn tell(sem: &ShmExclusive, dead: Owner) {
             return;
         }
         sem.bury(dead, token, Cause::ProcessEnded, || s.join_told.load(Acquire) != dead.bits());
-        if sem.cell().word.compare_exchange(w.0, w.with(MARK).0, AcqRel, Relaxed).is_ok() {
+        // Unclear: that is no claim which is shared.
+        if sem.change(w, w.with(MARK)) != Changed::Lost {
             break;
         }
     }

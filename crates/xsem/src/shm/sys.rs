@@ -490,10 +490,7 @@ pub fn lstat(path: &std::ffi::CStr) -> io::Result<libc::stat> {
 
 /// Whether a file is on tmpfs, where a hole that is touched on a full file system is a fault.
 pub fn is_tmpfs(fd: &impl AsRawFd) -> bool {
-    // SAFETY: an all-zero statfs is a valid value to be overwritten.
-    let mut s: libc::statfs = unsafe { std::mem::zeroed() };
-    // SAFETY: `s` is valid for writes.
-    unsafe { libc::fstatfs(fd.as_raw_fd(), &mut s) == 0 && s.f_type == libc::TMPFS_MAGIC }
+    file_system(fd) == Some(libc::TMPFS_MAGIC as u32)
 }
 
 /// Device and inode.

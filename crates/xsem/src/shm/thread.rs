@@ -20,11 +20,13 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 static KEY: AtomicU32 = AtomicU32::new(0);
 const NO_KEY: u32 = u32::MAX;
 
-/// One more semaphore that the thread owns, in its word.
+/// One more claim of the thread on a counting semaphore, in its word.
 const ONE: u64 = 1;
 
 thread_local! {
-    /// `number << 32 | semaphores owned`: one word without a destructor, because the uncontended path reads and writes it.
+    /// `number << 32 | claims on counting semaphores`: one word without a destructor, because the uncontended path reads it. What
+    /// the thread owns exclusively is not counted, since that would make each acquire and release a third slower: the cells
+    /// say so, and are asked where it matters.
     static THREAD: Cell<u64> = const { Cell::new(0) };
     /// The thread is at its last words.
     static ENDING: Cell<bool> = const { Cell::new(false) };
@@ -40,10 +42,12 @@ pub fn claimant() -> u32 {
 
 /// Whether the calling thread owns nothing.
 pub fn owns_nothing() -> bool {
-    THREAD.get() as u32 == 0
+    let w = THREAD.get();
+    w as u32 == 0
+        && (w == 0 || arena::all().all(|a| a.me().is_none_or(|me| ShmExclusive::owned_by(a, me, claimant()).next().is_none())))
 }
 
-/// The thread owns one more; its number.
+/// The thread has one more claim on a counting semaphore; its number.
 #[inline(always)]
 pub fn take_one() -> u32 {
     let w = word();
@@ -51,7 +55,7 @@ pub fn take_one() -> u32 {
     (w >> 32) as u32
 }
 
-/// The thread owns one fewer.
+/// It has one fewer.
 #[inline(always)]
 pub fn give_one_back() {
     THREAD.set(THREAD.get().wrapping_sub(ONE));
@@ -122,11 +126,12 @@ extern "C" fn last_words(_: *mut c_void) {
     let claimant = (w >> 32) as u32;
     ENDING.set(true);
     arena::all().for_each(super::short::give_all_back);
-    if w as u32 != 0 {
-        for arena in arena::all() {
-            if let Some(me) = arena.me() {
-                (0..arena.map.cells()).for_each(|i| ShmExclusive::end_of_thread(arena, i, me, claimant));
-            }
+    for arena in arena::all() {
+        let Some(me) = arena.me() else { continue };
+        if w as u32 == 0 {
+            ShmExclusive::owned_by(arena, me, claimant).for_each(|i| ShmExclusive::end_of_thread(arena, i, me, claimant));
+        } else {
+            (0..arena.map.cells()).for_each(|i| ShmExclusive::end_of_thread(arena, i, me, claimant));
         }
     }
     crate::memory::thread_ended(claimant);
@@ -140,7 +145,7 @@ pub fn end_here() {
     last_words(std::ptr::null_mut());
 }
 
-/// In a forked child its thread owns nothing.
+/// In a forked child its thread owns nothing: it is no member.
 extern "C" fn in_child() {
     THREAD.set(THREAD.get() & !(u32::MAX as u64));
 }

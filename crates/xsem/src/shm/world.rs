@@ -1,5 +1,6 @@
 //! The protocol's surroundings in shared memory.
 
+use super::careful::Ticket;
 use super::count::{EntryWords, Ledger, Verdict};
 use super::deadlock::{self, Closed};
 use super::drain;
@@ -11,6 +12,7 @@ use super::members::Life;
 use super::names;
 use super::object::ShmExclusive;
 use super::permits::{Reclaim, Reclaimed};
+use super::plain;
 use super::protocol::{Gate, LAPSE, Stuck, Takeover, Waiting, Watching, World};
 use super::sharing;
 use super::signal::Restore;
@@ -307,6 +309,18 @@ impl World for ShmWorld<'_> {
 
     fn set_low_and_wake_all(&self, word: &AtomicU64, low: u32) {
         futex::set_low_and_wake_all(word, low);
+    }
+
+    fn ask(&self) -> Option<Ticket> {
+        self.sem.careful().ask(plain::barrier)
+    }
+
+    fn is_still(&self, since: Ticket) -> bool {
+        self.sem.careful().is_still(since)
+    }
+
+    fn calm(&self) {
+        self.sem.careful().calm();
     }
 }
 

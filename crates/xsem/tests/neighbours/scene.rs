@@ -31,8 +31,11 @@ pub const MALLORY: u32 = 54322;
 /// Code and text of an error.
 pub type Refused = (u32, String);
 
-/// A child that neither ends nor answers hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A child that neither ends nor answers for so long hangs; slow machines say in `XSEM_SLOW` how slow they are.
+fn patience() -> Duration {
+    let slowness = std::env::var("XSEM_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
+    Duration::from_secs(30) * slowness
+}
 
 pub struct Scene {
     dir: tempfile::TempDir,
@@ -72,7 +75,7 @@ impl Scene {
         let begin = Instant::now();
         while child.try_wait().unwrap().is_none() {
             meanwhile();
-            if begin.elapsed() > PATIENCE {
+            if begin.elapsed() > patience() {
                 let _ = child.kill();
                 panic!("opening hangs");
             }
@@ -128,7 +131,7 @@ pub fn opened(url: &str, user: User, more: &[(&str, &str)]) -> Result<(), Refuse
     let begin = Instant::now();
     while child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(1));
-        if begin.elapsed() > PATIENCE {
+        if begin.elapsed() > patience() {
             let _ = child.kill();
             panic!("opening {url} hangs");
         }

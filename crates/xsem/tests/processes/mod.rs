@@ -10,21 +10,45 @@ use xsem::Namespace;
 /// Seconds after which a process that hangs is killed, and its test fails.
 const WATCHDOG: u32 = 240;
 
-/// A namespace of the test's own.
+/// The same for a whole test program since its latest test began: a hang must not last until whoever runs it loses patience.
+const PROGRAM: u32 = 600;
+
+/// How many times slower than others this machine is: an emulated one, and a build with a sanitizer, say so in `XSEM_SLOW`.
+pub fn slowness() -> u32 {
+    std::env::var("XSEM_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
+/// A namespace of the test's own. The test program is ended when it hangs.
 pub fn namespace() -> (tempfile::TempDir, Namespace) {
+    // SAFETY: as below.
+    unsafe { libc::alarm(PROGRAM * slowness()) };
     let dir = tempfile::tempdir().unwrap();
     let ns = Namespace::open(&format!("shm:{}/ns", dir.path().display())).unwrap();
     (dir, ns)
 }
 
+/// Asked by the leak sanitizer before it looks, at the end of a process: a forked child has nothing to look at. It has copies of
+/// what its parent's other threads, which it has not, had on their stacks, and it ends in the middle of things on purpose.
+#[cfg(xsem_sanitized)]
+#[unsafe(no_mangle)]
+extern "C" fn __lsan_is_turned_off() -> i32 {
+    i32::from(IS_CHILD.load(std::sync::atomic::Ordering::Relaxed))
+}
+
+/// Whether this process is a forked child of a test.
+#[cfg(xsem_sanitized)]
+static IS_CHILD: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
 /// Ends the calling process after a while, in whatever it hangs.
 pub fn watchdog() {
     // SAFETY: plain numbers; SIGALRM has its default action, which ends the process.
-    unsafe { libc::alarm(WATCHDOG) };
+    unsafe { libc::alarm(WATCHDOG * slowness()) };
 }
 
 /// What a forked child does: runs `f`, and ends without returning to the test harness. A panic is told on standard error.
 pub fn run_and_exit(f: impl FnOnce()) -> ! {
+    #[cfg(xsem_sanitized)]
+    IS_CHILD.store(true, std::sync::atomic::Ordering::Relaxed);
     watchdog();
     let code = match catch_unwind(AssertUnwindSafe(f)) {
         Ok(()) => 0,
@@ -167,9 +191,9 @@ impl Opens {
 
 /// Waits until it holds; the test's own watchdog ends it otherwise.
 pub fn until(what: impl Fn() -> bool) {
-    let began = std::time::Instant::now();
+    let (began, patience) = (std::time::Instant::now(), Duration::from_secs(WATCHDOG.into()) * slowness());
     while !what() {
-        assert!(began.elapsed() < Duration::from_secs(WATCHDOG as u64), "it never came");
+        assert!(began.elapsed() < patience, "it never came");
         std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -134,8 +134,14 @@ fn owned(r: Result<xsem::Guard<'_>, xsem::AcquireError<'_>>) -> xsem::Result<()>
     r.map_err(xsem::Error::from)?.release()
 }
 
+/// How C libraries number what can be limited.
+#[cfg(not(target_env = "musl"))]
+type Resource = u32;
+#[cfg(target_env = "musl")]
+type Resource = i32;
+
 /// Sets the soft limit, and gives what it was.
-fn soft_limit(resource: u32, value: u64) -> u64 {
+fn soft_limit(resource: Resource, value: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a valid place for the limits.
     assert_eq!(unsafe { libc::getrlimit(resource, &mut limit) }, 0);

@@ -15,9 +15,6 @@ use std::sync::LazyLock;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
-/// After so long somebody who should go on by itself is stuck.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// One ordered pair of operations in one world.
 pub(crate) struct Pair {
     name: &'static str,
@@ -106,7 +103,7 @@ impl Pair {
     fn until(&self, case: &Case<'_>, who: Actor, step: Step) {
         let begin = Instant::now();
         while !case.stage.log.has_reached(who, step) {
-            if begin.elapsed() > PATIENCE {
+            if case.is_out_of_patience(begin) {
                 case.stuck(format_args!("{} to be {step:?}", who.name()));
             }
             sys::nap(30);
@@ -127,7 +124,7 @@ impl Pair {
                 }
                 look = begin.elapsed() * 4;
             }
-            if begin.elapsed() > PATIENCE {
+            if case.is_out_of_patience(begin) {
                 case.stuck(format_args!("B to {}, which nothing withholds", self.b));
             }
             sys::nap(30);

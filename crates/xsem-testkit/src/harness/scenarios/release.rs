@@ -56,6 +56,41 @@ impl Scenario for Free {
     }
 }
 
+/// Nobody waits any more, but somebody did.
+pub(crate) struct Careful;
+
+impl Scenario for Careful {
+    fn name(&self) -> &'static str {
+        "release-careful"
+    }
+    fn about(&self) -> &'static str {
+        "release while nobody waits, when somebody has just waited in vain: not by a plain store"
+    }
+    fn victim(&self, p: &Player<'_>) {
+        gives_back(p, |g| g.release());
+    }
+    fn ready(&self, case: &Case<'_>) {
+        case.until("the victim to own", Flag::Owning);
+        case.run_player("one who waits in vain", |p| {
+            let s = p.open(SEM);
+            if p.owns(s.acquire_timeout(std::time::Duration::from_millis(2))).is_ok() {
+                p.violation("the victim owns it, and it was acquired");
+            }
+        });
+        case.stage.set(Flag::Go);
+    }
+    fn killed(&self, case: &Case<'_>) {
+        succeeds(case, Told::of_release(case));
+    }
+    fn paused(&self, case: &Case<'_>) {
+        peer(case);
+        case.others_reach("a peer to acquire", Flag::Got);
+    }
+    fn resumed(&self, case: &Case<'_>) {
+        all_finish(case);
+    }
+}
+
 /// One sleeps.
 pub(crate) struct Waiter;
 

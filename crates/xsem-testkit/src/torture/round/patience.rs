@@ -56,6 +56,7 @@ mod tests {
 
     #[test]
     fn who_sleeps_does_not_move_and_who_works_does() {
+        let _dog = crate::watchdog::Watchdog::start("who sleeps");
         let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
         let sleeper = child.id() as Pid;
         while sys::state(sleeper, sleeper) != Some('S') || switches(sleeper, sleeper) == 0 {

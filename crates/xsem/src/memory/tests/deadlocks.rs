@@ -128,23 +128,20 @@ fn a_report_shows_a_cycle_that_nobody_was_told_of() {
 }
 
 #[test]
-fn r14_a_lower_limit_can_close_a_cycle_when_it_is_set_and_when_permits_come_back() {
+fn r14_a_lower_limit_can_close_a_cycle_when_it_is_set() {
+    // In the second one there are more out than there may be then: what 3 gives back is missing already.
     for (limit, runs, lower) in [(4, 1, 3), (5, 2, 2)] {
         let mut w = World::new();
         let p = w.session();
         let (a, c) = (w.make(p, "a", Spec::exclusive()), w.make(p, "c", Spec::pool(limit)));
         w.take(who(p, 1), a, 1);
         w.take(who(p, 2), c, 2);
-        let running = w.take(who(p, 3), c, runs);
+        w.take(who(p, 3), c, runs);
         let wait = w.wait(who(p, 1), c, 2);
         let second = w.wait(who(p, 2), a, 1);
         assert!(w.s.outcome(second).is_none(), "2 will be free when 3 has ended");
         let now = w.now();
         w.s.resize(c, lower, now).unwrap();
-        if lower == 2 {
-            assert!(w.s.outcome(second).is_none(), "4 of 2 are out: which come back is not known");
-            w.release(c, running);
-        }
         assert_eq!(w.failed(second).code(), Code::PossibleDeadlock, "the youngest");
         assert!(w.got(wait).is_none());
     }

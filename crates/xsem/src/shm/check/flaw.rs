@@ -2,7 +2,7 @@
 
 use super::super::word::Word;
 use crate::health::{Finding, Remedy, Severity};
-use crate::sync::{AtomicU32, AtomicU64};
+use crate::sync::{AtomicU16, AtomicU32, AtomicU64};
 
 /// One compare-and-swap, or a few that belong together, from what was seen to what belongs there. A living process that
 /// changes it meanwhile wins, and it is looked at again.
@@ -12,6 +12,8 @@ pub enum Mend<'a> {
     /// A word, or several whose order does not matter.
     Swap(Vec<(&'a AtomicU64, u64, u64)>),
     Swap32(&'a AtomicU32, u32, u32),
+    /// The same for one of 16 bits.
+    Swap16(&'a AtomicU16, u16, u16),
     /// Room for a range is taken from the file system.
     Room {
         at: u64,
@@ -24,6 +26,13 @@ pub enum Mend<'a> {
         cell: u32,
         seen: Word,
         to: Word,
+    },
+    /// An exclusive semaphore whose owner is known by what it has written beside the word.
+    Back {
+        cell: u32,
+        seen: Word,
+        to: Word,
+        claim: u64,
     },
     /// An exclusive semaphore whose owner nobody can tell: free, with the mark.
     Free {

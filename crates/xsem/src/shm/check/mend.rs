@@ -5,7 +5,9 @@
 
 use super::super::arena::Arena;
 use super::super::blob::give_hint;
+use super::super::careful;
 use super::super::count::{self, Count, Doing, Ledger, Op, PENDING, WAITERS};
+use super::super::disowned;
 use super::super::evict;
 use super::super::futex;
 use super::super::inspect;
@@ -16,6 +18,7 @@ use super::super::members::{Who, generation};
 use super::super::names::{self, Relinked};
 use super::super::obituary::{self, Facts};
 use super::super::object::ShmExclusive;
+use super::super::plain;
 use super::super::word::{DRAINED, INHERITED, MARK, Owner, State, WAITERS as SLEEPERS, Word};
 use super::flaw::{Flaw, Mend};
 use super::view::View;
@@ -23,6 +26,7 @@ use super::{Look, checkup, confirmed};
 use crate::claim::{Cause, Kind};
 use crate::health::{Finding, Remedy, Repaired, Severity};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
+use std::collections::HashSet;
 
 /// So often it looks again. What is left then comes back all the time, or cannot be mended.
 const PASSES: u32 = 16;
@@ -31,22 +35,44 @@ fn view(arena: &Arena) -> View<'_> {
     View { map: &arena.map, members: &arena.members, id: arena.id() }
 }
 
+/// From here on owners look at the word when they give back, and so notice what is done to it. One that is under way may overlook
+/// what is damaged, and puts a free word in its place, which is what it should be.
+fn be_careful(arena: &Arena) {
+    for cell in (0..arena.map.cells()).filter_map(|i| arena.map.cell(i)) {
+        cell.careful.fetch_or(careful::ASKED, SeqCst);
+    }
+    plain::barrier();
+}
+
 /// Mends what it can.
 pub fn repair(arena: &'static Arena) -> Repaired {
     let mut mended = Vec::new();
+    be_careful(arena);
     // What a process makes half of it may come back to; that includes the caller's other threads.
     let stranger = arena.me().is_none();
+    // What was looked at in vain.
+    let mut known = HashSet::new();
+    let mut now = confirmed(&view(arena));
     for _ in 0..PASSES {
-        let found = confirmed(&view(arena));
         let alone = stranger && is_alone(arena);
-        let done = mend(arena, found, alone);
+        let keys: HashSet<_> = now.flaws.iter().map(|f| f.key).collect();
+        let done = mend(arena, now, alone);
         if done.is_empty() {
-            break;
+            known.extend(keys);
         }
         mended.extend(done);
+        now = confirmed(&view(arena));
+        // What others have changed while it was looked at is damage of another sort now.
+        if now.flaws.iter().all(|f| known.contains(&f.key)) {
+            break;
+        }
     }
-    mended.extend(end_claims_of_the_dead(arena));
-    Repaired::new(mended, checkup(confirmed(&view(arena))))
+    let ended = end_claims_of_the_dead(arena);
+    if !ended.is_empty() {
+        now = confirmed(&view(arena));
+    }
+    mended.extend(ended);
+    Repaired::new(mended, checkup(now))
 }
 
 /// One pass. Room that nobody uses is freed when nothing else is wrong: what seems to be in no chain may be in a broken one.
@@ -83,6 +109,7 @@ pub fn apply_to(map: &Map, mend: &Mend<'_>) -> Option<bool> {
     Some(match mend {
         Mend::Swap(all) => all.iter().fold(false, |some, (w, from, to)| swap(w, *from, *to) || some),
         Mend::Swap32(w, from, to) => w.compare_exchange(*from, *to, AcqRel, Relaxed).is_ok(),
+        Mend::Swap16(w, from, to) => w.compare_exchange(*from, *to, AcqRel, Relaxed).is_ok(),
         Mend::Room { at, len } => map.ensure(*at, *len).is_ok(),
         Mend::Taken => take_what_is_said(map),
         _ => return None,
@@ -96,6 +123,7 @@ fn apply(arena: &'static Arena, flaw: &Flaw<'_>) -> bool {
     }
     match flaw.mend {
         Mend::Word { cell, seen, to } => set_word(arena, cell, seen, to),
+        Mend::Back { cell, seen, to, claim } => disowned::give_back(arena, cell, seen, to, claim),
         Mend::Free { cell, seen, generation } => free(arena, cell, seen, generation),
         Mend::Drop { cell, seen } => drop_cell(arena, cell, seen),
         Mend::Link { cell, seen } => link(arena, cell, seen),

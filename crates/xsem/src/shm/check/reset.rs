@@ -10,6 +10,7 @@
 //! Of two at once each takes out what is there then, so what the first one has made may be retired by the second.
 
 use super::super::arena::Arena;
+use super::super::careful;
 use super::super::file::{self, Located, Options};
 use super::super::futex;
 use super::super::inspect;
@@ -18,6 +19,7 @@ use super::super::leftover;
 use super::super::map::Map;
 use super::super::members::{Who, generation, is_alive};
 use super::super::place::Place;
+use super::super::plain;
 use super::super::sys;
 use super::super::trust::system;
 use super::super::word::{DRAINED, Owner, State, Word};
@@ -132,6 +134,11 @@ fn retire(path: &Path, dir: &OwnedFd, name: &CString, old: OwnedFd) {
         sys::unlink_at(dir.as_raw_fd(), &gate);
     }
     let Some(map) = map else { return };
+    // Releases look at the word from here on; one that is under way at this very moment may overlook what is done below.
+    for cell in (0..map.cells()).filter_map(|i| map.cell(i)) {
+        cell.careful.fetch_or(careful::ASKED, SeqCst);
+    }
+    plain::barrier();
     for i in 0..map.cells() {
         let Some(cell) = map.cell(i) else { continue };
         let word = Word(cell.word.load(Acquire));
