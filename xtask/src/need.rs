@@ -34,6 +34,9 @@ pub const PARALLEL: Need = Need { program: "sem", package: "parallel", otherwise
 /// Counts instructions.
 pub const VALGRIND: Need = Need { program: "valgrind", package: "valgrind", otherwise: "install valgrind" };
 
+/// Servers for the tests of the etcd engine.
+pub const ETCD: Need = Need { program: "etcd", package: "etcd-server", otherwise: "install etcd 3.4 or later" };
+
 impl Need {
     /// Makes sure that it is there.
     pub fn satisfy(&self) -> Result<(), Failure> {

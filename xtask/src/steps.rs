@@ -18,7 +18,8 @@ struct Step {
 const STEPS: &[Step] = &[
     Step { name: "fmt", what: "the code is formatted", needs: &[need::FMT], run: fmt },
     Step { name: "clippy", what: "no warning, in any target", needs: &[need::CLIPPY, need::CC], run: clippy },
-    Step { name: "unit", what: "unit, model and command tests", needs: &[need::CC, need::FLOCK], run: unit },
+    Step { name: "unit", what: "unit, model and command tests", needs: &[need::CC, need::FLOCK, need::ETCD], run: unit },
+    Step { name: "etcd", what: "the engine on etcd, with real servers", needs: &[need::CC, need::ETCD], run: etcd },
     Step { name: "conformance", what: "the contract, row by row, on every engine", needs: &[need::CC], run: conformance },
     Step { name: "doctest", what: "the examples of the API pages", needs: &[need::CC], run: doctest },
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
@@ -111,7 +112,17 @@ fn clippy() -> Result<(), Failure> {
 }
 
 fn unit() -> Result<(), Failure> {
-    Job::cargo(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"]).must_test("a test")
+    let all = ["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast"];
+    Job::cargo(all).args(["--exclude", "xsem-etcd"]).must_test("a test")
+}
+
+fn etcd() -> Result<(), Failure> {
+    // Each test starts the servers that it needs, on loopback.
+    Job::cargo(["test", "-p", "xsem-etcd", "--lib", "--bins", "--tests", "--no-fail-fast"]).must_test("a test")?;
+    // The contract's rows, by processes whose guardians lie beside them.
+    Job::cargo(["build", "-p", "xsem-testkit", "-p", "xsem-etcd", "--bins"]).must("the build of the conformance suite")?;
+    let rows = ["run", "--quiet", "-p", "xsem-testkit", "--bin", "conformance", "--", "--engine", "etcd"];
+    Job::cargo(rows).must("a row of the contract on etcd")
 }
 
 fn conformance() -> Result<(), Failure> {

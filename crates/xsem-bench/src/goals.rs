@@ -60,7 +60,7 @@ impl Goal {
             unit => format!("{n:.0} {unit}"),
         };
         let value = self.value.map_or_else(|| "-".to_owned(), number);
-        format!("{:<22} {value:>9}  {word:<8} {:>9}  {}", self.verdict(), number(limit), self.text)
+        format!("{:<25} {value:>9}  {word:<8} {:>9}  {}", self.verdict(), number(limit), self.text)
     }
 
     /// For the file.
@@ -125,7 +125,7 @@ pub fn table(dir: &Path, benches: &[&str]) -> io::Result<String> {
         }
     }
     for (goal, why) in ELSEWHERE {
-        let _ = writeln!(out, "\n  {:<22} {goal}: {why}", "not measured here");
+        let _ = writeln!(out, "\n  {:<25} {goal}: {why}", "not measured here");
     }
     let _ = writeln!(out, "\ngoals met: {met}, not met or not measured: {not}");
     Ok(out)

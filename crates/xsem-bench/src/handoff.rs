@@ -12,9 +12,10 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use std::{hint, io, thread};
 
-const ROUNDS: usize = 1500;
-/// Until the waiter is surely asleep; the same for all.
-const ASLEEP: Duration = Duration::from_millis(1);
+const ROUNDS: usize = 700;
+/// Until the waiter is surely asleep; the same for all, and nothing that anybody has as a timer: one that ends at the instant of the
+/// release is no handoff.
+const ASLEEP: Duration = Duration::from_millis(3);
 const RAW: &str = "raw futex";
 
 pub fn run(options: &Options) -> io::Result<Report> {

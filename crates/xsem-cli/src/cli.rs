@@ -42,8 +42,8 @@ Its file is /dev/shm/xsem-UID/default, and no daemon is needed.";
 #[derive(Debug, Parser)]
 #[command(name = "xsem", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
-    /// Where the names live: `shm:` (this user's default), `shm:NAME`, `shm:/path/to/file`, or
-    /// `shm:/path/to/file?group=NAME`, shared with a group
+    /// Where the names live: `shm:` (this user's default), `shm:NAME`, `shm:/path/to/file`,
+    /// `shm:/path/to/file?group=NAME`, shared with a group, or `etcd://host:2379,host:2379/prefix`, shared between machines
     #[arg(long, global = true, display_order = 900, value_name = "URL", env = "XSEM_NAMESPACE", default_value = "shm:")]
     pub namespace: String,
 

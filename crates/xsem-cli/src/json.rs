@@ -12,6 +12,9 @@ struct ProcessJson {
     user: String,
     command: String,
     state: &'static str,
+    /// Only where the namespace is shared between machines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -165,7 +168,8 @@ impl From<&Report> for ReportJson {
 }
 
 fn process(p: &Process) -> ProcessJson {
-    ProcessJson { pid: p.pid, uid: p.uid, user: p.user(), command: p.command.clone(), state: p.state.as_str() }
+    let host = p.host.clone();
+    ProcessJson { pid: p.pid, uid: p.uid, user: p.user(), command: p.command.clone(), state: p.state.as_str(), host }
 }
 
 fn holder(h: &Holder) -> HolderJson {

@@ -24,6 +24,8 @@ mod ok;
 mod permits;
 mod places;
 mod release;
+#[cfg(feature = "etcd")]
+mod remote;
 mod repair;
 mod reset;
 mod rm;
@@ -39,6 +41,10 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "etcd")]
+    if let Some(code) = remote::prepare() {
+        return code;
+    }
     let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(e) => {

@@ -177,7 +177,8 @@ fn obituary(what: &str, o: &Obituary, out: &mut impl Write) -> io::Result<()> {
 }
 
 fn who(p: &Process) -> String {
-    format!("{} `{}` ({}), {}", p.pid, p.command, p.user(), p.state.as_str())
+    let host = p.host.as_ref().map_or(String::new(), |h| format!(" on {h}"));
+    format!("{}{host} `{}` ({}), {}", p.pid, p.command, p.user(), p.state.as_str())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! `docs/testing.md` says what each method finds and what it cannot find.
 
 pub mod conformance;
+pub mod etcd;
 pub mod fuzz;
 pub mod guest;
 mod hang;

@@ -1,9 +1,11 @@
 //! Where actors act: one engine each, so that a scene or a history is written once and played on all of them.
 
+mod etcd;
 mod lease;
 mod memory;
 mod shm;
 
+pub use etcd::EtcdRig;
 pub use lease::LeaseRig;
 pub use memory::MemoryRig;
 pub use shm::ShmRig;

@@ -164,12 +164,25 @@ pub struct Process {
     pub command: String,
     /// Alive, stopped, dying, dead, unseen.
     pub state: ProcessState,
+    /// The machine that it runs on, where the namespace is shared between machines.
+    pub host: Option<String>,
 }
 
 impl Process {
     /// For engines: these facts.
     pub fn new(pid: u32, uid: u32, command: impl Into<String>, state: ProcessState) -> Process {
-        Process { pid, uid, command: command.into(), state }
+        Process { pid, uid, command: command.into(), state, host: None }
+    }
+
+    /// For engines: on this machine.
+    pub fn on(mut self, host: impl Into<String>) -> Process {
+        self.host = Some(host.into());
+        self
+    }
+
+    /// ` on HOST`, where that is to be said.
+    pub(crate) fn place(&self) -> String {
+        self.host.as_ref().map_or(String::new(), |h| format!(" on {h}"))
     }
 
     /// The user's name, or the number when it has none. Asks the system's user database.
@@ -227,7 +240,7 @@ impl fmt::Display for Holder {
         let p = &self.process;
         match p.pid {
             0 => f.write_str("a process that is not known any more")?,
-            pid => write!(f, "{pid} `{}` ({})", p.command, p.user())?,
+            pid => write!(f, "{pid}{} `{}` ({})", p.place(), p.command, p.user())?,
         }
         if let Some(l) = &self.label {
             write!(f, " [{l}]")?;
@@ -341,9 +354,9 @@ pub fn cycle_text(cycle: &[Edge], you: bool) -> String {
         (_, 0) => "a process that is not known any more".to_owned(),
         // Threads of one process can be told apart only by their numbers.
         (_, pid) if cycle.iter().any(|e| e.waiter.pid == pid && e.waiter_claimant != claimant) => {
-            format!("{pid} `{}` (thread {claimant})", p.command)
+            format!("{pid}{} `{}` (thread {claimant})", p.place(), p.command)
         }
-        (_, pid) => format!("{pid} `{}`", p.command),
+        (_, pid) => format!("{pid}{} `{}`", p.place(), p.command),
     };
     for (i, e) in cycle.iter().enumerate() {
         let _ = match i {
@@ -413,7 +426,7 @@ impl fmt::Display for Obituary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.process.pid {
             0 => f.write_str("an owner whose details are gone")?,
-            pid => write!(f, "{pid} `{}` ({})", self.process.command, self.process.user())?,
+            pid => write!(f, "{pid}{} `{}` ({})", self.process.place(), self.process.command, self.process.user())?,
         }
         if let Some(l) = &self.label {
             write!(f, " [{l}]")?;

@@ -42,7 +42,9 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
+pub use crate::lost::OnLoss;
 pub use crate::pending::{Account, Granted, OnThread, OwnedRequest, OwnedWant, Pending, Wish};
 
 /// The most permits of a counting semaphore.
@@ -209,6 +211,50 @@ pub enum Ending {
     Abandon(Cause),
 }
 
+/// Opens a namespace of an engine that is not built in, by its URL.
+pub type Opener = fn(&str) -> Result<Arc<dyn Engine>>;
+
+/// Schemes that were registered. A list that only grows, without a lock: a forked child may have been made at any instant.
+struct Scheme {
+    name: &'static str,
+    open: Opener,
+    next: *mut Scheme,
+}
+
+static SCHEMES: AtomicPtr<Scheme> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Makes URLs that begin with `name:` known to [`Namespace::open`](crate::Namespace::open), for engines of other crates (`etcd`
+/// is one: `xsem_etcd::register()`). The latest registration of a name counts; `shm` and `memory` are always this crate's own.
+/// What `open` is given is the whole URL.
+pub fn register_scheme(name: &'static str, open: Opener) {
+    if scheme(name).is_some_and(|known| std::ptr::fn_addr_eq(known, open)) {
+        return;
+    }
+    let new = Box::into_raw(Box::new(Scheme { name, open, next: std::ptr::null_mut() }));
+    let mut first = SCHEMES.load(Ordering::Acquire);
+    loop {
+        // SAFETY: nobody else has seen it yet.
+        unsafe { (*new).next = first };
+        match SCHEMES.compare_exchange(first, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => return,
+            Err(now) => first = now,
+        }
+    }
+}
+
+/// What opens URLs that begin with `name:`.
+pub(crate) fn scheme(name: &str) -> Option<Opener> {
+    let mut at = SCHEMES.load(Ordering::Acquire);
+    // SAFETY: what was put into the list is never freed, and not changed any more.
+    while let Some(s) = unsafe { at.as_ref() } {
+        if s.name == name {
+            return Some(s.open);
+        }
+        at = s.next;
+    }
+    None
+}
+
 /// A place where names live.
 pub trait Engine: Send + Sync + Debug + 'static {
     /// The URL that opens it again.
@@ -279,6 +325,9 @@ pub trait Engine: Send + Sync + Debug + 'static {
     fn inside(&self, _name: &Name, _token: u64) -> Result<()> {
         Ok(())
     }
+    /// Calls this whenever all claims of this process are lost at once, as when its lease ends; from whatever thread. Where
+    /// that cannot be, it is never called.
+    fn on_loss(&self, _call: OnLoss) {}
     /// Says that this process's claims cover the child `pid`: if this process dies, they end when the child has ended.
     fn cover(&self, pid: Option<u32>) -> Result<()>;
 }

@@ -232,7 +232,8 @@ struct Pids<'a>(&'a [Waiter]);
 impl fmt::Display for Pids<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, w) in self.0.iter().take(5).enumerate() {
-            write!(f, "{}{} `{}`", if i == 0 { "" } else { ", " }, w.process.pid, w.process.command)?;
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{}{} `{}`", w.process.pid, w.process.place(), w.process.command)?;
         }
         if self.0.len() > 5 {
             f.write_str(", ...")?;

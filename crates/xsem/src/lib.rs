@@ -113,6 +113,8 @@ mod history;
 #[cfg(not(loom))]
 pub mod interrupt;
 #[cfg(not(loom))]
+mod lost;
+#[cfg(not(loom))]
 mod many;
 #[cfg(not(loom))]
 #[doc(hidden)]
@@ -160,6 +162,7 @@ mod exports {
     pub use crate::guard::{AcquireError, Guard, Recovery};
     pub use crate::health::{Checkup, Claimed, Finding, Loss, Remedy, Repaired, Room, Severity};
     pub use crate::history::{Happened, History, Record};
+    pub use crate::lost::{ClaimsLost, Lost};
     pub use crate::many::{All, AllError, AllRecovery, AnyError, Held, Pick, Taken};
     pub use crate::name::{MAX_NAME, Name};
     pub use crate::namespace::{Namespace, NamespaceBuilder};

@@ -5,6 +5,7 @@ use crate::engine::Engine;
 use crate::error::{Code, Error, Result};
 use crate::health::{Checkup, Loss, Repaired};
 use crate::history::{History, Record};
+use crate::lost::{ClaimsLost, Lost};
 use crate::memory::MemoryEngine;
 use crate::name::Name;
 use crate::shm;
@@ -22,6 +23,7 @@ use std::time::Duration;
 /// | `shm:/path/to/file` | a file of one's own choice |
 /// | `shm:/path/to/file?group=NAME` | a file that is shared with the members of a group (see [`group`](NamespaceBuilder::group)) |
 /// | `memory:` | only in this process, and a fresh one at each open: for tests |
+/// | `etcd://host:2379,host:2379/prefix` | between machines, in an etcd: after `xsem_etcd::register()`, of the crate `xsem-etcd` |
 /// | `memory:NAME` | only in this process, shared by all who open it there; it stays until the process ends |
 ///
 /// It is created where it does not exist. A process that has acquired something stays a member of the namespace, with
@@ -333,6 +335,30 @@ impl Namespace {
         self.engine.cover(pid)
     }
 
+    /// Calls `call` whenever all claims of this process in this namespace are lost at once: its lease has ended, because the store
+    /// could not be reached in time, the machine was suspended, or somebody has revoked it. Others may own what it owned from
+    /// then on: stop what the claims protect. It is called on a thread of the library: be brief, and ask nothing of the namespace
+    /// there. In shared memory claims are not lost, and it is never called.
+    ///
+    /// ```no_run
+    /// # let ns = xsem::Namespace::open("etcd://127.0.0.1:2379/builds")?;
+    /// ns.on_loss(|loss| {
+    ///     eprintln!("{loss}");
+    ///     std::process::abort();
+    /// });
+    /// # Ok::<(), xsem::Error>(())
+    /// ```
+    pub fn on_loss(&self, call: impl Fn(&ClaimsLost) + Send + Sync + 'static) {
+        self.engine.on_loss(Box::new(call));
+    }
+
+    /// The next such loss, as a future.
+    pub fn lost(&self) -> Lost {
+        let (lost, tell) = Lost::new();
+        self.engine.on_loss(tell);
+        lost
+    }
+
     /// A namespace on an engine that is not built in (tests, networks).
     pub fn from_engine(engine: Arc<dyn Engine>) -> Namespace {
         Namespace { engine }
@@ -357,7 +383,10 @@ fn resettable(url: &str) -> Result<&str> {
 
 fn not_a_url(url: &str) -> Error {
     Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
-        .advice("use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone")
+        .advice(match url.starts_with("etcd") {
+            true => "this program does not know etcd: it has to call `xsem_etcd::register()` (the command: build it with the feature `etcd`)",
+            false => "use `shm:` (the default), `shm:NAME`, `shm:/path/to/file`, or `memory:` for this process alone",
+        })
 }
 
 /// Options for [`Namespace::builder`]. The limits count only where the namespace is created; an existing one keeps its own.
@@ -415,7 +444,10 @@ impl NamespaceBuilder {
             return Ok(Namespace { engine: Arc::new(MemoryEngine::open(place, &self.options)?) });
         }
         let Some(place) = url.strip_prefix("shm:") else {
-            return Err(not_a_url(url));
+            let open = url.split_once(':').and_then(|(scheme, _)| crate::engine::scheme(scheme));
+            let engine = open.ok_or_else(|| not_a_url(url))?(url)?;
+            crate::interrupt::prepare();
+            return Ok(Namespace { engine });
         };
         Ok(Namespace { engine: Arc::new(shm::ShmEngine::open(place, &self.options)?) })
     }

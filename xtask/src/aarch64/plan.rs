@@ -50,7 +50,7 @@ const ONE_ENGINE: [&str; 2] = ["xsem-testkit/sequences", "xsem-testkit/lineariza
 /// How many random cases, and how patient: an emulated processor is many times slower than a real one.
 const FEWER: &str = "RUST_BACKTRACE=1 XSEM_CASES=20 XSEM_SEEDS=6 XSEM_HISTORIES=10 XSEM_SLOW=20";
 
-/// After so long on the machine's own clock a program hangs. Longer than what its own watchdogs take, which say more.
+/// After so long on the machine's own clock a program hangs. Longer than the testkit's watchdogs take, which say more.
 const LIMIT: u64 = 3600;
 
 /// Operations of which the harness tests every instruction: (name, mode, whether it matters).

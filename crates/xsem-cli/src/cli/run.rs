@@ -125,9 +125,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "TEXT")]
     pub label: Option<String>,
 
-    /// End the command after TIME: SIGTERM, and SIGKILL five seconds later; exit with 124
+    /// End the command after TIME: SIGTERM, and SIGKILL after --grace; exit with 124
     #[arg(long, value_name = "TIME", value_parser = crate::time::parse)]
     pub time_limit: Option<Duration>,
+
+    /// From SIGTERM to SIGKILL, where the command's time is up, or its claim is lost (over a network: its lease has ended)
+    #[arg(long, value_name = "TIME", value_parser = crate::time::parse, default_value = "5s")]
+    pub grace: Duration,
 
     /// What to do when the previous owner died and nobody has said since that things are in order
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnOwnerDeath::Run)]

@@ -39,10 +39,10 @@ pub fn find(ns: &Namespace, claims: &Claims, args: &RunArgs) -> Vec<Enclosing> {
 }
 
 /// Shares them, by a child for each; those that are over are left out.
-pub(super) fn by_children(ns: &Namespace, all: &[Enclosing]) -> Result<Vec<Part<'static>>, Failure> {
+pub(super) fn by_children(url: &str, all: &[Enclosing]) -> Result<Vec<Part<'static>>, Failure> {
     let mut parts = Vec::new();
     for e in all {
-        match Sharer::start(ns, &e.name, e.token).map_err(|why| super::cannot_share(&e.name, &why))? {
+        match Sharer::start(url, &e.name, e.token).map_err(|why| super::cannot_share(&e.name, &why))? {
             Some(sharer) => parts.push(e.part(Claim::Sharer(sharer))),
             None => continue,
         }

@@ -51,7 +51,7 @@ pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     let mut enclosing = enclosing::find(&ns, &claims, args);
     // What we share ourselves comes last: from then on this process has two threads, and cannot fork sharers.
     let last = enclosing.pop();
-    let mut shares = enclosing::by_children(&ns, &enclosing)?;
+    let mut shares = enclosing::by_children(url, &enclosing)?;
     let handle = last.as_ref().map(|l| Exclusive::open(&ns, &l.name)).transpose().map_err(own)?;
     if let (Some(l), Some(handle)) = (&last, &handle) {
         // `None`: that claim is over. We were left behind in the background, and are a stranger like everybody.
@@ -68,12 +68,14 @@ pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     let shown = command_line::shown(&args.command);
     retries.ask(|| ns.describe(&shown)).map_err(own)?;
     enclosing::announce(&ns, &claims, std::process::id()).map_err(own)?;
+    // Before there is a claim that could be lost.
+    let loss = supervise::Loss::of(&ns);
     let turn = take::take(&sems, &ns, args, &mut retries, || shares.clear())?;
     let Some((acquired, inherited)) = turn else { return Ok(exit_codes::OK) };
     let mut parts = shares;
     parts.extend(Part::of(acquired, sems.iter().map(|s| s.name().to_owned())));
     parts.sort_by_key(|p| args.names.iter().position(|n| *n == p.name));
-    perform(args, &ns, claims, parts, &inherited, &shown)
+    perform(args, &ns, claims, parts, &inherited, &shown, &loss)
 }
 
 /// Runs the command under the claims, and gives them back.
@@ -84,6 +86,7 @@ fn perform(
     mut parts: Vec<Part<'_>>,
     inherited: &signals::Inherited,
     shown: &str,
+    loss: &supervise::Loss,
 ) -> Result<u8, Failure> {
     let plan = spawn::Plan::new(&args.command, &environment(ns, claims, &parts), args.detach_on_death);
     let child =
@@ -99,7 +102,7 @@ fn perform(
         return Err(e);
     }
     let child = child.go();
-    let code = match supervise::supervise(child.pid(), args.time_limit) {
+    let code = match supervise::supervise(child.pid(), args.time_limit, args.grace, loss) {
         Err(e) => Err(Failure::new(exit_codes::XSEM_FAILED, format!("cannot wait for `{shown}`: {e}"))),
         Ok(ended) => match child.why_not() {
             Some(e) => Err(not_executed(args, &e)),

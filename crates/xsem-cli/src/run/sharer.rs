@@ -25,10 +25,10 @@ impl Sharer {
     ///
     /// # Errors
     /// No processes or descriptors; or the child could not join.
-    pub fn start(ns: &Namespace, name: &str, token: u64) -> io::Result<Option<Sharer>> {
+    pub fn start(url: &str, name: &str, token: u64) -> io::Result<Option<Sharer>> {
         let (pid, channel) = match background::fork()? {
             Side::Parent(pid, channel) => (pid, channel),
-            Side::Child(channel) => serve(ns, name, token, channel),
+            Side::Child(channel) => serve(url, name, token, channel),
         };
         let mut sharer = Sharer { pid, channel };
         match sharer.answer()? {
@@ -77,8 +77,10 @@ impl Drop for Sharer {
 }
 
 /// The child's life.
-fn serve(ns: &Namespace, name: &str, token: u64, mut channel: UnixStream) -> ! {
-    let sem = Exclusive::open(ns, name);
+fn serve(url: &str, name: &str, token: u64, mut channel: UnixStream) -> ! {
+    // Opened anew: where the namespace is on a network, the parent's connections are not ours.
+    let Ok(ns) = Namespace::open(url) else { end() };
+    let sem = Exclusive::open(&ns, name);
     let joined = match &sem {
         Ok(sem) => sem.join(token),
         Err(_) => Ok(None),
@@ -91,7 +93,7 @@ fn serve(ns: &Namespace, name: &str, token: u64, mut channel: UnixStream) -> ! {
         }
     };
     if channel.write_all(&[JOINED]).is_ok() {
-        obey(ns, guard, &mut channel);
+        obey(&ns, guard, &mut channel);
     } else {
         drop(guard);
     }

@@ -5,12 +5,12 @@
 
 use super::signals;
 use crate::exit_codes;
+use crate::failure::say;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
-
-/// From SIGTERM to SIGKILL after the time limit.
-const GRACE: Duration = Duration::from_secs(5);
+use xsem::Namespace;
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,12 +28,15 @@ pub struct Ended {
     pub end: End,
     /// Whether its time was up.
     pub timed_out: bool,
+    /// Why the claims were lost while it ran, if they were.
+    pub lost: Option<String>,
 }
 
 impl Ended {
     /// What `xsem run` exits with.
     pub fn exit_code(&self) -> u8 {
         match (self.timed_out, self.end) {
+            _ if self.lost.is_some() => exit_codes::XSEM_FAILED,
             (true, _) => exit_codes::TIME_LIMIT,
             (false, End::Exit(code)) => code,
             (false, End::Signal(s)) => exit_codes::ended_by(s),
@@ -41,17 +44,44 @@ impl Ended {
     }
 }
 
-/// Waits until `child` has ended. The watched signals are blocked by now.
+/// Told when the claims are lost; the command is ended then.
+#[derive(Clone, Debug, Default)]
+pub struct Loss(Arc<OnceLock<String>>);
+
+impl Loss {
+    /// Listens to what the namespace says.
+    pub fn of(ns: &Namespace) -> Loss {
+        let loss = Loss::default();
+        let told = loss.clone();
+        ns.on_loss(move |lost| {
+            if told.0.set(lost.to_string()).is_ok() {
+                // Whoever waits for signals looks up. From this process, so it is not taken for the terminal's.
+                // SAFETY: plain numbers; SIGCHLD is blocked or ignored in all threads of this process.
+                unsafe { libc::kill(libc::getpid(), libc::SIGCHLD) };
+            }
+        });
+        loss
+    }
+}
+
+/// Waits until `child` has ended. When its time is up, or its claims are lost, it gets SIGTERM, and SIGKILL after the grace. The
+/// watched signals are blocked by now.
 ///
 /// # Errors
 /// The child cannot be waited for.
-pub fn supervise(child: libc::pid_t, limit: Option<Duration>) -> io::Result<Ended> {
-    let mut watch = Watch { child, stopped: false, limit: limit.map(Limit::new), timed_out: false };
+pub fn supervise(child: libc::pid_t, limit: Option<Duration>, grace: Duration, loss: &Loss) -> io::Result<Ended> {
+    let limit = limit.map(|time| Limit::new(time, grace));
+    let mut watch = Watch { child, stopped: false, limit, timed_out: false, lost: None };
     let set = signals::watched();
     loop {
         // A look first: the child may have ended, or stopped, before the signals were looked at.
         if let Some(end) = watch.look()? {
-            return Ok(Ended { end, timed_out: watch.timed_out });
+            return Ok(Ended { end, timed_out: watch.timed_out && watch.lost.is_none(), lost: watch.lost });
+        }
+        if let (Some(why), None) = (loss.0.get(), &watch.lost) {
+            say(&format!("{why}; others may own what it owned, so the command is ended"));
+            watch.lost = Some(why.clone());
+            watch.limit = Some(Limit::new(Duration::ZERO, grace));
         }
         match next_signal(&set, watch.limit.as_ref().map(Limit::remaining)) {
             Some(info) => watch.on(&info),
@@ -82,6 +112,7 @@ struct Watch {
     stopped: bool,
     limit: Option<Limit>,
     timed_out: bool,
+    lost: Option<String>,
 }
 
 impl Watch {
@@ -167,12 +198,13 @@ impl Watch {
 struct Limit {
     from: Instant,
     time: Duration,
+    grace: Duration,
     warned: bool,
 }
 
 impl Limit {
-    fn new(time: Duration) -> Limit {
-        Limit { from: Instant::now(), time, warned: false }
+    fn new(time: Duration, grace: Duration) -> Limit {
+        Limit { from: Instant::now(), time, grace, warned: false }
     }
 
     fn remaining(&self) -> Duration {
@@ -182,12 +214,12 @@ impl Limit {
     fn next_signal(&mut self) -> i32 {
         if self.warned {
             // Sent again every grace; a process that does not go on SIGKILL is inside the kernel.
-            self.time = self.time.saturating_add(GRACE);
+            self.time = self.time.saturating_add(self.grace.max(Duration::from_millis(100)));
             return libc::SIGKILL;
         }
         self.warned = true;
         self.from = Instant::now();
-        self.time = GRACE;
+        self.time = self.grace;
         libc::SIGTERM
     }
 }

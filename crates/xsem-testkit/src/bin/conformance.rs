@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use xsem_testkit::conformance::{Engine, Outcome, Row, between_users, contract, engines, failures, ntsync, run, table};
+use xsem_testkit::conformance::{Engine, Outcome, Row, between_users, contract, engines, failures, ntsync, on_etcd, run, table};
 
 const USAGE: &str = "\
 usage: conformance [--engine NAME]... [--only TEXT] [--slow]
@@ -12,7 +12,7 @@ Plays every row of the contract, and the behaviours of the kernel's ntsync selft
 of it. Exit code 1 when a row failed.
 
   --engine NAME  memory, shm or lease only; may be repeated. `users`, which needs root, is shm with a user of its own for
-                 each actor, all of one group
+                 each actor, all of one group; `etcd` starts an etcd server
   --only TEXT    rows whose operation or outcome holds this text
   --slow         tells of each row that takes more than a second
 ";
@@ -44,10 +44,13 @@ fn main() -> ExitCode {
     };
     let mut all = engines(worker.clone());
     if names.iter().any(|n| n == "users") {
-        all.push(between_users(worker));
+        all.push(between_users(worker.clone()));
+    }
+    if names.iter().any(|n| n == "etcd") {
+        all.push(on_etcd(worker));
     }
     if let Some(unknown) = names.iter().find(|n| !all.iter().any(|e| e.name == n.as_str())) {
-        eprintln!("conformance: `{unknown}` is not an engine; they are memory, shm, lease, users");
+        eprintln!("conformance: `{unknown}` is not an engine; they are memory, shm, lease, users, etcd");
         return ExitCode::from(2);
     }
     let chosen: Vec<_> = all.into_iter().filter(|e| names.is_empty() || names.iter().any(|n| n == e.name)).collect();

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    xsem_etcd::register();
     let Some(url) = std::env::args().nth(1) else {
         eprintln!("usage: worker URL [ANOTHER_URL]");
         return ExitCode::from(2);

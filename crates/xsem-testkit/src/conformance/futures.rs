@@ -353,7 +353,11 @@ fn passes_on(s: &mut Stage) {
         free(&mut a, guard);
         b.done(Verb::Forsake(f));
         let (guard, _) = clean(c.ask(0, &Verb::Await(g)));
-        assert_eq!((s.inspect("s").holders.len(), s.inspect("s").counters.deaths), (1, 0));
+        // Over a network, what the forsaken one was given may be on its way back yet.
+        while s.inspect("s").holders.len() != 1 {
+            crate::sys::nap(200);
+        }
+        assert_eq!(s.inspect("s").counters.deaths, 0);
         c.done(Verb::Release(guard));
         c.done(Verb::Remove(n("s")));
     }

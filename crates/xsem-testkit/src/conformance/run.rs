@@ -1,8 +1,9 @@
 //! Plays rows on engines.
 
 use super::{Row, Stage};
+use crate::etcd::Cluster;
 use crate::lease::Faults;
-use crate::rig::{LeaseRig, MemoryRig, Rig, ShmRig};
+use crate::rig::{EtcdRig, LeaseRig, MemoryRig, Rig, ShmRig};
 use crate::watchdog::slowness;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -96,6 +97,15 @@ pub fn between_users(worker: PathBuf) -> Engine {
             Setting::TwoMembers => Namespace::builder().max_members(2),
         };
         Ok(Box::new(ShmRig::between_users(&worker, builder).expect("shared memory opens")) as Box<dyn Rig>)
+    })
+}
+
+/// A real etcd server, which is started for it; each actor is a process with a session of its own.
+pub fn on_etcd(worker: PathBuf) -> Engine {
+    Engine::new("etcd", move |setting| match setting {
+        Setting::Usual => Ok(Box::new(EtcdRig::new(&worker, Cluster::shared()).expect("a store opens")) as Box<dyn Rig>),
+        Setting::Deep => Err("each level is a round trip to a real server, and there would be 65,535 of them"),
+        _ => Err("a store has no tables of a fixed size"),
     })
 }
 

@@ -40,7 +40,7 @@ impl Stage {
 
     /// Whether each operation takes a network's round trip.
     pub fn is_slow(&self) -> bool {
-        self.rig.name() == "lease"
+        matches!(self.rig.name(), "lease" | "etcd")
     }
 
     /// A file of this scene's own; it goes with the stage.

@@ -66,7 +66,7 @@ const OPERATIONS: &[Operation] = &[
         ],
     ),
     op(EXCLUSIVE, "try_acquire", &["try-acquire"]),
-    op(EXCLUSIVE, "release", &["release", "release-waiter", "release-stopped-waiter", "release-keeper-ended"]),
+    op(EXCLUSIVE, "release", &["release", "release-careful", "release-waiter", "release-stopped-waiter", "release-keeper-ended"]),
     op(EXCLUSIVE, "abandon", &["abandon-waiter"]),
     op(EXCLUSIVE, "the end of a thread", &["thread-end", "thread-end-shared"]),
     op(EXCLUSIVE, "mark_consistent", &["mark-consistent"]),

@@ -1,6 +1,6 @@
 //! The store: an etcd in miniature, in one process.
 //!
-//! Keys with create and modify revision and version; transactions that compare and then put, delete and read; leases that
+//! Keys with create and modify revision; transactions that compare and then put, delete and read; leases that
 //! take their keys with them; watches from a revision. One lock makes it linearizable, and each change that somebody makes
 //! has a revision of its own, so revisions order everything.
 
@@ -8,79 +8,10 @@ use super::clock::{Tick, lock};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+pub use xsem_etcd::engine::store::{Answer, Compare, Event, KeyValue, Op, Revision, Txn};
 
 /// Events that are kept for watchers; whoever is further behind has to read again, as after etcd's compaction.
 const HISTORY: usize = 4096;
-
-/// The number of a change.
-pub type Revision = u64;
-
-/// A key with its value, and which changes made it so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyValue {
-    /// The key.
-    pub key: String,
-    /// The value.
-    pub value: String,
-    /// The change that created the key.
-    pub created: Revision,
-    /// The latest change of the key.
-    pub modified: Revision,
-    /// How often it was put since it was created.
-    pub version: u64,
-    /// The lease that takes it along, or 0.
-    pub lease: u64,
-}
-
-/// What must hold for a transaction's first branch. An absent key has revision and version 0.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Compare {
-    /// The change that created the key is this one.
-    Created(String, Revision),
-    /// The latest change of the key is this one.
-    Modified(String, Revision),
-    /// It was put so often.
-    Version(String, u64),
-    /// It has this value.
-    Value(String, String),
-    /// It exists.
-    Exists(String),
-}
-
-/// A step of a transaction.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Op {
-    /// Key, value, lease (0: none).
-    Put(String, String, u64),
-    /// Deletes a key, if it is there.
-    Delete(String),
-    /// Reads a key.
-    Get(String),
-    /// Reads all keys that begin so, ascending.
-    Prefix(String),
-}
-
-/// Compares, then one of two branches, at one instant.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Txn {
-    /// All must hold for `then`.
-    pub compare: Vec<Compare>,
-    /// Where all hold.
-    pub then: Vec<Op>,
-    /// Where one does not.
-    pub otherwise: Vec<Op>,
-}
-
-/// What a transaction gave.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The store's revision after it.
-    pub revision: Revision,
-    /// Which branch it took.
-    pub succeeded: bool,
-    /// What its reads gave, a list for each.
-    pub reads: Vec<Vec<KeyValue>>,
-}
 
 /// There is no such lease (any more).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,17 +20,6 @@ pub struct NoLease;
 /// The wanted revisions are not kept any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted;
-
-/// A change of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Which change.
-    pub revision: Revision,
-    /// Of which key.
-    pub key: String,
-    /// The new value; `None`: deleted.
-    pub now: Option<KeyValue>,
-}
 
 #[derive(Debug)]
 struct Lease {
@@ -114,7 +34,7 @@ struct State {
     keys: BTreeMap<String, KeyValue>,
     leases: BTreeMap<u64, Lease>,
     last_lease: u64,
-    history: VecDeque<Event>,
+    history: VecDeque<(Revision, Event)>,
     /// The latest revision that was dropped from the history.
     compacted: Revision,
 }
@@ -142,14 +62,9 @@ impl Store {
                 Op::Put(key, value, lease) => s.put(revision, key, value, *lease),
                 Op::Delete(key) => s.delete(revision, key),
                 Op::Get(key) => reads.push(s.keys.get(key).cloned().into_iter().collect()),
-                Op::Prefix(prefix) => {
-                    reads.push(
-                        s.keys
-                            .range(prefix.clone()..)
-                            .map(|(_, kv)| kv.clone())
-                            .take_while(|kv| kv.key.starts_with(prefix))
-                            .collect(),
-                    );
+                Op::Prefix(prefix) => reads.push(s.below(prefix).cloned().collect()),
+                Op::Keys(prefix) => {
+                    reads.push(s.below(prefix).map(|kv| KeyValue { value: String::new(), ..kv.clone() }).collect());
                 }
             }
         }
@@ -187,6 +102,11 @@ impl Store {
         Ok(())
     }
 
+    /// The store's revision.
+    pub fn revision(&self) -> Revision {
+        lock(&self.state).revision
+    }
+
     /// Ends the leases whose time is over.
     pub fn expire(&self, now: Tick) {
         let over: Vec<u64> = lock(&self.state).leases.iter().filter(|(_, l)| l.ends <= now).map(|(id, _)| *id).collect();
@@ -210,8 +130,8 @@ impl Store {
             if from <= s.compacted {
                 return Err(Compacted);
             }
-            let at = s.history.partition_point(|e| e.revision < from);
-            let events: Vec<Event> = s.history.range(at..).filter(|e| wanted(e)).cloned().collect();
+            let at = s.history.partition_point(|(r, _)| *r < from);
+            let events: Vec<Event> = s.history.range(at..).map(|(_, e)| e).filter(|e| wanted(e)).cloned().collect();
             let left = end.saturating_duration_since(Instant::now());
             if !events.is_empty() || left.is_zero() {
                 return Ok((events, s.revision.max(from.saturating_sub(1)) + 1));
@@ -222,28 +142,30 @@ impl Store {
 }
 
 impl State {
+    fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = &'a KeyValue> + 'a {
+        self.keys.range(prefix.to_owned()..).map(|(_, kv)| kv).take_while(move |kv| kv.key.starts_with(prefix))
+    }
+
     fn holds(&self, c: &Compare) -> bool {
         match c {
             Compare::Created(key, r) => self.keys.get(key).map_or(0, |kv| kv.created) == *r,
             Compare::Modified(key, r) => self.keys.get(key).map_or(0, |kv| kv.modified) == *r,
-            Compare::Version(key, n) => self.keys.get(key).map_or(0, |kv| kv.version) == *n,
-            Compare::Value(key, v) => self.keys.get(key).is_some_and(|kv| kv.value == *v),
             Compare::Exists(key) => self.keys.contains_key(key),
         }
     }
 
     fn put(&mut self, revision: Revision, key: &str, value: &str, lease: u64) {
         let old = self.keys.get(key);
-        let (created, version) = old.map_or((revision, 1), |kv| (kv.created, kv.version + 1));
+        let created = old.map_or(revision, |kv| kv.created);
         if let Some(l) = old.map(|kv| kv.lease).filter(|l| *l != lease).and_then(|l| self.leases.get_mut(&l)) {
             l.keys.remove(key);
         }
         if let Some(l) = self.leases.get_mut(&lease) {
             l.keys.insert(key.to_owned());
         }
-        let kv = KeyValue { key: key.to_owned(), value: value.to_owned(), created, modified: revision, version, lease };
+        let kv = KeyValue { key: key.to_owned(), value: value.to_owned(), created, modified: revision, lease };
         self.keys.insert(key.to_owned(), kv.clone());
-        self.happened(Event { revision, key: key.to_owned(), now: Some(kv) });
+        self.happened(revision, Event { key: key.to_owned(), now: Some(kv) });
     }
 
     fn delete(&mut self, revision: Revision, key: &str) {
@@ -251,17 +173,17 @@ impl State {
             if let Some(l) = self.leases.get_mut(&gone.lease) {
                 l.keys.remove(key);
             }
-            self.happened(Event { revision, key: key.to_owned(), now: None });
+            self.happened(revision, Event { key: key.to_owned(), now: None });
         }
     }
 
-    fn happened(&mut self, event: Event) {
-        self.revision = event.revision;
-        self.history.push_back(event);
+    fn happened(&mut self, revision: Revision, event: Event) {
+        self.revision = revision;
+        self.history.push_back((revision, event));
         while self.history.len() > HISTORY
-            && let Some(old) = self.history.pop_front()
+            && let Some((old, _)) = self.history.pop_front()
         {
-            self.compacted = old.revision;
+            self.compacted = old;
         }
     }
 }
@@ -279,13 +201,13 @@ mod tests {
     }
 
     #[test]
-    fn revisions_and_versions_count_changes() {
+    fn revisions_count_changes() {
         let store = Store::default();
         store.txn(&put("a", "1", 0)).unwrap();
         store.txn(&put("b", "1", 0)).unwrap();
         store.txn(&put("a", "2", 0)).unwrap();
         let a = get(&store, "a").unwrap();
-        assert_eq!((a.value.as_str(), a.created, a.modified, a.version), ("2", 1, 3, 2));
+        assert_eq!((a.value.as_str(), a.created, a.modified), ("2", 1, 3));
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn a_namespace_cannot_be_made_without_room_for_it() {
 }
 
 /// What a process needs that has made its first claim: `docs/containers.md` has the same list.
-const SANDBOX: &str = "futex=allow,futex_waitv=allow,clock_gettime=allow,clock_nanosleep=allow,sched_yield=allow,\
+const SANDBOX: &str = "futex=allow,futex_waitv=allow,membarrier=allow,clock_gettime=allow,clock_nanosleep=allow,sched_yield=allow,\
     fstat=allow,newfstatat=allow,statx=allow,openat=allow,close=allow,read=allow,pread64=allow,lseek=allow,readlink=allow,\
     readlinkat=allow,getdents64=allow,fcntl=allow,fallocate=allow,kill=allow,getpid=allow,gettid=allow,mmap=allow,munmap=allow,\
     mprotect=allow,mremap=allow,madvise=allow,brk=allow,rt_sigprocmask=allow,sigaltstack=allow,exit=allow,exit_group=allow,\

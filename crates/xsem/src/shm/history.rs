@@ -296,7 +296,7 @@ fn decoded(position: u64, words: &Words) -> Option<Record> {
         at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_nanos(words[5]))?,
         monotonic: Duration::from_nanos(words[4]),
         name: text(&words[8..8 + RECORD_TEXT]),
-        process: Process { pid, uid, command: text(&words[8 + RECORD_TEXT..]), state: ProcessState::Unseen },
+        process: Process { pid, uid, command: text(&words[8 + RECORD_TEXT..]), state: ProcessState::Unseen, host: None },
         claimant: words[0] as u32,
         token: if kind == 6 { 0 } else { words[3] },
         what,

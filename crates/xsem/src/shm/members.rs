@@ -459,8 +459,11 @@ impl Members {
     pub fn process(&self, map: &Map, owner: Owner) -> Process {
         let life = self.life(map, owner);
         match self.who(map, owner) {
-            None => Process { pid: 0, uid: 0, command: String::new(), state: ProcessState::Dead },
-            Some((w, _)) => Process { state: self.state(map, owner, life, &w), pid: w.pid, uid: w.uid, command: w.command },
+            None => Process::new(0, 0, "", ProcessState::Dead),
+            Some((w, _)) => {
+                let state = self.state(map, owner, life, &w);
+                Process::new(w.pid, w.uid, w.command, state)
+            }
         }
     }
 
@@ -497,7 +500,7 @@ impl Members {
             Ok(None) if sys::is_gone(pid) => ProcessState::Dead,
             _ => ProcessState::Unseen,
         };
-        Some(Process { pid, uid: who.uid, command: who.command, state })
+        Some(Process::new(pid, who.uid, who.command, state))
     }
 
     /// Whether a member shares the claim with this token.

@@ -80,7 +80,7 @@ impl Entry {
     fn to_public(&self) -> Obituary {
         let at = |ns: u64| SystemTime::UNIX_EPOCH + Duration::from_nanos(ns);
         Obituary {
-            process: Process { pid: self.pid, uid: self.uid, command: self.command.clone(), state: ProcessState::Dead },
+            process: Process::new(self.pid, self.uid, self.command.clone(), ProcessState::Dead),
             label: (!self.label.is_empty()).then(|| self.label.clone()),
             cause: decode(self.cause),
             since: (self.since != 0).then(|| at(self.since)),

@@ -68,6 +68,7 @@ struct Place {
 }
 
 /// What a round came to.
+#[expect(clippy::large_enum_variant, reason = "returned to the caller next to it and taken apart there")]
 enum Step {
     Done(Granted),
     Sleep(Sleep),

@@ -39,7 +39,10 @@ fn view(arena: &Arena) -> View<'_> {
 /// what is damaged, and puts a free word in its place, which is what it should be.
 fn be_careful(arena: &Arena) {
     for cell in (0..arena.map.cells()).filter_map(|i| arena.map.cell(i)) {
-        cell.careful.fetch_or(careful::ASKED, SeqCst);
+        // Not one that was never used: how many there are may be what is damaged.
+        if cell.word.load(Relaxed) != 0 {
+            cell.careful.fetch_or(careful::ASKED, SeqCst);
+        }
     }
     plain::barrier();
 }

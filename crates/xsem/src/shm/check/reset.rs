@@ -136,7 +136,9 @@ fn retire(path: &Path, dir: &OwnedFd, name: &CString, old: OwnedFd) {
     let Some(map) = map else { return };
     // Releases look at the word from here on; one that is under way at this very moment may overlook what is done below.
     for cell in (0..map.cells()).filter_map(|i| map.cell(i)) {
-        cell.careful.fetch_or(careful::ASKED, SeqCst);
+        if cell.word.load(Relaxed) != 0 {
+            cell.careful.fetch_or(careful::ASKED, SeqCst);
+        }
     }
     plain::barrier();
     for i in 0..map.cells() {

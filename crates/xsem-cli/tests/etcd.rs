@@ -1,0 +1,136 @@
+//! The command on a namespace across machines: a real etcd server, and sessions that end in each way.
+
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+use xsem::{Deadline, Namespace};
+use xsem_etcd::kv::{Keys, range};
+use xsem_etcd::{client, runtime, url::Config, wire};
+use xsem_testkit::etcd::{Cluster, wanted};
+use xsem_testkit::watchdog::Watchdog;
+
+struct Place {
+    url: String,
+    ns: Namespace,
+}
+
+impl Place {
+    fn new(name: &str, options: &str) -> Option<Place> {
+        xsem_etcd::register();
+        let url = wanted().then(|| Cluster::shared().url(&format!("cli/{name}")))?;
+        let ns = Namespace::open(&format!("{url}?guardian=none")).unwrap();
+        Some(Place { url: format!("{url}?{options}"), ns })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut c = Command::new(env!("CARGO_BIN_EXE_xsem"));
+        c.args(["--namespace", &self.url]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        c
+    }
+
+    fn output(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// A run whose command has begun.
+    fn running(&self, name: &str) -> Child {
+        let child = self.command(&["run", name, "--", "sleep", "1000"]).spawn().unwrap();
+        while !self.ns.inspect(name).is_ok_and(|r| !r.holders.is_empty()) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child
+    }
+
+    /// Ends all leases, as an operator could.
+    fn revoke_all(&self) {
+        let config = Config::parse(&self.url).unwrap();
+        let prefix = format!("{}/x/", config.path);
+        let client = client::Client::open(config).unwrap();
+        let by = Deadline::after(Duration::from_secs(20));
+        let (c, ask) = (client.clone(), range(Keys::prefix(prefix)));
+        for kv in runtime::run(async move { c.range(ask, by).await }).unwrap().kvs {
+            let (c, ask) = (client.clone(), wire::LeaseRevokeRequest { id: kv.lease });
+            let (path, again) = ("/etcdserverpb.Lease/LeaseRevoke", client::Again::UntilAnswered);
+            runtime::run(async move { c.call::<_, wire::LeaseRevokeResponse>(path, ask, again, by).await }).unwrap();
+        }
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_second_run_is_told_who_has_it_and_where() {
+    let _dog = Watchdog::start("two runs");
+    let Some(p) = Place::new("two", "ttl=5") else { return };
+    let out = p.output(&["run", "a", "--", "sh", "-c", "echo token $XSEM_TOKENS"]);
+    assert_eq!((out.status.code(), text(&out.stderr)), (Some(0), String::new()));
+    assert!(text(&out.stdout).trim_start_matches("token ").trim().parse::<u64>().is_ok_and(|t| t > 0));
+    let mut first = p.running("a");
+    let refused = p.output(&["run", "-n", "a", "--", "true"]);
+    let (host, pid) = (std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap(), first.id());
+    let line = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(75), "{line}");
+    assert!(line.contains(&format!("{pid} on {} `sleep 1000`", host.trim())), "{line}");
+    let shown = text(&p.output(&["show", "a"]).stdout);
+    assert!(shown.contains("sleep 1000") && shown.contains(host.trim()), "{shown}");
+    first.kill().unwrap();
+    first.wait().unwrap();
+    // Its guardian ends its lease; the next one is told.
+    let next = p.output(&["run", "-w", "20s", "a", "--", "true"]);
+    let line = text(&next.stderr);
+    assert_eq!(next.status.code(), Some(0), "{line}");
+    assert!(line.contains("105") && line.contains(&pid.to_string()), "{line}");
+    let after = p.output(&["run", "a", "--", "true"]);
+    assert_eq!((after.status.code(), text(&after.stderr)), (Some(0), String::new()), "it was in order again");
+}
+
+#[test]
+fn a_nested_run_shares_and_so_does_one_with_two_names() {
+    let _dog = Watchdog::start("nested runs");
+    let Some(p) = Place::new("nested", "ttl=5") else { return };
+    let xsem = env!("CARGO_BIN_EXE_xsem");
+    let inner = format!("{xsem} --namespace '{}' run -n a -- echo shared", p.url);
+    let out = p.output(&["run", "a", "--", "sh", "-c", &inner]);
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "shared\n".to_owned()), "{}", text(&out.stderr));
+    let inner = format!("{xsem} --namespace '{}' run -n a b -- echo both", p.url);
+    let out = p.output(&["run", "a", "b", "--", "sh", "-c", &inner]);
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "both\n".to_owned()), "{}", text(&out.stderr));
+    for name in ["a", "b"] {
+        let r = p.ns.inspect(name).unwrap();
+        assert!(r.holders.is_empty() && !r.marked, "{r:?}");
+    }
+}
+
+#[test]
+fn a_run_whose_claim_is_lost_ends_its_command() {
+    let _dog = Watchdog::start("a lost claim");
+    let Some(p) = Place::new("lost", "ttl=3&guardian=none") else { return };
+    let child = p.running("a");
+    let command = p.ns.inspect("a").unwrap().holders[0].covers.clone().expect("it covers its command").pid;
+    p.revoke_all();
+    let out = child.wait_with_output().unwrap();
+    let line = text(&out.stderr);
+    assert_eq!(out.status.code(), Some(125), "{line}");
+    assert!(line.contains("lost") && line.contains("the command is ended"), "{line}");
+    assert!(!std::path::Path::new(&format!("/proc/{command}")).exists());
+    let next = p.output(&["run", "a", "--", "true"]);
+    assert!(next.status.success() && text(&next.stderr).contains("105"), "{}", text(&next.stderr));
+}
+
+#[test]
+fn hold_release_and_the_lists() {
+    let _dog = Watchdog::start("hold");
+    let Some(p) = Place::new("hold", "ttl=5") else { return };
+    let script = format!(
+        "X='{} --namespace {}'; $X hold a; $X run -n a -- echo inside; $X release a; $X run -n a -- echo after",
+        env!("CARGO_BIN_EXE_xsem"),
+        p.url.replace('&', "\\&")
+    );
+    let out = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(text(&out.stdout), "inside\nafter\n", "{}", text(&out.stderr));
+    let list = text(&p.output(&["ls"]).stdout);
+    assert!(list.contains('a') && list.contains("free"), "{list}");
+    assert!(p.output(&["check"]).status.success());
+    assert!(p.output(&["rm", "a"]).status.success());
+}

@@ -1,0 +1,117 @@
+//! The engine on a real etcd server: actors are processes with sessions of their own, and die by SIGKILL. Their guardians end their
+//! leases then, where the program of the guardian is beside this one; else the leases run out.
+
+use super::Rig;
+use crate::etcd::Cluster;
+use crate::protocol::{Answer, Verb};
+use crate::worker::{Actor, Worker};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use xsem::{Deadline, Namespace};
+use xsem_etcd::client::Client;
+use xsem_etcd::kv::{Keys, range};
+use xsem_etcd::{runtime, url::Config};
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// A namespace below a path of its own in the server that this process shares.
+#[derive(Debug)]
+pub struct EtcdRig {
+    ns: Namespace,
+    urls: [String; 2],
+    worker: PathBuf,
+    client: Client,
+}
+
+/// A worker whose death is over when the store has ended its sessions.
+struct Mortal {
+    worker: Worker,
+    client: Client,
+    /// Where the sessions of its namespaces are.
+    sessions: Vec<String>,
+}
+
+impl EtcdRig {
+    /// A fresh namespace. `worker`: the program of the actors, which gets the URLs of the namespace and of another one.
+    ///
+    /// # Errors
+    /// When the engine cannot open it.
+    pub fn new(worker: impl Into<PathBuf>, cluster: &Cluster) -> xsem::Result<EtcdRig> {
+        xsem_etcd::register();
+        let worker = worker.into();
+        let guardian = worker.with_file_name("xsem-guardian");
+        let guardian = if guardian.exists() { guardian.display().to_string() } else { "none".to_owned() };
+        let n = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let path = |what: &str| format!("rig/{}-{n}/{what}", std::process::id());
+        let url = |what: &str| format!("{}?ttl=4&guardian={guardian}", cluster.url(&path(what)));
+        let plain = format!("{}?guardian=none", cluster.url(&path("ns")));
+        let ns = Namespace::open(&plain)?;
+        let client = Config::parse(&plain).and_then(Client::open).expect("the same as above");
+        Ok(EtcdRig { ns, urls: [url("ns"), url("other")], worker, client })
+    }
+}
+
+impl Rig for EtcdRig {
+    fn name(&self) -> &'static str {
+        "etcd"
+    }
+
+    fn ns(&self) -> &Namespace {
+        &self.ns
+    }
+
+    fn actor(&mut self) -> Box<dyn Actor> {
+        let [ns, other] = &self.urls;
+        let worker = Worker::start_with(&self.worker, &[ns, other]);
+        let path = &self.client.config().path;
+        let sessions = vec![format!("{path}/x/"), format!("{}other/x/", path.trim_end_matches("ns"))];
+        Box::new(Mortal { worker, client: self.client.clone(), sessions })
+    }
+
+    fn dies_midway(&self) -> bool {
+        true
+    }
+
+    fn audit(&self) -> Vec<String> {
+        match self.ns.check() {
+            Ok(checkup) => checkup.findings.iter().map(ToString::to_string).collect(),
+            Err(e) => vec![e.to_string()],
+        }
+    }
+}
+
+impl Mortal {
+    /// Whether the store still has a session of the worker.
+    fn is_known(&self) -> bool {
+        let who = format!("\"pid\":{},", self.worker.pid());
+        self.sessions.iter().any(|prefix| {
+            let (client, ask) = (self.client.clone(), range(Keys::prefix(prefix.as_str())));
+            let by = Deadline::after(Duration::from_secs(20));
+            let found = runtime::run(async move { client.range(ask, by).await }).expect("the store answers");
+            found.kvs.iter().any(|kv| String::from_utf8_lossy(&kv.value).contains(&who))
+        })
+    }
+}
+
+impl Actor for Mortal {
+    fn tell(&mut self, thread: u32, verb: &Verb) {
+        self.worker.tell(thread, verb);
+    }
+
+    fn answer_within(&mut self, thread: u32, time: Duration) -> Option<Answer> {
+        self.worker.answer_within(thread, time)
+    }
+
+    fn describe(&self) -> String {
+        self.worker.describe()
+    }
+
+    /// Killed, and its sessions ended: by its guardian, or by their time where that was killed before it had one.
+    fn die(&mut self) {
+        self.worker.kill();
+        while self.is_known() {
+            crate::sys::nap(1000);
+        }
+    }
+}
