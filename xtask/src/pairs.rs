@@ -11,7 +11,7 @@ const SEED: &str = "20778";
 const FOUND: &[&str] = &["pair-free-drain-x-gc", "pair-own-slept-release-x-evict-A", "pair-auto-set-state-x-remove"];
 
 fn harness() -> Job {
-    Job::cargo(["run", "--quiet", "--release", "-p", "xsem-testkit", "--bin", "harness", "--"])
+    Job::cargo(["run", "--quiet", "--profile", "steps", "-p", "xsem-testkit", "--bin", "harness", "--"])
 }
 
 /// The command, with the options of the harness; all pairs, where these name none.

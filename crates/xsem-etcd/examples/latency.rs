@@ -2,6 +2,7 @@
 //!
 //! It makes names below the prefix and takes them away again. Times are in microseconds: median and 90th percentile.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 use xsem::{Counting, Deadline, Exclusive, Namespace};
@@ -48,6 +49,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
+/// A session of its own, as another host has: the same URL would be the same one.
+fn session(url: &str) -> Namespace {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let sign = if url.contains('?') { '&' } else { '?' };
+    let n = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Namespace::open(&format!("{url}{sign}timeout=3.{n:06}")).expect("it opens")
+}
+
 fn timed(f: impl FnOnce()) -> Duration {
     let begin = Instant::now();
     f();
@@ -69,7 +78,7 @@ fn handoff(url: &str) -> Result<Vec<Duration>, Box<dyn std::error::Error>> {
         for me in 0..2 {
             let tell = tell.clone();
             s.spawn(move || {
-                let ns = Namespace::open(url).expect("it opens");
+                let ns = session(url);
                 let x = Exclusive::open_or_create(&ns, "latency/x").expect("it opens");
                 for _ in 0..ROUNDS / 2 {
                     let guard = x.acquire().expect("it is granted");
@@ -98,7 +107,7 @@ fn counting(url: &str, clients: usize) -> Result<f64, Box<dyn std::error::Error>
     let time = Duration::from_secs(3);
     let done: usize = std::thread::scope(|s| {
         let work = || {
-            let ns = Namespace::open(url).expect("it opens");
+            let ns = session(url);
             let p = Counting::open(&ns, "latency/p").expect("it opens");
             let begin = Instant::now();
             let mut n = 0;

@@ -2,9 +2,10 @@
 
 use crate::client::Client;
 use crate::engine::{EtcdEngine, Who};
+use crate::life::Life;
 use crate::remote::{self, Remote};
 use crate::url::Config;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use xsem::Result;
 use xsem::engine::Engine;
 
@@ -23,7 +24,52 @@ pub fn register() {
     xsem::engine::register_scheme("etcds", open);
 }
 
+/// What this process has open, by URL: it is one session then, so that a thread's claims nest whichever handle it asks by.
+static OPEN: Mutex<Known> = Mutex::new(Vec::new());
+
 fn open(url: &str) -> Result<Arc<dyn Engine>> {
+    if let Some(engine) = find(url) {
+        return Ok(engine);
+    }
+    let engine = make(url)?;
+    match known() {
+        // Another thread may have been faster.
+        Some(mut known) => match look_up(&known, url) {
+            Some(first) => Ok(first),
+            None => {
+                known.push((url.to_owned(), Life::here(), Arc::downgrade(&engine)));
+                Ok(engine)
+            }
+        },
+        None => Ok(engine),
+    }
+}
+
+type Known = Vec<(String, Life, Weak<EtcdEngine>)>;
+
+/// The table. It is locked for an instant only; but in a child that was forked in that instant, for ever: there each open is a
+/// session of its own.
+fn known() -> Option<MutexGuard<'static, Known>> {
+    (0..10_000).find_map(|_| {
+        OPEN.try_lock().ok().or_else(|| {
+            std::thread::yield_now();
+            None
+        })
+    })
+}
+
+fn find(url: &str) -> Option<Arc<EtcdEngine>> {
+    let mut known = known()?;
+    known.retain(|(_, life, engine)| *life == Life::here() && engine.strong_count() > 0);
+    look_up(&known, url)
+}
+
+fn look_up(known: &Known, url: &str) -> Option<Arc<EtcdEngine>> {
+    let here = |(u, life, _): &&(String, Life, Weak<EtcdEngine>)| u == url && *life == Life::here();
+    known.iter().find(here).and_then(|(.., engine)| engine.upgrade())
+}
+
+fn make(url: &str) -> Result<Arc<EtcdEngine>> {
     let config = Config::parse(url).map_err(|f| remote::error(&f))?;
     let shown = config.shown();
     let client = Client::open(config).map_err(|f| remote::error(&f))?;

@@ -1,6 +1,6 @@
 //! The engine on a real server, in what the conformance suite does not look at: sessions that are lost, tokens for ever, crowds.
 //!
-//! Each `Namespace::open` is a session of its own, as a process on another host is.
+//! Each namespace here is a session of its own, as a process on another host is: the same URL would be the same session.
 
 use std::future::Future;
 use std::pin::pin;
@@ -21,7 +21,21 @@ fn place(name: &str) -> Option<String> {
 }
 
 fn open(url: &str) -> Namespace {
-    Namespace::open(url).unwrap()
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    Namespace::open(&format!("{url}&timeout=3.{:06}", NUMBER.fetch_add(1, SeqCst))).unwrap()
+}
+
+#[test]
+fn one_url_is_one_session_of_the_process() {
+    let _dog = Watchdog::start("one session");
+    let Some(url) = place("one") else { return };
+    let (a, b) = (Namespace::open(&url).unwrap(), Namespace::open(&url).unwrap());
+    let (x, y) = (exclusive_in(&a, "x"), exclusive_in(&b, "x"));
+    let outer = x.acquire().unwrap();
+    let inner = y.try_acquire().unwrap();
+    assert_eq!(outer.token(), inner.token(), "it nests");
+    drop((inner, outer));
+    assert!(exclusive(&url, "x").try_acquire().is_ok());
 }
 
 fn exclusive(url: &str, name: &str) -> Exclusive {

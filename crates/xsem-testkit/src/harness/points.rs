@@ -23,6 +23,11 @@ const MOST: usize = 400;
 const MOST_BRIEF: usize = 200;
 const MOST_SPARSE: usize = 100;
 
+/// As the second one, of operations so long that to come to a point takes a tenth of a second and more (a repair): the scenario would
+/// take as long as thirty others.
+const VERY_LONG: u64 = 1_000_000;
+const MOST_OF_VERY_LONG: usize = 40;
+
 /// The second one where there are very many operations.
 const SAMPLE_BRIEF: u64 = 4;
 
@@ -82,7 +87,7 @@ impl Density {
                 "Every instruction up to {all}; of longer operations every instruction that changes what others see and every \
                  system call, with two neighbours on each side{}, and about {sample} of the rest, at the stride shown.",
                 if self.most() < usize::MAX {
-                    format!(" (about {} of these where there are more)", self.most())
+                    format!(" (about {} of these where there are more, {MOST_OF_VERY_LONG} of the longest)", self.most())
                 } else {
                     String::new()
                 }
@@ -268,7 +273,12 @@ impl Measured {
             Density::Brief | Density::Sparse => self.around_changes(),
             _ => self.matter.clone(),
         };
-        let every = matter.len().div_ceil(density.most()).max(1);
+        let most = match density.most() {
+            usize::MAX => usize::MAX,
+            _ if self.instructions > VERY_LONG => MOST_OF_VERY_LONG,
+            most => most,
+        };
+        let every = matter.len().div_ceil(most).max(1);
         let mut points: BTreeSet<u64> = matter.into_iter().skip(seed as usize % every).step_by(every).collect();
         points.extend(sample);
         points.extend([self.instructions, self.instructions + 1]);

@@ -48,7 +48,6 @@ mod count;
 mod counting;
 mod deadlock;
 mod descriptor;
-mod disowned;
 mod drain;
 mod event;
 mod evict;

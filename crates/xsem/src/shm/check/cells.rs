@@ -110,7 +110,7 @@ fn owner<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word, name: Option<S
             && Word(cell.word.load(Acquire)).without(WAITERS | RESERVED) == word.without(WAITERS | RESERVED)
     };
     let who = |o: Owner| view.members.process(view.map, o);
-    let back = |o: Owner| Mend::Back { cell: i, seen: word, to: owned(word, word.generation(), o), claim };
+    let back = |o: Owner| Mend::Word { cell: i, seen: word, to: owned(word, word.generation(), o) };
     match (word.state(), claimed) {
         (State::Free, Some((o, _))) if same() => {
             let p = who(o);
@@ -201,10 +201,10 @@ fn lost_word<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word) -> Flaw<'a
         return flaw.mend("the cell is emptied", Mend::Drop { cell: i, seen: word });
     }
     match (inspect::kind_of(cell), claims(view, cell)) {
-        (Some(Kind::Exclusive), Some((o, claim))) => {
+        (Some(Kind::Exclusive), Some((o, _))) => {
             let p = view.members.process(view.map, o);
             flaw.expected(format!("owned by process {} `{}`, as is written beside it", p.pid, p.command))
-                .mend("it is that process's again", Mend::Back { cell: i, seen: word, to: owned(Word(0), generation, o), claim })
+                .mend("it is that process's again", Mend::Word { cell: i, seen: word, to: owned(Word(0), generation, o) })
         }
         (Some(Kind::Exclusive), None) => flaw
             .expected("who owns it, which nobody knows")

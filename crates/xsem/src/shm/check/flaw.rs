@@ -27,13 +27,6 @@ pub enum Mend<'a> {
         seen: Word,
         to: Word,
     },
-    /// An exclusive semaphore whose owner is known by what it has written beside the word.
-    Back {
-        cell: u32,
-        seen: Word,
-        to: Word,
-        claim: u64,
-    },
     /// An exclusive semaphore whose owner nobody can tell: free, with the mark.
     Free {
         cell: u32,
