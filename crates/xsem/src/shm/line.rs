@@ -102,17 +102,17 @@ pub fn call_next<W: Line>(w: &W, oldest: &AtomicU64, mine: u64) {
                 break;
             }
         }
-        match place.turn.compare_exchange(IN_LINE, stamp(w.now()), SeqCst, SeqCst) {
-            Ok(_) => w.wake(place.turn),
-            // Its request is over, and it may not have seen that it was the oldest.
-            Err(OVER) => {
-                let _ = oldest.compare_exchange(next, 0, SeqCst, Relaxed);
-                continue;
-            }
-            // It sleeps on the word by now.
-            Err(_) => {}
+        let called = place.turn.compare_exchange(IN_LINE, stamp(w.now()), SeqCst, SeqCst);
+        if called.is_ok() {
+            w.wake(place.turn);
         }
-        return;
+        // Else it sleeps on the word by now.
+        if called != Err(OVER) && w.waiting(next).is_some() {
+            return;
+        }
+        // Its request is over, and it may not have seen that it was the oldest; or it has died, or its record is that of a wait
+        // for something else.
+        let _ = oldest.compare_exchange(next, 0, SeqCst, Relaxed);
     }
 }
 

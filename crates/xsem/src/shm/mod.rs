@@ -683,4 +683,9 @@ pub mod testing {
     pub fn set_recheck(on: bool) {
         super::sleep::RECHECK.store(on, Ordering::Relaxed);
     }
+
+    /// Switches off, or on again, that waits of this process that begin from here on leave the line by themselves after 10 ms.
+    pub fn set_line_ends(on: bool) {
+        super::sleep::LINE_ENDS.store(on, Ordering::Relaxed);
+    }
 }

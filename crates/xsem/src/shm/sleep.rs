@@ -18,6 +18,9 @@ use std::sync::atomic::AtomicBool;
 
 /// A second look once a second covers what no single fault can bring about. Tests switch it off.
 pub static RECHECK: AtomicBool = AtomicBool::new(true);
+/// Who is in line leaves it by itself after a while, which covers a stop or a death of who should have called it. Tests switch
+/// that off: nothing else is covered by it.
+pub static LINE_ENDS: AtomicBool = AtomicBool::new(true);
 /// How soon to look at what is left of a dead holder, in nanoseconds.
 pub const DYING: u64 = 20_000_000;
 /// The kernel's limit for one sleep.
