@@ -1,5 +1,6 @@
 //! The command on a namespace across machines: a real etcd server, and sessions that end in each way.
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use xsem::{Deadline, Namespace};
@@ -34,7 +35,8 @@ impl Place {
     /// A run whose command has begun.
     fn running(&self, name: &str) -> Child {
         let child = self.command(&["run", name, "--", "sleep", "1000"]).spawn().unwrap();
-        while !self.ns.inspect(name).is_ok_and(|r| !r.holders.is_empty()) {
+        // It covers its command a moment after it has the claim.
+        while !self.ns.inspect(name).is_ok_and(|r| r.holders.iter().any(|h| h.covers.is_some())) {
             std::thread::sleep(Duration::from_millis(10));
         }
         child
@@ -133,4 +135,57 @@ fn hold_release_and_the_lists() {
     assert!(list.contains('a') && list.contains("free"), "{list}");
     assert!(p.output(&["check"]).status.success());
     assert!(p.output(&["rm", "a"]).status.success());
+}
+
+/// A wait outlives its session, and what it gets then is not what was lost.
+#[test]
+fn a_run_whose_session_ends_while_it_waits_runs_its_command_all_the_same() {
+    let _dog = Watchdog::start("a lost wait");
+    let Some(p) = Place::new("lost-wait", "ttl=3&guardian=none") else { return };
+    let first = p.running("a");
+    let second = p.command(&["run", "a", "--", "sh", "-c", "sleep 0.2; echo done"]).spawn().unwrap();
+    while p.ns.inspect("a").unwrap().waiters.is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    p.revoke_all();
+    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(125));
+    let out = second.wait_with_output().unwrap();
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "done\n".to_owned()), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("105"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_shell_whose_claim_is_lost_is_told_and_ends() {
+    let _dog = Watchdog::start("a lost hold");
+    let Some(p) = Place::new("lost-hold", "ttl=3&guardian=none") else { return };
+    for (how, last) in [("end", ""), ("tell", "went on\n")] {
+        let name = format!("a-{how}");
+        let script = format!(
+            "X=\"$1 --namespace $2\"; $X hold --on-loss {how} {name} || exit 9; echo held; read line; echo went on; exit 0"
+        );
+        let mut c = Command::new("sh");
+        c.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_xsem"), &p.url]);
+        let mut child = c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
+        p.revoke_all();
+        line.clear();
+        errors.read_line(&mut line).unwrap();
+        assert!(line.contains(&format!("`{name}` is not held any more")), "{line}");
+        // One that is asked to end does so while it waits for a line.
+        let stdin = child.stdin.take().filter(|_| how == "end");
+        let status = child.wait().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, (how == "end").then_some(libc::SIGTERM), "{status}");
+        line.clear();
+        said.read_to_string(&mut line).unwrap();
+        assert_eq!(line, last);
+        drop(stdin);
+        // The keeper is gone as well.
+        let next = p.output(&["run", &name, "--", "true"]);
+        assert!(next.status.success() && text(&next.stderr).contains("105"), "{}", text(&next.stderr));
+    }
 }

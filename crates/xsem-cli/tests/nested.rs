@@ -133,3 +133,75 @@ fn killing_the_outer_wrapper_ends_the_tree_before_anybody_takes_over() {
     assert!(said.contains("105"), "{said}");
     assert_eq!(end(outer).0, 137);
 }
+
+/// How a command gets a pid namespace and a `/proc` of its own, as a container has them; None where this user may not.
+fn container() -> Option<&'static str> {
+    let ways = [
+        "unshare --pid --fork --kill-child --mount-proc",
+        "unshare --user --map-root-user --pid --fork --kill-child --mount-proc",
+    ];
+    let way = ways.into_iter().find(|way| {
+        let mut words = way.split(' ');
+        let mut probe = std::process::Command::new(words.next().expect("a program"));
+        probe.args(words).arg("true").output().is_ok_and(|o| o.status.success())
+    });
+    if way.is_none() {
+        println!("NOT SHOWN: nested runs across pid namespaces: this user may make none");
+    }
+    way
+}
+
+#[test]
+fn from_a_pid_namespace_of_its_own() {
+    let p = Place::new();
+    let (Some(container), x) = (container(), xsem(&p)) else { return };
+    let deep = format!("{container} {x} run -n a -- {container} {x} run -n a -- sh -c 'echo $$ inside; exit 4'");
+    let out = p.output(&["run", "a", "--", "sh", "-c", &deep]);
+    assert_eq!((code(out.status), text(&out.stderr)), (4, String::new()));
+    assert!(text(&out.stdout).ends_with(" inside\n"));
+    assert_eq!(p.show("a").expect("a is there")["counters"]["acquired"], 1, "one claim, not one a level");
+    assert!(p.holder("a").is_none());
+}
+
+#[test]
+fn one_in_another_pid_namespace_keeps_the_claim_when_the_outer_one_has_ended() {
+    let p = Place::new();
+    let Some(container) = container() else { return };
+    let inner = until_told(&p, "go", "echo inner >> order");
+    let work = format!(
+        "{container} {} run a -- sh -c '{inner}' > /dev/null 2>&1 & echo outer >> order; while [ ! -e on ]; do sleep 0.02; done",
+        xsem(&p)
+    );
+    let outer = p.hold("a", &["a", "--", "sh", "-c", &work]);
+    until("the inner one shares the claim", || {
+        p.holder("a").is_some_and(|h| h["shared_with"].as_array().is_some_and(|s| !s.is_empty()))
+    });
+    fs::write(p.file("on"), "").expect("a file");
+    let waiter = p.start(&["run", "a", "--", "sh", "-c", "echo waiter >> order"]);
+    assert_eq!(end(outer).0, 0, "the outer one ends with its own command");
+    let out = p.output(&["run", "-w", "0.5", "a", "--", "true"]);
+    assert_eq!(code(out.status), 75, "the inner one still runs: {}", text(&out.stderr));
+    tell(&p, "go");
+    assert_eq!(end(waiter), (0, String::new()));
+    assert_eq!(fs::read_to_string(p.file("order")).expect("all ran"), "outer\ninner\nwaiter\n");
+}
+
+/// Not "before anybody takes over", as without a container: the next owner cannot see what runs in another pid namespace
+/// (docs/containers.md).
+#[test]
+fn killing_the_outer_wrapper_ends_a_container_in_it() {
+    let p = Place::new();
+    let Some(container) = container() else { return };
+    // The kernel says whether the command in the container is there: it has a lock, which ends with it.
+    let work = format!("exec {container} {} run a -- flock inner sh -c 'touch on; exec sleep 1000'", xsem(&p));
+    let outer = p.hold("a", &["a", "--", "sh", "-c", &work]);
+    until("the inner one runs", || p.file("on").exists());
+    let waiter = p.start(&["run", "a", "--", "true"]);
+    until("it waits", || p.waiters("a") == 1);
+    kill(outer.id(), libc::SIGKILL);
+    let (status, said) = end(waiter);
+    assert_eq!(status, 0, "{said}");
+    assert!(said.contains("105"), "{said}");
+    assert_eq!(end(outer).0, 137);
+    until("the command in the container is gone", || code(p.script("flock -n inner true").status().expect("sh")) == 0);
+}

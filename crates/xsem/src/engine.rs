@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 pub use crate::lost::OnLoss;
-pub use crate::pending::{Account, Granted, OnThread, OwnedRequest, OwnedWant, Pending, Wish};
+pub use crate::pending::{Account, Alarm, Granted, OnThread, OwnedRequest, OwnedWant, Pending, Wish};
 
 /// The most permits of a counting semaphore.
 pub const MAX_PERMITS: u32 = 65_535;

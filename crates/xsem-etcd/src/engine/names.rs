@@ -1,9 +1,10 @@
 //! The engine: names, lists of semaphores, draining, and what people ask.
 
-use super::client::{Inner, error};
+use super::client::Inner;
 use super::commit::{GiveUp, Trouble};
 use super::death::Why;
 use super::object::EtcdObject;
+use super::pending::EtcdPending;
 use super::record::{Id, Record, Sort, Wish};
 use super::refusal::wrong_kind;
 use super::session::Session;
@@ -12,11 +13,14 @@ use super::view;
 use super::world::{Served, Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use xsem::engine::{Engine, Grant, Object, OnLoss, Request, Spec, Want, check_list};
+use std::sync::atomic::Ordering::SeqCst;
+use xsem::engine::{Engine, Grant, Object, OnLoss, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, check_list};
 use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
 
 /// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
 const PATIENCE: u64 = 10;
+/// The same, in milliseconds, for what people look at, and for a process that has never reached it: the URL may be wrong.
+const FIRST: u64 = 10_000;
 
 /// A namespace in a store, as one process has it open.
 #[derive(Debug)]
@@ -44,24 +48,37 @@ impl Inner {
         names: impl IntoIterator<Item = String> + Clone,
         mut body: impl FnMut(&mut World, &Arc<Session>, bool) -> std::result::Result<T, Stop>,
     ) -> Result<(T, Revision)> {
-        let end = self.store.now() + PATIENCE * self.store.ttl();
+        let end = self.store.now() + self.patience();
         let give_up = || self.store.now() > end;
         let mut unknown = false;
         loop {
-            let session = self.session(&give_up).map_err(|t| error(t, what))?;
+            let session = self.session(&give_up).map_err(|t| self.error(t, what))?;
             match self.transact(&session, names.clone(), &give_up, |w| body(w, &session, unknown)) {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Lost) => {}
                 Err(Trouble::Vanished) => unknown = true,
-                Err(t) => return Err(error(t, what)),
+                Err(t) => return Err(self.error(t, what)),
             }
         }
     }
 
+    fn patience(&self) -> u64 {
+        if self.seen.load(SeqCst) == 0 { FIRST } else { PATIENCE * self.store.ttl() }
+    }
+
     /// A look at the store.
     pub fn look<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
-        let end = self.store.now() + PATIENCE * self.store.ttl();
-        read(&|| self.store.now() > end).map_err(|t| error(t, "the look at the store"))
+        self.look_for(self.patience(), read)
+    }
+
+    /// A look that somebody waits for.
+    fn show<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        self.look_for(FIRST, read)
+    }
+
+    fn look_for<T>(&self, time: u64, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        let end = self.store.now() + time;
+        read(&|| self.store.now() > end).map_err(|t| self.error(t, "the look at the store"))
     }
 }
 
@@ -152,12 +169,14 @@ impl EtcdEngine {
             }
         }
     }
+}
 
+impl Inner {
     /// The objects of a list, all of this client.
-    fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a EtcdObject, u32)>> {
+    pub fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a EtcdObject, u32)>> {
         check_list(list, duplicates)?;
         let own = |(i, want): (usize, &Want<'a>)| {
-            let object = want.object.as_any().downcast_ref::<EtcdObject>().filter(|o| Arc::ptr_eq(&o.client, &self.client));
+            let object = want.object.as_any().downcast_ref::<EtcdObject>().filter(|o| std::ptr::eq(&*o.client, self));
             object.map(|o| (o, want.permits)).ok_or_else(|| {
                 Error::new(Code::InvalidListFormat, format!("`{}` is in another namespace", want.object.name()))
                     .of(want.object.name().as_str())
@@ -226,14 +245,26 @@ impl Engine for EtcdEngine {
     }
 
     fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
-        let objects = self.list_of(list, false)?;
+        let objects = self.client()?.list_of(list, false)?;
         let granted = self.client()?.request(&objects, Wish::Any, request)?;
         granted.into_iter().next().ok_or_else(|| Error::new(Code::InvalidHandle, "nothing of the list is there any more"))
     }
 
     fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
-        let objects = self.list_of(list, true)?;
+        let objects = self.client()?.list_of(list, true)?;
         Ok(self.client()?.request(&objects, Wish::All, request)?.into_iter().map(|(_, grant)| grant).collect())
+    }
+
+    fn start(self: Arc<Self>, wish: xsem::engine::Wish, list: Vec<OwnedWant>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let client = self.client()?.clone();
+        let wish = match wish {
+            xsem::engine::Wish::Any => Wish::Any,
+            xsem::engine::Wish::All => Wish::All,
+        };
+        let wants: Vec<Want<'_>> = list.iter().map(|w| Want { object: &*w.object, permits: w.permits }).collect();
+        client.list_of(&wants, wish == Wish::All)?;
+        drop(wants);
+        EtcdPending::start(client, wish, list, request)
     }
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
@@ -272,13 +303,13 @@ impl Engine for EtcdEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
         Ok(view::report(&w, name.as_str(), rec, &self.client.who().host))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.iter().filter_map(|(name, s)| Some((name, s.after.as_ref()?)));
         let host = self.client.who().host;
         for (name, rec) in there {
@@ -290,7 +321,7 @@ impl Engine for EtcdEngine {
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let over = w.slots.into_iter().filter(|(_, s)| s.before.is_some() && s.after.is_none());
         let mut gone = Vec::new();
         for (name, slot) in over {
@@ -307,11 +338,12 @@ impl Engine for EtcdEngine {
     }
 
     fn check(&self) -> Result<Checkup> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.values().filter(|s| s.after.is_some()).count() as u64;
         let broken: Vec<String> = super::audit::audit(&w);
         let findings = broken.into_iter().map(|text| Finding::new(Severity::Damage, "store", text, "")).collect();
-        Ok(Checkup::new(findings, there, 1))
+        let sessions = w.alive.as_ref().map_or(0, |a| a.len() as u64);
+        Ok(Checkup::new(findings, there, sessions))
     }
 
     /// Every change is one transaction of the store, so there is never half of one.

@@ -239,3 +239,43 @@ fn thread_inside(pid: Pid, tid: Pid) -> Pid {
     let line = status.lines().find_map(|l| l.strip_prefix("NSpid:")).unwrap();
     line.split_ascii_whitespace().last().unwrap().parse().unwrap()
 }
+
+/// A jail: the machine's file system as it is, without /proc and /dev, and the semaphores' directory at a path of its own.
+#[test]
+fn a_chroot_sees_the_same_file_under_another_path_and_without_proc() {
+    let _dog = Watchdog::start("chroot");
+    let (here, jail) = (Place::new(), tempfile::tempdir_in("/tmp").unwrap());
+    let root = jail.path().to_str().unwrap().to_owned();
+    let dir = here.ns.url().trim_start_matches("shm:").trim_end_matches("/ns").to_owned();
+    // Below the mounted root; `/mnt` is on every machine, and empty.
+    let there = format!("{root}/mnt");
+    let jailed = ["--bind", "/", &root, "--bind", &dir, &there, "--root", &root];
+    if !allows(&jailed, "owners and waiters in a chroot") {
+        return;
+    }
+    let mut a = super::scene::worker_at("shm:/mnt/ns", &jailed);
+    let mut b = here.worker();
+    for w in [&mut a, &mut b] {
+        w.handle(0, &either("x"));
+    }
+    a.granted(0, &Verb::Try(0));
+    b.refused(Verb::Try(0), 101);
+    b.tell(0, &Verb::Acquire(0));
+    here.until_waiting("x", 1);
+    // (Its program has another path, seen from here: so `kill` would not find it.)
+    sys::kill(a.pid() as Pid, libc::SIGKILL);
+    a.gone();
+    let Answer::Granted { guard, died, .. } = b.answer(0) else { panic!("a death that is not told") };
+    assert!(died.is_some());
+    b.done(Verb::MarkConsistent(guard));
+    // And the other way: who is in the jail waits for who is outside.
+    let mut c = super::scene::worker_at("shm:/mnt/ns", &jailed);
+    c.handle(0, &open("x"));
+    c.tell(0, &Verb::Acquire(0));
+    here.until_waiting("x", 1);
+    kill(&mut b);
+    assert!(matches!(c.answer(0), Answer::Granted { died: Some(_), .. }));
+    sys::kill(c.pid() as Pid, libc::SIGKILL);
+    c.gone();
+    here.audit();
+}
