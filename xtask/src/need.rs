@@ -45,6 +45,9 @@ pub const POSTGRES: Need = Need {
     otherwise: "install a PostgreSQL server, or set XSEM_NO_POSTGRES=1 to do without that one test",
 };
 
+/// Network namespaces.
+pub const IP: Need = Need { program: "ip", package: "iproute2", otherwise: "install iproute2" };
+
 impl Need {
     /// Makes sure that it is there.
     pub fn satisfy(&self) -> Result<(), Failure> {

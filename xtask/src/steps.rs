@@ -127,7 +127,8 @@ fn etcd() -> Result<(), Failure> {
     // The contract's rows, by processes whose guardians lie beside them.
     Job::cargo(["build", "-p", "xsem-testkit", "-p", "xsem-etcd", "--bins"]).must("the build of the conformance suite")?;
     let rows = ["run", "--quiet", "-p", "xsem-testkit", "--bin", "conformance", "--", "--engine", "etcd"];
-    Job::cargo(rows).must("a row of the contract on etcd")
+    Job::cargo(rows).must("a row of the contract on etcd")?;
+    crate::etcd::step()
 }
 
 fn conformance() -> Result<(), Failure> {

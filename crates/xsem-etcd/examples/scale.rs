@@ -1,19 +1,20 @@
-//! Many names and many sessions: `scale etcd://host:2379/some/prefix [SESSIONS [NAMES]]`. It makes names below the prefix, and takes them
-//! away again.
+//! Many names and many sessions: `scale [SESSIONS [NAMES]]`, on a server that it starts with its data in memory.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use xsem::{Exclusive, Namespace};
+use xsem_testkit::etcd::Cluster;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
-    let url = args.next().ok_or("usage: scale URL [SESSIONS [NAMES]]")?;
     let sessions: usize = args.next().map_or(Ok(200), |a| a.parse())?;
     let names: usize = args.next().map_or(Ok(10_000), |a| a.parse())?;
     xsem_etcd::register();
-    let sign = if url.contains('?') { '&' } else { '?' };
+    let server = Cluster::start(1);
+    let url = server.url("scale?guardian=none");
+    println!("{sessions} sessions, {names} names; the server has {} before", resident(&server));
     // A session of its own for each, as another host has: the same URL would be the same one.
-    let open = |i: usize| Namespace::open(&format!("{url}{sign}timeout=3.{i:06}"));
+    let open = |i: usize| Namespace::open(&format!("{url}&timeout=3.{i:06}"));
     let all = (0..sessions).map(open).collect::<Result<Vec<_>, _>>()?;
     let name = |i: usize| format!("scale/{:02}/{i:05}", i % 100);
 
@@ -22,7 +23,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     std::thread::scope(|s| {
         for ns in &all {
             s.spawn(|| {
-                // The first few have the same names to make, so that creating meets creating.
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     if i >= names {
@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
     told("create", names, start.elapsed());
+    println!("{:42} {}", "the server has", resident(&server));
 
     let (done, over) = (AtomicU64::new(0), Instant::now() + Duration::from_secs(10));
     let start = Instant::now();
@@ -101,7 +102,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     });
     told("remove", names, start.elapsed());
+    println!("{:42} {}", "the server has", resident(&server));
     Ok(())
+}
+
+/// Memory and database of the server.
+fn resident(server: &Cluster) -> String {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid(0))).unwrap_or_default();
+    let kib = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+    let said = server.ask(0, "/v3/maintenance/status", "{}").ok();
+    let db = said.and_then(|s| s["dbSize"].as_str()?.parse::<u64>().ok());
+    format!("{} MiB resident, a database of {} MiB", kib.unwrap_or(0) >> 10, db.unwrap_or(0) >> 20)
 }
 
 fn told(what: &str, n: usize, took: Duration) {

@@ -54,6 +54,7 @@ impl Remote {
         match op {
             Op::Put(key, value, lease) => kv::put(self.key(key), value.as_str(), *lease as i64),
             Op::Delete(key) => kv::delete(Keys::one(self.key(key))),
+            Op::DeleteAll(prefix) => kv::delete(Keys::prefix(self.key(prefix))),
             Op::Get(key) => kv::range(Keys::one(self.key(key))).op(),
             Op::Prefix(prefix) => kv::range(Keys::prefix(self.key(prefix))).op(),
             Op::Keys(prefix) => kv::range(Keys::prefix(self.key(prefix))).keys_only().op(),

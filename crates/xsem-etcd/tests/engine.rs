@@ -301,7 +301,7 @@ fn what_a_dropped_future_was_granted_goes_on() {
     until_waiting(&ns, "x", 1);
     let token = guard.token();
     drop(guard);
-    while !ns.inspect("x").unwrap().holders.first().is_some_and(|h| h.token > token) {
+    while ns.inspect("x").unwrap().holders.first().is_none_or(|h| h.token <= token) {
         std::thread::sleep(Duration::from_millis(2));
     }
     drop(first);

@@ -245,6 +245,11 @@ impl Inner {
         Some(local.id).filter(|id| claimant != 0 && self.session_of(*id).is_some())
     }
 
+    /// Whether this process is part of a command that a claim covers: then somebody may wait for its end.
+    pub fn is_inside(&self) -> bool {
+        !lock(&self.who).inside.is_empty()
+    }
+
     /// Whether a claimant holds anything here: else nobody waits for it.
     pub fn holds_something(&self, claimant: u32) -> bool {
         claimant != 0 && lock(&self.held).values().any(|l| l.claimant == claimant)

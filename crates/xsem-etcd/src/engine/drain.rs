@@ -17,7 +17,6 @@ use xsem::{Code, Error, Name, Result};
 
 /// How long a drain sleeps at most, before it looks by itself: whether it is over, and for a deadlock.
 const AT_MOST: Duration = Duration::from_secs(2);
-/// The same where it has a cancel token to look at.
 
 impl EtcdEngine {
     /// Refuses new requests until somebody reopens it; returns when nobody is left, or says who is and opens it again.

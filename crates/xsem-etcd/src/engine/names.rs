@@ -1,21 +1,21 @@
 //! The engine: names, lists of semaphores, draining, and what people ask.
 
-use super::client::Inner;
+use super::client::{Inner, lock};
 use super::commit::{GiveUp, Trouble};
 use super::death::Why;
 use super::object::EtcdObject;
 use super::pending::EtcdPending;
-use super::record::{Id, Record, Sort, Wish};
+use super::record::{Id, Record, Sort, Who, Wish};
 use super::refusal::wrong_kind;
-use super::session::Session;
-use super::store::Revision;
+use super::session::{RECORDS, SESSIONS, Session};
+use super::store::{Op, Revision, Silence, Txn};
 use super::view;
 use super::world::{Served, Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use xsem::engine::{Engine, Grant, Object, OnLoss, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, check_list};
-use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
+use xsem::{Checkup, Code, Error, Finding, Kind, Loss, Name, Repaired, Report, Result, Severity, Summary};
 
 /// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
 const PATIENCE: u64 = 10;
@@ -303,7 +303,13 @@ impl Engine for EtcdEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
+        let mut w = self.client()?.show(|give_up| self.client.load_one(name.as_str(), give_up))?;
+        // Who waits for whom is spread over the whole namespace; where nobody waits without an end, that is not needed.
+        let endless =
+            |r: &Record| r.queue.iter().any(|t| !t.deadline) || r.drain.as_ref().is_some_and(|d| !d.done && !d.deadline);
+        if w.get(name.as_str()).is_some_and(endless) {
+            w = self.client.show(|give_up| self.client.load_all(give_up))?;
+        }
         let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
         Ok(view::report(&w, name.as_str(), rec, &self.client.who().host))
     }
@@ -360,6 +366,63 @@ impl Engine for EtcdEngine {
     fn cover(&self, pid: Option<u32>) -> Result<()> {
         let client = self.client()?;
         client.look(|give_up| client.cover(pid, give_up))
+    }
+
+    fn inside(&self, name: &Name, token: u64) -> Result<()> {
+        let client = self.client()?;
+        let w = client.look(|give_up| client.load(&[name.as_str().to_owned()].into(), give_up))?;
+        let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
+        if !rec.claims.iter().any(|c| c.token == token) {
+            return Ok(());
+        }
+        let claim = (name.as_str().to_owned(), token);
+        client.look(|give_up| client.describe(|who| who.inside = vec![claim.clone()], give_up))
+    }
+
+    fn would_lose(&self) -> Result<Loss> {
+        let client = self.client()?;
+        let answer =
+            client.show(|give_up| client.read(vec![Op::Prefix(RECORDS.to_owned()), Op::Prefix(SESSIONS.to_owned())], give_up))?;
+        let mut reads = answer.reads.into_iter();
+        let (records, sessions) = (reads.next().unwrap_or_default(), reads.next().unwrap_or_default());
+        let own = client.current().map(|s| s.key());
+        let (mut claims, mut waiters, mut unreadable) = (Vec::new(), 0, None);
+        for kv in &records {
+            match Record::decode(&kv.value) {
+                Ok(rec) => {
+                    let name = kv.key.strip_prefix(RECORDS).unwrap_or(&kv.key);
+                    claims.extend(view::holders(&rec, None).into_iter().map(|h| (name.to_owned(), h)));
+                    waiters += rec.queue.len() as u64;
+                }
+                Err(e) => unreadable = Some(e.message().to_owned()),
+            }
+        }
+        let users = sessions.iter().filter(|kv| Some(&kv.key) != own.as_ref());
+        let users = users.filter_map(|kv| serde_json::from_str::<Who>(&kv.value).ok());
+        let users = users.map(|who| who.process(xsem::ProcessState::Alive)).collect();
+        Ok(Loss::new(records.len() as u64, claims, waiters, users).unreadable(unreadable))
+    }
+
+    /// All keys go in one transaction, so nobody sees half of it; also the keys of the sessions, so whoever belongs to one finds
+    /// with its next change that it is over.
+    fn reset(&self) -> Result<Loss> {
+        let loss = self.would_lose()?;
+        let client = self.client()?;
+        let txn = Arc::new(Txn { then: vec![Op::DeleteAll(String::new())], ..Txn::default() });
+        client.show(|give_up| {
+            loop {
+                match client.store.change(&txn) {
+                    Ok(_) => return Ok(()),
+                    Err(Silence::Closed) => return Err(Trouble::Closed),
+                    Err(Silence::Refused(e)) => return Err(Trouble::Refused(e)),
+                    Err(_) if give_up() => return Err(Trouble::Silent),
+                    // Twice is as good as once.
+                    Err(_) => {}
+                }
+            }
+        })?;
+        lock(&client.memory).clear();
+        Ok(loss)
     }
 
     fn on_loss(&self, call: OnLoss) {

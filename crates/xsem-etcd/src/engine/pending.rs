@@ -45,7 +45,7 @@ enum Stage {
     Waits(Box<Waiting>, Option<Alarm>, Duration),
     /// A thread is at it.
     Busy,
-    Done(Result<Granted>),
+    Done(Box<Result<Granted>>),
     Over,
 }
 
@@ -124,7 +124,7 @@ impl Task {
         // They were looked at when it began.
         let list = match self.client.list_of(&wants, false) {
             Ok(list) => list,
-            Err(e) => return (Stage::Done(Err(e)), None),
+            Err(e) => return (Stage::Done(Box::new(Err(e))), None),
         };
         match stage {
             Stage::New => self.begin(&list, &request),
@@ -135,11 +135,11 @@ impl Task {
 
     fn begin(self: &Arc<Task>, list: &[Wanted<'_>], request: &Request<'_>) -> (Stage, Option<Instant>) {
         if ended(request) {
-            return (Stage::Done(Err(cancelled(list))), None);
+            return (Stage::Done(Box::new(Err(cancelled(list)))), None);
         }
         // One attempt: a thread that goes on asking a silent store is one that others wait for.
         match self.client.begin(list, self.wish, request, &|| true) {
-            Err(e) => (Stage::Done(Err(e)), None),
+            Err(e) => (Stage::Done(Box::new(Err(e))), None),
             Ok(Begun::Over(session, waited)) => self.over(self.client.outcome(waited, &session, list, request)),
             Ok(Begun::Waits(waiting)) => {
                 let waker = Waker::from(Arc::new(Nudge(Arc::downgrade(self))));
@@ -148,7 +148,7 @@ impl Task {
                 self.turn(waiting, alarm, slice, list, request)
             }
             Ok(Begun::NotYet | Begun::Silent) if self.client.is_late(request, self.begun) || ended(request) => {
-                (Stage::Done(Err(self.client.unanswered(list, request))), None)
+                (Stage::Done(Box::new(Err(self.client.unanswered(list, request)))), None)
             }
             Ok(Begun::NotYet | Begun::Silent) => (Stage::New, Some(Instant::now() + PAUSE)),
         }
@@ -172,24 +172,27 @@ impl Task {
     fn over(&self, outcome: Option<Result<Vec<(usize, Grant)>>>) -> (Stage, Option<Instant>) {
         let granted = match outcome {
             None => return (Stage::New, Some(Instant::now())),
-            Some(Err(e)) => return (Stage::Done(Err(e)), None),
+            Some(Err(e)) => return (Stage::Done(Box::new(Err(e))), None),
             Some(Ok(granted)) => granted,
         };
         let done = match self.wish {
             Wish::All => Ok(Granted::All(granted.into_iter().map(|(_, g)| g).collect())),
             _ => granted.into_iter().next().map(|(i, g)| Granted::One(i, g)).ok_or_else(nothing_there),
         };
-        (Stage::Done(done), None)
+        (Stage::Done(Box::new(done)), None)
     }
 
     /// Nobody wants it any more.
     fn end(&self, stage: Stage) -> Stage {
         match stage {
             Stage::Waits(waiting, ..) => self.client.leave_later(&waiting.session, &waiting.ticket),
-            Stage::Done(Ok(Granted::One(i, grant))) => pass_on(&*self.list[i].object, &grant),
-            Stage::Done(Ok(Granted::All(all))) => {
-                self.list.iter().zip(&all).for_each(|(want, grant)| pass_on(&*want.object, grant));
-            }
+            Stage::Done(done) => match *done {
+                Ok(Granted::One(i, grant)) => pass_on(&*self.list[i].object, &grant),
+                Ok(Granted::All(all)) => {
+                    self.list.iter().zip(&all).for_each(|(want, grant)| pass_on(&*want.object, grant));
+                }
+                Err(_) => {}
+            },
             _ => {}
         }
         Stage::Over
@@ -220,7 +223,7 @@ impl Pending for EtcdPending {
         if let Stage::Done(_) = state.stage
             && let Stage::Done(done) = std::mem::replace(&mut state.stage, Stage::Over)
         {
-            return Poll::Ready(done);
+            return Poll::Ready(*done);
         }
         // Dropped without the lock: it is a program's own code.
         let old = state.waker.replace(cx.waker().clone());

@@ -165,7 +165,7 @@ impl Inner {
                 self.begins(&ticket, &entered.wait);
                 let through = list.iter().map(|(o, _)| o.waits()).collect();
                 self.listen(&session);
-                let (looks, looked) = (Looks::new(self.holds_something(request.claimant)), Instant::now());
+                let (looks, looked) = (Looks::new(self.holds_something(request.claimant) || self.is_inside()), Instant::now());
                 Ok(Begun::Waits(Box::new(Waiting { session, ticket, entered, looks, looked, _through: through })))
             }
             Err(Trouble::Lost | Trouble::Vanished) => Ok(Begun::Over(session, Waited::Again)),

@@ -44,6 +44,8 @@ pub enum Op {
     Put(String, String, u64),
     /// Deletes a key, if it is there.
     Delete(String),
+    /// Deletes all keys that begin so.
+    DeleteAll(String),
     /// Reads a key.
     Get(String),
     /// Reads all keys that begin so, ascending.

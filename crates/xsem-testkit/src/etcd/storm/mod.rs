@@ -8,6 +8,7 @@ mod resource;
 mod sloppy;
 mod worker;
 
+pub use sloppy::{SLOPPY, open};
 pub use worker::{FLAG, serve};
 
 use super::{Cluster, Proxy};
