@@ -5,8 +5,11 @@ use crate::need::{self, Need};
 use crate::proc::{Job, target};
 
 /// The peers of a benchmark that are no part of the workspace. None of them is needed: its row says where it is missing.
-const PEERS: &[(&str, &[Need])] =
-    &[("uncontended", &[need::CXX, need::BOOST, need::PYTHON]), ("cli", &[need::FLOCK, need::PARALLEL])];
+const PEERS: &[(&str, &[Need])] = &[
+    ("uncontended", &[need::CXX, need::BOOST, need::PYTHON]),
+    ("cli", &[need::FLOCK, need::PARALLEL]),
+    ("etcd", &[need::ETCD, need::ETCDCTL]),
+];
 
 /// The command, with the program's own options.
 pub fn command(rest: &[String]) -> Result<(), Failure> {

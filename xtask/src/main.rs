@@ -3,6 +3,7 @@
 mod aarch64;
 mod bench;
 mod docs;
+mod etcd;
 mod fuzz;
 mod hung;
 mod inject;
@@ -30,6 +31,7 @@ usage: cargo xtask COMMAND
   survive --bugs | --bug NAME [OPTIONS]    the same on code with known faults in it, each of which must be found
   pairs [OPTIONS]                          every pair of operations, one killed or stopped while the other runs (--help)
   torture [--minutes N] [OPTIONS]          random operations, kills and stops for a while (1 minute by default; --help)
+  etcd COMMAND [OPTIONS]                   real etcd servers: three nodes, faults, histories, scale, three hosts (--help)
   aarch64 [OPTIONS]                        the tests on an emulated aarch64 machine (`aarch64 --help`)
   sanitize [address|leak|thread]           tests under the compiler's sanitizers (`sanitize --help`)
   fuzz [--minutes N] [--seed S] [--at CASE]   damages namespace files, at rest and in use (20 seconds by default)
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Some("survive") => survive::command(rest),
         Some("pairs") => pairs::command(rest),
         Some("torture") => torture::command(rest),
+        Some("etcd") => etcd::command(rest),
         Some("aarch64") => aarch64::run(rest),
         Some("sanitize") => sanitize::run(rest),
         Some("fuzz") => fuzz::run(rest),

@@ -5,8 +5,8 @@ use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-/// A program (or a file, by its absolute path) that has to be there, the Debian package that has it, and how to get it elsewhere.
-#[derive(Debug)]
+/// A program (or a file, by its absolute path, in which `*` may stand for one directory) that has to be there, the Debian package that has it, and how to get it elsewhere.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Need {
     pub program: &'static str,
     pub package: &'static str,
@@ -36,11 +36,23 @@ pub const VALGRIND: Need = Need { program: "valgrind", package: "valgrind", othe
 
 /// Servers for the tests of the etcd engine.
 pub const ETCD: Need = Need { program: "etcd", package: "etcd-server", otherwise: "install etcd 3.4 or later" };
+/// A peer of the benchmark.
+pub const ETCDCTL: Need = Need { program: "etcdctl", package: "etcd-client", otherwise: "install etcdctl" };
+/// The table of the worked example that checks tokens.
+pub const POSTGRES: Need = Need {
+    program: "/usr/lib/postgresql/*/bin/initdb",
+    package: "postgresql",
+    otherwise: "install a PostgreSQL server, or set XSEM_NO_POSTGRES=1 to do without that one test",
+};
+
+/// Network namespaces.
+pub const IP: Need = Need { program: "ip", package: "iproute2", otherwise: "install iproute2" };
 
 impl Need {
     /// Makes sure that it is there.
     pub fn satisfy(&self) -> Result<(), Failure> {
-        if on_path(self.program) {
+        // Somebody else's PostgreSQL does as well, and a machine may do without.
+        if on_path(self.program) || *self == POSTGRES && (on_path("initdb") || env::var_os("XSEM_NO_POSTGRES").is_some()) {
             return Ok(());
         }
         if !self.package.is_empty() && on_path("apt-get") {
@@ -68,6 +80,10 @@ fn apt(args: &[&str]) -> bool {
 }
 
 fn on_path(program: &str) -> bool {
+    if let Some((dir, file)) = program.split_once("/*/") {
+        // Each version has a directory of its own.
+        return std::fs::read_dir(dir).is_ok_and(|mut all| all.any(|e| e.is_ok_and(|e| e.path().join(file).exists())));
+    }
     if Path::new(program).is_absolute() {
         return Path::new(program).exists();
     }

@@ -19,7 +19,12 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", what: "the code is formatted", needs: &[need::FMT], run: fmt },
     Step { name: "clippy", what: "no warning, in any target", needs: &[need::CLIPPY, need::CC], run: clippy },
     Step { name: "unit", what: "unit, model and command tests", needs: &[need::CC, need::FLOCK, need::ETCD], run: unit },
-    Step { name: "etcd", what: "the engine on etcd, with real servers", needs: &[need::CC, need::ETCD], run: etcd },
+    Step {
+        name: "etcd",
+        what: "the engine on etcd, with real servers",
+        needs: &[need::CC, need::ETCD, need::POSTGRES],
+        run: etcd,
+    },
     Step { name: "conformance", what: "the contract, row by row, on every engine", needs: &[need::CC], run: conformance },
     Step { name: "doctest", what: "the examples of the API pages", needs: &[need::CC], run: doctest },
     Step { name: "doc", what: "the API pages, without a warning", needs: &[], run: doc },
@@ -122,7 +127,8 @@ fn etcd() -> Result<(), Failure> {
     // The contract's rows, by processes whose guardians lie beside them.
     Job::cargo(["build", "-p", "xsem-testkit", "-p", "xsem-etcd", "--bins"]).must("the build of the conformance suite")?;
     let rows = ["run", "--quiet", "-p", "xsem-testkit", "--bin", "conformance", "--", "--engine", "etcd"];
-    Job::cargo(rows).must("a row of the contract on etcd")
+    Job::cargo(rows).must("a row of the contract on etcd")?;
+    crate::etcd::step()
 }
 
 fn conformance() -> Result<(), Failure> {

@@ -76,7 +76,7 @@ impl Goal {
     fn from_json(v: &Value) -> Option<Goal> {
         let limit = v["limit"].as_f64()?;
         let bound = if v["bound"] == "at least" { Bound::AtLeast(limit) } else { Bound::AtMost(limit) };
-        let unit = ["ns", "B"].into_iter().find(|u| v["unit"] == *u).unwrap_or("x");
+        let unit = ["ns", "us", "ms", "B", "/s"].into_iter().find(|u| v["unit"] == *u).unwrap_or("x");
         Some(Goal { text: v["text"].as_str()?.to_owned(), bound, value: v["value"].as_f64(), unit })
     }
 }

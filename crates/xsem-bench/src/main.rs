@@ -7,6 +7,7 @@ mod child;
 mod cli;
 mod contended;
 mod death;
+mod etcd;
 mod event;
 mod first;
 mod goals;
@@ -50,6 +51,7 @@ const BENCHES: &[Bench] = &[
     ("death", "from the SIGKILL of an owner to the next owner, over the owner's size", death::run),
     ("scale", "1 to 1,000,000 semaphores: time, memory, `ls` and `show`; memory of members", scale::run),
     ("event", "signal and wait: alone, to another process, to a crowd; beside eventfd and a raw futex", event::run),
+    ("etcd", "semaphores on etcd servers, beside etcd's own lock() and `etcdctl lock`", etcd::run),
     ("cli", "`xsem run NAME -- true` beside `flock FILE true` and GNU parallel's `sem`", cli::run),
 ];
 
@@ -66,6 +68,9 @@ fn main() -> ExitCode {
     }
     if args.first().is_some_and(|a| a == first::FLAG) {
         return first::main(&args[1..]);
+    }
+    if args.first().is_some_and(|a| a == etcd::FLAG) {
+        return etcd::main(&args[1..]);
     }
     let mut rounds = None;
     let mut names = Vec::new();

@@ -16,7 +16,7 @@ pub use care::{CheckArgs, RepairArgs, ResetArgs};
 pub use doctor::DoctorArgs;
 pub use event::{EventArgs, EventChangeArgs, EventCommand, EventWaitArgs, ResetArg};
 pub use explain::{CodesArgs, ColourArgs, ExplainArgs, When};
-pub use hold::{HoldArgs, ReleaseArgs};
+pub use hold::{HoldArgs, OnLoss, ReleaseArgs};
 pub use log::LogArgs;
 pub use run::{OnOwnerDeath, PermitArgs, RunArgs, WaitArgs};
 

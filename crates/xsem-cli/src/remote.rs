@@ -11,7 +11,8 @@ pub fn prepare() -> Option<ExitCode> {
         return Some(guardian::main(&rest));
     }
     xsem_etcd::register();
-    // It is this program that ends the leases of its own runs.
-    guardian::set_program(std::env::current_exe().ok());
+    // It is this program that ends the leases of its own runs: the one that runs, whatever has its path by then. An update replaces the
+    // file, and the next release may be another guardian than the one that this one talks to.
+    guardian::set_program(Some("/proc/self/exe".into()));
     None
 }

@@ -9,6 +9,8 @@ mod file;
 mod machine;
 #[path = "doctor/owners.rs"]
 mod owners;
+#[path = "doctor/store.rs"]
+mod store;
 #[path = "doctor/waits.rs"]
 mod waits;
 

@@ -1,5 +1,6 @@
 //! The command on a namespace across machines: a real etcd server, and sessions that end in each way.
 
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 use xsem::{Deadline, Namespace};
@@ -34,7 +35,8 @@ impl Place {
     /// A run whose command has begun.
     fn running(&self, name: &str) -> Child {
         let child = self.command(&["run", name, "--", "sleep", "1000"]).spawn().unwrap();
-        while !self.ns.inspect(name).is_ok_and(|r| !r.holders.is_empty()) {
+        // It covers its command a moment after it has the claim.
+        while !self.ns.inspect(name).is_ok_and(|r| r.holders.iter().any(|h| h.covers.is_some())) {
             std::thread::sleep(Duration::from_millis(10));
         }
         child
@@ -133,4 +135,142 @@ fn hold_release_and_the_lists() {
     assert!(list.contains('a') && list.contains("free"), "{list}");
     assert!(p.output(&["check"]).status.success());
     assert!(p.output(&["rm", "a"]).status.success());
+}
+
+/// A wait outlives its session, and what it gets then is not what was lost.
+#[test]
+fn a_run_whose_session_ends_while_it_waits_runs_its_command_all_the_same() {
+    let _dog = Watchdog::start("a lost wait");
+    let Some(p) = Place::new("lost-wait", "ttl=3&guardian=none") else { return };
+    let first = p.running("a");
+    let second = p.command(&["run", "a", "--", "sh", "-c", "sleep 0.2; echo done"]).spawn().unwrap();
+    while p.ns.inspect("a").unwrap().waiters.is_empty() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    p.revoke_all();
+    assert_eq!(first.wait_with_output().unwrap().status.code(), Some(125));
+    let out = second.wait_with_output().unwrap();
+    assert_eq!((out.status.code(), text(&out.stdout)), (Some(0), "done\n".to_owned()), "{}", text(&out.stderr));
+    assert!(text(&out.stderr).contains("105"), "{}", text(&out.stderr));
+}
+
+#[test]
+fn a_shell_whose_claim_is_lost_is_told_and_ends() {
+    let _dog = Watchdog::start("a lost hold");
+    let Some(p) = Place::new("lost-hold", "ttl=3&guardian=none") else { return };
+    for (how, last) in [("end", ""), ("tell", "went on\n")] {
+        let name = format!("a-{how}");
+        let script = format!(
+            "X=\"$1 --namespace $2\"; $X hold --on-loss {how} {name} || exit 9; echo held; read line; echo went on; exit 0"
+        );
+        let mut c = Command::new("sh");
+        c.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_xsem"), &p.url]);
+        let mut child = c.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        assert_eq!(line, "held\n");
+        p.revoke_all();
+        line.clear();
+        errors.read_line(&mut line).unwrap();
+        assert!(line.contains(&format!("`{name}` is not held any more")), "{line}");
+        // One that is asked to end does so while it waits for a line.
+        let stdin = child.stdin.take().filter(|_| how == "end");
+        let status = child.wait().unwrap();
+        let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+        assert_eq!(signal, (how == "end").then_some(libc::SIGTERM), "{status}");
+        line.clear();
+        said.read_to_string(&mut line).unwrap();
+        assert_eq!(line, last);
+        drop(stdin);
+        // The keeper is gone as well.
+        let next = p.output(&["run", &name, "--", "true"]);
+        assert!(next.status.success() && text(&next.stderr).contains("105"), "{}", text(&next.stderr));
+    }
+}
+
+/// A cycle goes through a wrapper, which holds, and the run inside of its command, which waits.
+#[test]
+fn runs_inside_of_runs_that_wait_for_each_other() {
+    let _dog = Watchdog::start("nested runs in a cycle");
+    let Some(p) = Place::new("cycle", "ttl=20&guardian=none") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let job = |i: usize, own: &str, other: &str| {
+        let meet = format!("touch met{i}; while [ ! -e met{} ]; do sleep 0.02; done", 1 - i);
+        let script = format!("exec $X run {own} -- sh -c '{meet}; exec $X run {other} -- true'");
+        let mut c = Command::new("sh");
+        c.args(["-c", &script]).env("X", env!("CARGO_BIN_EXE_xsem")).env("XSEM_NAMESPACE", &p.url);
+        c.current_dir(dir.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let jobs = [job(0, "a", "b"), job(1, "b", "a")];
+    let mut ends: Vec<(Option<i32>, String)> = jobs
+        .into_iter()
+        .map(|j| {
+            let out = j.wait_with_output().unwrap();
+            (out.status.code(), text(&out.stderr))
+        })
+        .collect();
+    ends.sort();
+    assert_eq!(ends[0], (Some(0), String::new()), "one of them goes on: {ends:?}");
+    assert!(ends[1].0 == Some(125) && ends[1].1.starts_with("xsem: 1131 ERROR_POSSIBLE_DEADLOCK: "), "{ends:?}");
+    assert!(ends[1].1.contains("held by you"), "{ends:?}");
+}
+
+#[test]
+fn a_reset_says_what_is_lost_and_begins_anew() {
+    let _dog = Watchdog::start("a reset");
+    let Some(p) = Place::new("reset", "ttl=20&guardian=none") else { return };
+    let holder = p.running("a");
+    assert!(p.output(&["create", "b"]).status.success());
+    let asked = p.output(&["reset"]);
+    let said = text(&asked.stdout);
+    assert!(!asked.status.success() && said.contains("would be lost: `a`, held by") && said.contains("2 semaphores"), "{said}");
+    assert!(p.ns.inspect("b").is_ok(), "nothing was done");
+    let done = p.output(&["reset", "--force"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(p.ns.inspect("b").unwrap_err().code(), xsem::Code::SemNotFound);
+    // The name is there for others; whoever had it finds out when its command has ended.
+    assert!(p.output(&["run", "-n", "a", "--", "true"]).status.success());
+    let mut holder = holder;
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+}
+
+/// The guardians of a process.
+fn guardians(of: u32) -> Vec<u32> {
+    let numbers = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
+    let is_guardian = |pid: &u32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<String> = line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+        words.iter().any(|w| w == "guardian") && words.contains(&of.to_string())
+    };
+    numbers.filter(is_guardian).collect()
+}
+
+/// A run goes on over an update of the command; when its guardian is killed, the next one is of the release that runs.
+#[test]
+fn a_guardian_is_what_runs_and_not_what_has_its_path_by_then() {
+    let _dog = Watchdog::start("an update");
+    let Some(p) = Place::new("update", "ttl=3") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("xsem");
+    std::fs::copy(env!("CARGO_BIN_EXE_xsem"), &program).unwrap();
+    let mut c = Command::new(&program);
+    c.args(["--namespace", &p.url, "run", "a", "--", "cat"]);
+    let mut holder = c.stdin(Stdio::piped()).spawn().unwrap();
+    let next = |before: u32| loop {
+        match guardians(holder.id()).into_iter().find(|g| *g != before) {
+            Some(g) => break g,
+            None => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    let first = next(0);
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, "another release").unwrap();
+    // SAFETY: no pointer is passed; the process is the guardian of this test's own child.
+    assert_eq!(unsafe { libc::kill(first as libc::pid_t, libc::SIGKILL) }, 0);
+    next(first);
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
 }

@@ -11,6 +11,7 @@
 
 use crate::clock;
 use crate::fault::{Fault, Result};
+use crate::judge::{is_certificate, is_without_majority};
 use crate::kv::{Found, Reply, Txn};
 use crate::life::Life;
 use crate::member::{Answered, Member, Verdict, channel};
@@ -156,7 +157,7 @@ impl Client {
         self.persist(Form::Unary, path, ask, again, deadline).await
     }
 
-    /// One request and its first answer on a stream.
+    /// One request and its first answer on a stream: a renewal.
     pub(crate) async fn call_stream<Q, A>(&self, path: &'static str, ask: Q, deadline: Deadline) -> Result<Answered<A>>
     where
         Q: prost::Message + Clone + 'static,
@@ -172,7 +173,7 @@ impl Client {
         A: prost::Message + Default + 'static,
     {
         self.0.life.check()?;
-        let (mut repeated, mut renewed, mut failures, mut pause) = (false, false, 0, PAUSE.0);
+        let (mut repeated, mut renewed, mut failures, mut strange, mut pause) = (false, false, 0, 0, PAUSE.0);
         let mut last = "the time was over before anything was sent".to_owned();
         let give_up =
             |repeated: bool, last: String| Err(if repeated { Fault::Ambiguous(last) } else { Fault::Unreachable(last) });
@@ -190,7 +191,7 @@ impl Client {
             let index = self.choose();
             let member = &self.0.members[index];
             let sent = clock::now();
-            let limit = left.min(self.0.config.attempt);
+            let limit = left.min(self.patience(form));
             let verdict = match form {
                 Form::Unary => member.unary(path, self.request(ask.clone()), limit).await,
                 Form::Stream => member.one_of_stream(path, self.request(tokio_stream::once(ask.clone())), limit).await,
@@ -207,9 +208,16 @@ impl Client {
                     self.forget_token();
                     continue;
                 }
-                Verdict::NotDone(why) => last = format!("{}: {why}", member.endpoint()),
+                Verdict::NotDone(why) => {
+                    strange += usize::from(is_certificate(&why));
+                    say(&mut last, member, &why);
+                    // As often as there are members: that does not pass.
+                    if strange >= self.0.members.len() {
+                        return Err(Fault::Certificate(last));
+                    }
+                }
                 Verdict::Unknown(why) => {
-                    last = format!("{}: {why}", member.endpoint());
+                    say(&mut last, member, &why);
                     if again == Again::Never {
                         self.failed(index);
                         return Err(Fault::Ambiguous(last));
@@ -224,6 +232,15 @@ impl Client {
                 tokio::time::sleep(pause.min(deadline.remaining())).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
+        }
+    }
+
+    /// For how long one member is asked. What is asked on a stream is a lease's renewal, which is begun at a third of its life: there must be
+    /// time for other members where this one is silent, however long other requests may take.
+    fn patience(&self, form: Form) -> Duration {
+        match form {
+            Form::Unary => self.0.config.attempt,
+            Form::Stream => self.0.config.attempt.min(self.0.config.ttl / 6),
         }
     }
 
@@ -305,6 +322,14 @@ impl Client {
             self.failed(index);
         }
         Err(Fault::Unreachable(last))
+    }
+}
+
+/// What is told in the end: the latest failure; but one that says that there is no majority says more than those of members that are not
+/// there.
+fn say(last: &mut String, member: &Member, why: &str) {
+    if is_without_majority(why) || !is_without_majority(last) {
+        *last = format!("{}: {why}", member.endpoint());
     }
 }
 

@@ -11,8 +11,10 @@ pub enum Fault {
     /// It was sent, and no answer came: **it may have been done, and it may be done yet** (a frozen member passes it on when it
     /// goes on). With what is known.
     Ambiguous(String),
-    /// User, password, certificate or permission.
+    /// User, password or permission.
     Denied(String),
+    /// A certificate, of the store or of this client, is not accepted by the other side: nothing was done.
+    Certificate(String),
     /// What was asked for is older than what the store remembers, which begins at this revision (0: not told).
     Compacted(i64),
     /// The lease that was named is not there (any more): nothing was done.
@@ -47,6 +49,7 @@ impl fmt::Display for Fault {
             Fault::Unreachable(why) => write!(f, "no member of the store could be reached: {why}"),
             Fault::Ambiguous(why) => write!(f, "the store has not answered, so it is not known whether it was done: {why}"),
             Fault::Denied(why) => write!(f, "the store refuses this user: {why}"),
+            Fault::Certificate(why) => write!(f, "a certificate on the way to the store is not accepted: {why}"),
             Fault::Compacted(0) => f.write_str("the store has forgotten what was asked for"),
             Fault::Compacted(r) => write!(f, "the store has forgotten what is older than revision {r}"),
             Fault::NoLease => f.write_str("the lease has ended"),

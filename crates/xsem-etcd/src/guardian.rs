@@ -20,6 +20,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -64,6 +65,8 @@ impl Guard {
     /// Starts one. Takes some milliseconds.
     pub(crate) fn start(program: &PathBuf, config: &Config, lease: i64) -> io::Result<Guard> {
         let mut command = Command::new(program);
+        // Not `/proc/self/exe`, which says nothing to who reads a list of processes.
+        command.arg0("xsem-guardian");
         command.arg(ARGUMENT).arg(std::process::id().to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).current_dir("/");
         let mut child = command.spawn()?;

@@ -22,6 +22,8 @@ pub(crate) fn judge<A>(status: &tonic::Status) -> Verdict<A> {
         // These are said before a request goes to the others.
         _ if has("no leader") || has("proposal dropped") || has("too many requests") => Verdict::NotDone(message),
         _ if has("not supported for learner") || has("unhealthy cluster") => Verdict::NotDone(message),
+        // TLS 1.3: a server that does not like the client's certificate says so when that has begun to send; it has read nothing.
+        _ if is_certificate(&told(status)) => Verdict::NotDone(told(status)),
         _ if was_not_sent(status) => Verdict::NotDone(told(status)),
         GrpcCode::Unavailable
         | GrpcCode::DeadlineExceeded
@@ -31,6 +33,23 @@ pub(crate) fn judge<A>(status: &tonic::Status) -> Verdict<A> {
         | GrpcCode::Aborted => Verdict::Unknown(told(status)),
         _ => Verdict::Final(Fault::Refused(message)),
     }
+}
+
+/// Whether a member answered, and said that it cannot decide anything alone.
+pub(crate) fn is_without_majority(why: &str) -> bool {
+    why.contains("no leader") || why.contains("etcdserver: request timed out") || why.contains("unhealthy cluster")
+}
+
+/// Whether there is no connection because one side does not accept the other's certificate.
+pub(crate) fn is_certificate(why: &str) -> bool {
+    let theirs = ["Required", "Expired", "Revoked", "Unknown"].map(|what| format!("fatal alert: Certificate{what}"));
+    let other = [
+        "invalid peer certificate",
+        "fatal alert: BadCertificate",
+        "fatal alert: UnsupportedCertificate",
+        "fatal alert: UnknownCA",
+    ];
+    theirs.iter().any(|said| why.contains(said)) || other.iter().any(|said| why.contains(said))
 }
 
 /// Whether no connection could be made.

@@ -64,10 +64,15 @@ pub(crate) async fn renew(client: &Client, lease: i64, deadline: Deadline) -> Re
 
 /// The seconds that a lease has left.
 pub(crate) async fn time_left(client: &Client, lease: i64, deadline: Deadline) -> Result<i64> {
+    life(client, lease, deadline).await.map(|(left, _)| left)
+}
+
+/// The seconds that a lease has left, and those that it is given with each renewal.
+pub(crate) async fn life(client: &Client, lease: i64, deadline: Deadline) -> Result<(i64, i64)> {
     let ask = wire::LeaseTimeToLiveRequest { id: lease, keys: false };
     let path = "/etcdserverpb.Lease/LeaseTimeToLive";
     let done = client.call::<_, wire::LeaseTimeToLiveResponse>(path, ask, Again::UntilAnswered, deadline).await?;
-    if done.answer.ttl < 0 { Err(Fault::NoLease) } else { Ok(done.answer.ttl) }
+    if done.answer.ttl < 0 { Err(Fault::NoLease) } else { Ok((done.answer.ttl, done.answer.granted_ttl)) }
 }
 
 /// Ends a lease, which may have ended already.

@@ -17,8 +17,11 @@ mod lease;
 #[doc(hidden)]
 pub mod life;
 mod member;
+#[doc(hidden)]
+pub mod metrics;
 mod open;
-mod remote;
+#[doc(hidden)]
+pub mod remote;
 #[doc(hidden)]
 pub mod runtime;
 mod sentry;

@@ -83,5 +83,5 @@ fn who() -> Who {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned();
     let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     let words: Vec<_> = line.split(|b| *b == 0).filter(|w| !w.is_empty()).map(String::from_utf8_lossy).collect();
-    Who { host, pid: std::process::id(), uid, command: crate::engine::short(&words.join(" ")), covers: None }
+    Who { host, pid: std::process::id(), uid, command: crate::engine::short(&words.join(" ")), covers: None, inside: Vec::new() }
 }

@@ -1,33 +1,34 @@
 //! The engine's seam ([`Store`]) on the wire: keys below the prefix, faults turned into what the engine does about them.
 
 use crate::client::Client;
+use crate::engine::DEFAULT_PREFIX;
 use crate::engine::store::{Answer, Compare, Event, Feed, KeyValue, Lease, OnLeaseLost, Op, Silence, Store, Txn, Wanted};
 use crate::fault::Fault;
+use crate::judge::is_without_majority;
 use crate::kv::{self, Keys, Reply};
 use crate::session::Session;
 use crate::watch::{self, Watch};
 use crate::wire::{EventType, RequestOp};
 use crate::{clock, runtime};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use xsem::{Code, Deadline, Error};
-
-/// What keys begin with where the URL names nothing.
-const DEFAULT: &str = "xsem";
 
 /// A namespace in a store, as one process sees it.
 #[derive(Debug)]
 pub struct Remote {
     client: Client,
     prefix: String,
+    /// Why it did not answer last.
+    why: Mutex<Option<Fault>>,
 }
 
 impl Remote {
     /// Below the path of the client's URL.
     pub fn new(client: Client) -> Remote {
         let path = &client.config().path;
-        let prefix = format!("{}/", if path.is_empty() { DEFAULT } else { path });
-        Remote { client, prefix }
+        let prefix = format!("{}/", if path.is_empty() { DEFAULT_PREFIX } else { path });
+        Remote { client, prefix, why: Mutex::default() }
     }
 
     /// For one request: that a member is asked, and another one.
@@ -53,6 +54,7 @@ impl Remote {
         match op {
             Op::Put(key, value, lease) => kv::put(self.key(key), value.as_str(), *lease as i64),
             Op::Delete(key) => kv::delete(Keys::one(self.key(key))),
+            Op::DeleteAll(prefix) => kv::delete(Keys::prefix(self.key(prefix))),
             Op::Get(key) => kv::range(Keys::one(self.key(key))).op(),
             Op::Prefix(prefix) => kv::range(Keys::prefix(self.key(prefix))).op(),
             Op::Keys(prefix) => kv::range(Keys::prefix(self.key(prefix))).keys_only().op(),
@@ -69,13 +71,21 @@ impl Remote {
         })
     }
 
+    /// What the engine does about a fault, which is kept for who asks why.
+    fn silence(&self, fault: Fault) -> Silence {
+        if matches!(fault, Fault::Unreachable(_) | Fault::Ambiguous(_)) {
+            *self.why.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault.clone());
+        }
+        silence(fault)
+    }
+
     fn send(&self, txn: &Txn) -> Result<Answer, Silence> {
         let ops = |list: &[Op]| list.iter().map(|o| self.op(o)).collect::<Vec<_>>();
         let wire = kv::Txn::when(txn.compare.iter().map(|c| self.compare(c)).collect::<Vec<_>>())
             .then(ops(&txn.then))
             .otherwise(ops(&txn.otherwise));
         let (client, by) = (self.client.clone(), self.by());
-        let reply: Reply = runtime::run(async move { client.txn(wire, by).await }).map_err(silence)?;
+        let reply: Reply = runtime::run(async move { client.txn(wire, by).await }).map_err(|f| self.silence(f))?;
         let sent = if reply.succeeded { &txn.then } else { &txn.otherwise };
         let steps = sent.iter().enumerate().filter(|(_, op)| matches!(op, Op::Get(_) | Op::Prefix(_) | Op::Keys(_)));
         let reads = steps.map(|(i, _)| reply.found(i).iter().filter_map(|kv| self.pair(kv)).collect()).collect();
@@ -100,22 +110,40 @@ fn silence(fault: Fault) -> Silence {
     }
 }
 
-/// A fault that asking again does not mend, as users are told it.
+/// A fault as users are told it.
 pub fn error(fault: &Fault) -> Error {
     let (code, advice) = match fault {
-        Fault::Denied(_) => {
-            (Code::AccessDenied, "check user, password and certificates; the user needs to read and write below the prefix")
-        }
+        Fault::Denied(why) if why.contains("permission denied") => (
+            Code::AccessDenied,
+            "give this user the permission to read and write below the path (`etcdctl role grant-permission`)",
+        ),
+        Fault::Denied(_) => (Code::LogonFailure, "check user and password: XSEM_ETCD_USER, XSEM_ETCD_PASSWORD, `password_file`"),
+        Fault::Certificate(_) => (
+            Code::WinhttpSecureFailure,
+            "check `ca`, `cert`, `key` and `server_name`, the members' certificates, and the clocks of both",
+        ),
         Fault::Config(_) => (Code::InvalidParameter, "correct the URL, or the environment (XSEM_ETCD_...)"),
-        Fault::NoSpace => (Code::NotEnoughMemory, "compact and defragment the store, then disarm its alarm"),
+        Fault::NoSpace => (Code::DiskFull, "compact and defragment the store, then end its alarm (`etcdctl alarm disarm`)"),
         Fault::NoRoom(_) => (Code::NotEnoughMemory, "raise the limits on processes and descriptors"),
         Fault::TooLarge(_) => {
             (Code::TooManySemaphores, "fewer at one time: what one semaphore has to store is limited by the store")
         }
+        Fault::Unreachable(why) | Fault::Ambiguous(why) if is_without_majority(why) => {
+            (Code::ClusterNoQuorum, "see which members of the store run (`xsem doctor`), and start the others")
+        }
+        Fault::Unreachable(_) | Fault::Ambiguous(_) => {
+            (Code::BadNetpath, "look whether the store runs, and whether this host reaches it (`xsem doctor`)")
+        }
         Fault::Forked => (Code::InvalidHandle, "open the namespace again in the child"),
-        _ => (Code::InvalidHandle, "look at the store"),
+        _ => (Code::InvalidHandle, "look at the store (`xsem doctor`)"),
     };
-    Error::new(code, fault.to_string()).advice(advice)
+    let text = match fault {
+        Fault::Unreachable(why) | Fault::Ambiguous(why) if code == Code::ClusterNoQuorum => {
+            format!("most members of the store are missing: {why}")
+        }
+        other => other.to_string(),
+    };
+    Error::new(code, text).advice(advice)
 }
 
 impl Store for Remote {
@@ -129,7 +157,7 @@ impl Store for Remote {
 
     fn grant(&self) -> Result<Arc<dyn Lease>, Silence> {
         let (client, by) = (self.client.clone(), self.by());
-        let session = runtime::run(async move { Session::start(&client, by).await }).map_err(silence)?;
+        let session = runtime::run(async move { Session::start(&client, by).await }).map_err(|f| self.silence(f))?;
         Ok(Arc::new(Kept(session)))
     }
 
@@ -147,6 +175,10 @@ impl Store for Remote {
 
     fn ttl(&self) -> u64 {
         self.client.config().ttl.as_millis() as u64
+    }
+
+    fn why_silent(&self) -> Option<Error> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(error)
     }
 
     fn is_closed(&self) -> bool {

@@ -12,7 +12,7 @@
 //! | `tls` | `XSEM_ETCD_TLS` | `true`: TLS also without `ca`, by the system's certificates. `etcds://` is the same |
 //! | `ttl` | `XSEM_ETCD_TTL` | seconds after which the claims of a host that is gone end: 10; 2 to 3600 |
 //! | `guardian` | `XSEM_ETCD_GUARDIAN` | the path of the `xsem` command, which ends a dead owner's claims at once; `none`: nobody does, they end by `ttl` |
-//! | `timeout` | `XSEM_ETCD_TIMEOUT` | seconds after which a member that does not answer is given up for another: 3; 0.1 to 60 |
+//! | `timeout` | `XSEM_ETCD_TIMEOUT` | seconds after which a member that does not answer is given up for another: 3, or a third of `ttl` where that is less; 0.1 to 60 |
 //!
 //! The URL wins over the environment. Reserved characters are written as `%40`, as in any URL. Paths are absolute.
 
@@ -110,18 +110,19 @@ impl Config {
         };
         let options = Options { pairs: pairs(query)?, env };
         let endpoints = hosts.split(',').map(endpoint).collect::<Result<Vec<_>>>()?;
+        let ttl = options.seconds("ttl", 10.0, 2.0, 3600.0)?;
         let config = Config {
             endpoints,
             path: decoded(path.trim_matches('/'))?,
             user: credentials(user, &options)?,
             tls: tls(secure, &options)?,
-            ttl: options.seconds("ttl", 10.0, 2.0, 3600.0)?,
+            ttl,
             guardian: match options.get("guardian").as_deref() {
                 None => Guardian::Default,
                 Some("none") => Guardian::None,
                 Some(path) => Guardian::Program(absolute("guardian", path)?),
             },
-            attempt: options.seconds("timeout", 3.0, 0.1, 60.0)?,
+            attempt: options.seconds("timeout", (ttl.as_secs_f64() / 3.0).min(3.0), 0.1, 60.0)?,
             source: url.to_owned(),
         };
         Ok(config)

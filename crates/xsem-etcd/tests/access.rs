@@ -63,6 +63,16 @@ fn who_one_is_and_what_one_may() {
     assert!(denied(&c, "yours/a").contains("permission"));
     assert!(denied(&open(&url_of(&cluster, "me:wrong", "")), "mine/a").contains("authentication failed"));
     denied(&open(&cluster.url("mine")), "mine/a");
+    xsem_etcd::register();
+    let told = |user: &str, path: &str| {
+        let user = if user.is_empty() { String::new() } else { format!("{user}@") };
+        let ns = xsem::Namespace::open(&format!("etcd://{user}{}/{path}?guardian=none", cluster.endpoints())).unwrap();
+        xsem::Exclusive::open(&ns, "a").unwrap_err().code()
+    };
+    assert_eq!(told("me:of%20me", "mine"), xsem::Code::SemNotFound);
+    assert_eq!(told("me:wrong", "mine"), xsem::Code::LogonFailure);
+    assert_eq!(told("", "mine"), xsem::Code::LogonFailure);
+    assert_eq!(told("me:of%20me", "yours"), xsem::Code::AccessDenied);
     let theirs = open(&url_of(&cluster, "me:of%20me", ""));
     let elsewhere = xsem_etcd::runtime::run(async move {
         let wanted =
@@ -150,6 +160,7 @@ fn certificates_of_both_sides_are_looked_at() {
         return;
     }
     let _dog = Watchdog::start("certificates");
+    xsem_etcd::register();
     let dir = tempfile::tempdir().unwrap();
     let (ours, strange) = (authority(dir.path(), "ours"), authority(dir.path(), "strange"));
     let (cert, key) = ours.sign(dir.path(), "server", &["127.0.0.1", "store.example"]);
@@ -171,11 +182,19 @@ fn certificates_of_both_sides_are_looked_at() {
         ("no client certificate", url(&ours, "")),
         ("a server that a stranger has signed", url(&strange, &client)),
         ("a server of another name", url(&ours, &format!("{client}&server_name=other.example"))),
-        ("no TLS", cluster.url("x?timeout=1")),
     ] {
-        let refused = read(&open(&url), "tls/a", soon(1500));
-        assert!(matches!(refused, Err(Fault::Unreachable(_))), "{what}: {refused:?}");
+        // Not only when the time is over: nothing mends it.
+        let refused = read(&open(&url), "tls/a", patience());
+        assert!(matches!(refused, Err(Fault::Certificate(_))), "{what}: {refused:?}");
+        // Nor is a change left in doubt, where the server's word arrives before the connection's end does.
+        let refused = txn(&open(&url), Txn::of([put("tls/b", "1", 0)]), patience());
+        assert!(matches!(refused, Err(Fault::Certificate(_) | Fault::Ambiguous(_))), "{what}: {refused:?}");
+        let ns = xsem::Namespace::open(&url).unwrap();
+        let told = xsem::Exclusive::open(&ns, "a").unwrap_err();
+        assert_eq!(told.code(), xsem::Code::WinhttpSecureFailure, "{what}: {told}");
     }
+    let refused = read(&open(&cluster.url("x?timeout=1")), "tls/a", soon(1500));
+    assert!(matches!(refused, Err(Fault::Unreachable(_))), "no TLS: {refused:?}");
     let nonsense = Config::parse(&format!("etcd://a/x?ca={}&cert={1}&key={1}", ours.file.display(), ours.file.display()));
     assert!(matches!(nonsense.and_then(Client::open), Err(Fault::Config(_))), "a certificate is no key");
 }

@@ -17,7 +17,7 @@ use xsem_testkit::watchdog::Watchdog;
 /// A place of its own in a server that all tests here share.
 fn place(name: &str) -> Option<String> {
     xsem_etcd::register();
-    wanted().then(|| format!("{}?guardian=none&ttl=3", Cluster::shared().url(&format!("engine/{name}"))))
+    wanted().then(|| format!("{}?guardian=none&ttl=30", Cluster::shared().url(&format!("engine/{name}"))))
 }
 
 fn open(url: &str) -> Namespace {
@@ -221,4 +221,90 @@ fn many_sessions_share_a_pool() {
         }
     });
     assert_eq!(p.capacity().unwrap().free, 3);
+}
+
+/// The threads of this process that have something to do with waits.
+fn waiting_threads() -> usize {
+    let names = std::fs::read_dir("/proc/self/task").unwrap().flatten();
+    let names = names.filter_map(|t| std::fs::read_to_string(t.path().join("comm")).ok());
+    names.filter(|name| ["xsem-wait", "xsem-steps"].contains(&name.trim())).count()
+}
+
+/// Futures that wait have no thread each; those that are dropped leave nothing behind, and the others are served.
+#[test]
+fn a_crowd_of_futures_waits_without_a_thread_for_each() {
+    const CROWD: usize = 120;
+    let _dog = Watchdog::start("a crowd of futures");
+    let Some(url) = place("futures") else { return };
+    let ns = open(&url);
+    let x = Exclusive::create(&ns, "x").unwrap();
+    let guard = x.acquire().unwrap();
+    let token = xsem::CancelToken::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut all: Vec<_> = (0..CROWD)
+        .map(|i| match i % 3 {
+            0 => Box::pin(x.acquire_async_with(xsem::Wait::forever().cancel(&token))),
+            _ => Box::pin(x.acquire_async()),
+        })
+        .collect();
+    assert!(all.iter_mut().all(|f| f.as_mut().poll(&mut cx).is_pending()));
+    until_waiting(&ns, "x", CROWD);
+    // Other tests of this program have clients of their own.
+    assert!(waiting_threads() < CROWD / 4, "{}", waiting_threads());
+    token.cancel();
+    let (mut cancelled, mut served) = (0, 0);
+    while cancelled < CROWD / 3 {
+        for f in all.iter_mut().step_by(3) {
+            if let Poll::Ready(done) = f.as_mut().poll(&mut cx) {
+                assert_eq!(xsem::Error::from(done.unwrap_err()).code(), Code::Interrupt);
+                *f = Box::pin(x.acquire_async());
+                cancelled += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // Those that were not polled yet, and a third of those that wait.
+    let mut i = 0;
+    all.retain(|_| {
+        i += 1;
+        i % 3 == 2
+    });
+    until_waiting(&ns, "x", CROWD / 3);
+    drop(guard);
+    while served < CROWD / 3 {
+        let before = all.len();
+        all.retain_mut(|f| match f.as_mut().poll(&mut cx) {
+            Poll::Ready(done) => {
+                done.unwrap().release().unwrap();
+                false
+            }
+            Poll::Pending => true,
+        });
+        served += before - all.len();
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let r = ns.inspect("x").unwrap();
+    assert!(r.holders.is_empty() && r.waiters.is_empty() && !r.marked, "{r:?}");
+}
+
+/// A future that is dropped when it has what it waited for, and nobody has polled it since, passes that on.
+#[test]
+fn what_a_dropped_future_was_granted_goes_on() {
+    let _dog = Watchdog::start("a dropped future");
+    let Some(url) = place("dropped") else { return };
+    let ns = open(&url);
+    let x = Exclusive::create(&ns, "x").unwrap();
+    let guard = x.acquire().unwrap();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut first = Box::pin(x.acquire_async());
+    assert!(first.as_mut().poll(&mut cx).is_pending());
+    until_waiting(&ns, "x", 1);
+    let token = guard.token();
+    drop(guard);
+    while ns.inspect("x").unwrap().holders.first().is_none_or(|h| h.token <= token) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    drop(first);
+    let other = exclusive(&url, "x");
+    assert!(other.acquire().is_ok(), "no mark: nobody died");
 }

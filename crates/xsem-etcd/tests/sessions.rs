@@ -406,3 +406,27 @@ fn many_sessions_of_a_process_are_lost_one_by_one() {
     let put: Vec<_> = alive.map(|(i, s)| kv::put(format!("s12/{i}"), "", s.lease())).collect();
     txn(&c, kv::Txn::of(put), patience()).unwrap();
 }
+
+/// Other requests may wait for a member for longer than a lease lasts; its renewal may not.
+#[test]
+fn a_member_that_is_silent_costs_no_session() {
+    if !wanted() {
+        return;
+    }
+    let _dog = Watchdog::with_time("a silent member", Duration::from_secs(120));
+    let cluster = Cluster::start(3);
+    let leader = cluster.leader();
+    let silent = (leader + 1) % 3;
+    // Whichever is asked first, one of the two clients begins with the one that will be silent.
+    let url = |a: usize, b: usize| {
+        format!("etcd://127.0.0.1:{},127.0.0.1:{}/x?ttl=9&timeout=9&guardian=none", cluster.port(a), cluster.port(b))
+    };
+    let clients = [open(&url(silent, leader)), open(&url(leader, silent))];
+    let sessions = clients.each_ref().map(session);
+    cluster.freeze(silent);
+    std::thread::sleep(Duration::from_secs(11));
+    for s in &sessions {
+        assert!(s.is_alive(), "lost: {:?}", s.loss());
+    }
+    cluster.thaw(silent);
+}

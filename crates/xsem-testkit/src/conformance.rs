@@ -18,7 +18,7 @@ mod run;
 mod stage;
 mod table;
 
-pub use run::{Engine, Outcome, Setting, between_users, engines, on_etcd, run};
+pub use run::{Engine, Outcome, Setting, between_users, engines, on_etcd, on_three_etcds, run};
 pub use stage::Stage;
 pub use table::{failures, table};
 

@@ -244,6 +244,41 @@ impl Model {
         Ok(())
     }
 
+    /// Another process shares an exclusive claim. False: it is over. 6 no such semaphore.
+    pub fn join(&mut self, process: u32, handle: &Handle, token: u64) -> Result<bool> {
+        match &mut self.find(handle)?.state {
+            State::Exclusive(x) => Ok(x.join(process, token)),
+            _ => Err(Code::InvalidFunction),
+        }
+    }
+
+    /// The same of a claim whose owner is dead, before anybody has taken it over. False: somebody has.
+    pub fn join_dead(&mut self, process: u32, handle: &Handle, token: u64) -> Result<bool> {
+        match &mut self.find(handle)?.state {
+            State::Exclusive(x) => Ok(x.join_dead(process, token)),
+            _ => Err(Code::InvalidFunction),
+        }
+    }
+
+    /// Whether several processes have this claim, or one that has it from another one.
+    pub fn is_shared(&mut self, claim: Claim) -> bool {
+        matches!(self.held(claim), Ok(State::Exclusive(x)) if x.is_shared())
+    }
+
+    /// A process gives up its part of a claim that several may share. 288.
+    pub fn release_part_of(&mut self, process: u32, claim: Claim) -> Result<()> {
+        match self.held(claim)? {
+            State::Exclusive(x) => match x.owner() {
+                Some((who, ..)) if who.process == process => x.release(who)?,
+                _ if x.leave(process) => {}
+                _ => return Err(Code::NotOwner),
+            },
+            _ => return Err(Code::InvalidFunction),
+        }
+        self.settle_drains();
+        Ok(())
+    }
+
     /// Gives all levels up, with the mark. 288. Permits just come back.
     pub fn abandon(&mut self, claim: Claim) -> Result<()> {
         match self.held(claim)? {

@@ -79,6 +79,9 @@ codes! {
     /// No memory, no room, no thread.
     NotEnoughMemory = 8, "ERROR_NOT_ENOUGH_MEMORY", "not enough memory",
         Yes "when the shortage passes; a limit that is too low has to be raised";
+    /// The store of a namespace across machines cannot be reached, or does not answer.
+    BadNetpath = 53, "ERROR_BAD_NETPATH", "the store of the namespace cannot be reached",
+        Yes "when the store, or the network on the way to it, is there again";
     /// A parameter out of range.
     InvalidParameter = 87, "ERROR_INVALID_PARAMETER", "a parameter is wrong",
         No "not with this parameter";
@@ -106,6 +109,9 @@ codes! {
     /// No free member slot in the namespace.
     SemUserLimit = 106, "ERROR_SEM_USER_LIMIT", "too many processes use the namespace",
         Yes "when a member has ended";
+    /// The store has no space left.
+    DiskFull = 112, "ERROR_DISK_FULL", "the store of the namespace has no space left",
+        Yes "when somebody has made room in the store and ended its alarm";
     /// The time ran out.
     SemTimeout = 121, "ERROR_SEM_TIMEOUT", "the semaphore was not free in time",
         Yes "with a new place in the queue; a longer wait is better";
@@ -136,12 +142,27 @@ codes! {
     /// A file of another version of the format.
     RevisionMismatch = 1306, "ERROR_REVISION_MISMATCH", "the namespace file is of another version",
         No "not before the programs are of one release";
+    /// The store does not believe who this is.
+    LogonFailure = 1326, "ERROR_LOGON_FAILURE", "the store of the namespace does not know this user or password",
+        No "not with this user and password";
     /// The file is damaged.
     FileCorrupt = 1392, "ERROR_FILE_CORRUPT", "the namespace file is damaged",
         No "not before it is repaired";
+    /// Most members of the store are missing.
+    ClusterNoQuorum = 5925, "ERROR_CLUSTER_NO_QUORUM", "the store of the namespace has no majority of its members",
+        Yes "when most of its members run and see each other again";
+    /// A certificate is not what it should be.
+    WinhttpSecureFailure = 12175, "ERROR_WINHTTP_SECURE_FAILURE", "a certificate on the way to the store is not accepted",
+        No "not before a certificate or an option is changed";
 }
 
 impl Code {
+    /// Whether it is about a network: only engines of namespaces across machines say it, and the library alone never does.
+    pub fn is_of_a_network(self) -> bool {
+        use Code::{BadNetpath, ClusterNoQuorum, DiskFull, LogonFailure, WinhttpSecureFailure};
+        matches!(self, BadNetpath | DiskFull | LogonFailure | ClusterNoQuorum | WinhttpSecureFailure)
+    }
+
     /// Whether the same request can succeed later, by itself ([`Retryable::Yes`]).
     pub fn is_retryable(self) -> bool {
         self.retryable() == Retryable::Yes
@@ -184,7 +205,7 @@ mod tests {
     #[test]
     fn only_what_time_mends_is_retryable() {
         let yes: Vec<u32> = Code::ALL.iter().filter(|c| c.is_retryable()).map(|c| c.number()).collect();
-        assert_eq!(yes, [8, 100, 101, 102, 106, 121, 298]);
+        assert_eq!(yes, [8, 53, 100, 101, 102, 106, 112, 121, 298, 5925]);
         assert!(Code::ALL.iter().all(|c| !c.retryable_when().is_empty()));
     }
 

@@ -35,7 +35,7 @@ use crate::cancel::CancelToken;
 use crate::claim::{Capacity, Cause, Deaths, Kind, Mode, Report, Reset, Signal, Summary};
 use crate::deadline::Deadline;
 use crate::error::{Code, Error, Fixed, Result};
-use crate::health::{Checkup, Repaired};
+use crate::health::{Checkup, Loss, Repaired};
 use crate::history::{History, Record};
 use crate::name::Name;
 use std::any::Any;
@@ -45,7 +45,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 pub use crate::lost::OnLoss;
-pub use crate::pending::{Account, Granted, OnThread, OwnedRequest, OwnedWant, Pending, Wish};
+pub use crate::pending::{Account, Alarm, Granted, OnThread, OwnedRequest, OwnedWant, Pending, Wish};
 
 /// The most permits of a counting semaphore.
 pub const MAX_PERMITS: u32 = 65_535;
@@ -301,6 +301,14 @@ pub trait Engine: Send + Sync + Debug + 'static {
     /// while others work, by several at once, and may end in the middle. 1 where nothing can be mended.
     fn repair(&self) -> Result<Repaired> {
         Err(not_here(self.url(), "repair"))
+    }
+    /// What [`reset`](Engine::reset) would throw away. 1 where nothing can be.
+    fn would_lose(&self) -> Result<Loss> {
+        Err(not_here(self.url(), "reset"))
+    }
+    /// Throws everything away, at one instant, and says what it was. 1 where that cannot be.
+    fn reset(&self) -> Result<Loss> {
+        Err(not_here(self.url(), "reset"))
     }
     /// What has happened, from a position on. 1 where nothing is written down.
     fn history(&self, _from: u64) -> Result<History> {

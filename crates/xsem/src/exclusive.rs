@@ -219,7 +219,9 @@ impl Exclusive {
     }
 
     /// Shares the claim that has this fencing token, if somebody still holds it: it then ends with the last process that
-    /// shares it. This is what a nested `xsem run` does; the token reaches it through its environment.
+    /// shares it. This is what a nested `xsem run` does; the token reaches it through its environment. `None`: that claim
+    /// is over, or its release is prepared ([`Guard::into_signal_release`]), and it ends alone. The claim of a dead owner can be
+    /// shared until somebody takes it over, as what its covered command starts does; the next owner is told of the death all the same.
     ///
     /// # Errors
     /// 104, 6, 106; 103 when this process shares a claim already.

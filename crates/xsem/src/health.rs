@@ -236,6 +236,18 @@ pub struct Loss {
 }
 
 impl Loss {
+    /// For engines: so much.
+    pub fn new(semaphores: u64, claims: Vec<(String, Holder)>, waiters: u64, users: Vec<Process>) -> Loss {
+        let claims = claims.into_iter().map(|(name, holder)| Claimed { name, holder }).collect();
+        Loss { unreadable: None, semaphores, claims, waiters, users }
+    }
+
+    /// For engines: and some of it could not be read, for this reason.
+    pub fn unreadable(mut self, why: Option<String>) -> Loss {
+        self.unreadable = why;
+        self
+    }
+
     /// Whether nobody uses it.
     pub fn is_unused(&self) -> bool {
         self.claims.is_empty() && self.waiters == 0 && self.users.is_empty()

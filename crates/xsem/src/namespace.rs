@@ -196,7 +196,10 @@ impl Namespace {
     /// # Errors
     /// 187 there is none, 5 no permission or not the user's own file, 1 the engine has nothing to reset.
     pub fn would_lose(url: &str) -> Result<Loss> {
-        shm::loss_at(resettable(url)?)
+        match url.strip_prefix("shm:") {
+            Some(place) => shm::loss_at(place),
+            None => Namespace::builder().create(false).open(url)?.engine.would_lose(),
+        }
     }
 
     /// Throws all claims away and begins anew, with the limits of the old namespace as far as they can be read. Whoever uses the
@@ -206,7 +209,7 @@ impl Namespace {
     /// The new file gets its name at one instant; a reset that is killed leaves the old namespace or the new one.
     ///
     /// **Whoever holds something goes on**: its semaphore can be taken by somebody else at once, and nothing tells the next owner.
-    /// End the users first, where that is possible.
+    /// End the users first, where that is possible. (In a store, all keys go at one instant, and its users find out with what they ask next.)
     ///
     /// ```no_run
     /// let lost = xsem::Namespace::reset_at("shm:builds")?;
@@ -217,7 +220,10 @@ impl Namespace {
     /// # Errors
     /// As [`would_lose`](Namespace::would_lose); 8 no room for the new one.
     pub fn reset_at(url: &str) -> Result<Loss> {
-        shm::reset_at(resettable(url)?)
+        match url.strip_prefix("shm:") {
+            Some(place) => shm::reset_at(place),
+            None => Namespace::builder().create(false).open(url)?.engine.reset(),
+        }
     }
 
     /// All that is known of one semaphore now.
@@ -374,13 +380,6 @@ impl Namespace {
 }
 
 /// What follows `shm:`; 1 for another engine.
-fn resettable(url: &str) -> Result<&str> {
-    url.strip_prefix("shm:").ok_or_else(|| match url.starts_with("memory:") {
-        true => crate::engine::not_here(url, "reset"),
-        false => not_a_url(url),
-    })
-}
-
 fn not_a_url(url: &str) -> Error {
     Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
         .advice(match url.starts_with("etcd") {

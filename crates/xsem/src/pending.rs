@@ -99,6 +99,25 @@ pub struct OwnedWant {
     pub permits: u32,
 }
 
+/// For engines: wakes a waker when a cancel token is cancelled, by the library's own thread. Dropped, it does not any more.
+#[derive(Debug, Default)]
+pub struct Alarm(Ticket);
+
+impl Alarm {
+    /// One that is not set.
+    pub fn new() -> Alarm {
+        Alarm::default()
+    }
+
+    /// From here on. True: the token is cancelled already, and nobody is woken.
+    ///
+    /// # Errors
+    /// 8 no thread can be had.
+    pub fn set(&mut self, waker: &Waker, cancel: &CancelToken) -> Result<bool> {
+        Ok(self.0.sleep(waker, Sleep { cancel: Some(cancel.clone()), ..Sleep::default() })? || cancel.is_cancelled())
+    }
+}
+
 /// For engines that have nothing better: the blocking form on a thread of its own, which a cancel token ends.
 pub struct OnThread {
     shared: Arc<Mutex<State>>,

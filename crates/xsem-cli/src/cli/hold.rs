@@ -1,7 +1,16 @@
 //! The options of `xsem hold` and `xsem release`.
 
 use super::{OnOwnerDeath, PermitArgs, WaitArgs};
-use clap::Args;
+use clap::{Args, ValueEnum};
+
+/// What becomes of a shell whose claim is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OnLoss {
+    /// It gets SIGTERM, which scripts end by and interactive shells ignore
+    End,
+    /// It goes on
+    Tell,
+}
 
 /// Options of `xsem hold`.
 #[derive(Debug, Args)]
@@ -21,6 +30,10 @@ pub struct HoldArgs {
     #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnOwnerDeath::Run)]
     pub on_owner_death: OnOwnerDeath,
 
+    /// What to do when the claim is lost (over a network: its lease has ended), besides saying so
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t = OnLoss::End)]
+    pub on_loss: OnLoss,
+
     /// The process that shall own it, instead of the one that started `xsem hold`
     #[arg(long = "for", value_name = "PID")]
     pub owner: Option<u32>,
@@ -36,7 +49,10 @@ NAME`. It stands for `exec 9> file; flock 9`.
 A small process in the background keeps the claim and watches the shell. If the shell exits, the claim is given back; if a \
 signal ends it, the next owner is told (105). If the small process is killed, nobody gets the semaphore before the shell \
 has ended. What the shell leaves running in the background does not keep it. Commands that the shell starts may say `xsem \
-run NAME`, `xsem hold NAME` and `xsem ok NAME`: they share the claim.";
+run NAME`, `xsem hold NAME` and `xsem ok NAME`: they share the claim.
+
+In a namespace across machines the claim can be lost while the shell lives: its host was cut off from the store, or was suspended. Then \
+the shell is told, where its errors go, and asked to end (--on-loss).";
 
 const HOLD_AFTER: &str = "\
 Examples:

@@ -51,6 +51,10 @@ macro_rules! kinds {
 
 // In the order in which those of one severity are told. `docs/doctor.md` has a row for each.
 kinds! {
+    StoreUnreachable = "store-unreachable", 53;
+    NoMajority = "no-majority", 5925;
+    NotLetIn = "not-let-in", 1326;
+    StoreAlarm = "store-alarm", 112;
     Deadlock = "deadlock", 1131;
     Damaged = "damaged", 1392;
     OtherVersion = "other-version", 1306;
@@ -64,6 +68,10 @@ kinds! {
     CommandOutlives = "command-outlives", 105;
     OwnerUnseen = "owner-unseen", 101;
     HeldLong = "held-long", 121;
+    MemberSilent = "member-silent", 53;
+    QuotaNear = "quota-near", 112;
+    StoreSlow = "store-slow", 53;
+    LeaseNearEnd = "lease-near-end", 288;
     Marked = "marked", 105;
     Drained = "drained", 102;
     Waiting = "waiting", 121;
@@ -80,6 +88,8 @@ kinds! {
     WipedAtLogout = "wiped-at-logout", 6;
     Leak = "leak", 1392;
     Leftover = "leftover", 8;
+    MemberUnnamed = "member-unnamed", 53;
+    PausesSeen = "pauses-seen", 288;
     NoFutexWaitv = "no-futex-waitv", 121;
     NoRseq = "no-rseq", 104;
 }
@@ -128,6 +138,7 @@ mod tests {
             include_str!("../../tests/doctor/file.rs"),
             include_str!("../../tests/doctor/environment.rs"),
             include_str!("../../tests/doctor/machine.rs"),
+            include_str!("../../tests/doctor/store.rs"),
         );
         let tests: String = tests.split_whitespace().collect();
         let page = include_str!("../../../../docs/doctor.md");

@@ -57,8 +57,14 @@ pub fn room(d: &mut Look, path: &Path) {
 
 /// The processes that have to do with a semaphore.
 pub fn descriptors(d: &mut Look, r: &Report) {
-    let all: BTreeSet<u32> =
-        r.holders.iter().map(|h| &h.process).chain(r.waiters.iter().map(|w| &w.process)).map(|p| p.pid).collect();
+    let all: BTreeSet<u32> = r
+        .holders
+        .iter()
+        .map(|h| &h.process)
+        .chain(r.waiters.iter().map(|w| &w.process))
+        .filter(|p| proc::is_here(p))
+        .map(|p| p.pid)
+        .collect();
     for pid in all.into_iter().filter(|p| *p != 0) {
         if let Some((open, most)) = proc::descriptors(pid)
             && open.saturating_add(4) >= most

@@ -8,6 +8,7 @@
 //! | `recent` | what has gone wrong lately |
 //! | `limits` | what there is only so much of |
 //! | `file`, `system`, `environment` | the file, the machine, what the environment says |
+//! | `store` | a namespace in etcd: its members, and whose leases are near their end |
 //! | `proc` | what `/proc` says of a process |
 //! | `print` | for people, for programs |
 
@@ -19,6 +20,8 @@ mod owners;
 mod print;
 mod proc;
 mod recent;
+#[cfg(feature = "etcd")]
+mod store;
 mod system;
 mod waits;
 
@@ -66,12 +69,6 @@ fn typed(name: &str) -> String {
 
 /// Looks, and says what it has found.
 pub fn doctor(args: &DoctorArgs, url: &str) -> Result<u8, Failure> {
-    let Some(place) = url.strip_prefix("shm:") else {
-        return Err(Error::new(Code::InvalidParameter, format!("`{url}` is not a namespace that several processes share"))
-            .advice("doctor looks at `shm:` namespaces")
-            .into());
-    };
-    let path = probe::path_of(place)?;
     if let Some(name) = &args.name {
         Name::new(name)?;
     }
@@ -84,7 +81,19 @@ pub fn doctor(args: &DoctorArgs, url: &str) -> Result<u8, Failure> {
         cycles: BTreeSet::new(),
         poor: BTreeSet::new(),
     };
-    look(&mut d, url, &path);
+    match url.split_once(':') {
+        Some(("shm", place)) => {
+            let path = probe::path_of(place)?;
+            look(&mut d, url, &path);
+        }
+        #[cfg(feature = "etcd")]
+        Some(("etcd" | "etcds", _)) => store::look(&mut d, url)?,
+        _ => {
+            return Err(Error::new(Code::InvalidParameter, format!("`{url}` is not a namespace that several processes share"))
+                .advice("doctor looks at `shm:` and `etcd://` namespaces")
+                .into());
+        }
+    }
     d.findings.sort_by_key(|f| (std::cmp::Reverse(f.severity), f.kind));
     let mut out = io::stdout().lock();
     match args.json {
@@ -146,6 +155,12 @@ fn inside(d: &mut Look, ns: &Namespace, url: &str, path: &Path) {
         Some(n) => d.looked(format!("the history (on, {n} records) and disagreements about kind and limit")),
         None => d.looked("disagreements about kind and limit (the history is off: `xsem log --on`)"),
     }
+    semaphores(d, ns, &history.records, |d, n| environment::no_such_name(d, n, url, path));
+}
+
+/// Those that are asked about: who holds them, who waits.
+fn semaphores(d: &mut Look, ns: &Namespace, history: &[Record], missing: impl Fn(&mut Look, &str)) {
+    let name = d.name.clone();
     environment::claims(d, ns.url(), |n| ns.inspect(n).ok());
     let (mut seen, mut there) = (0u64, false);
     // What is damaged is told above.
@@ -153,12 +168,12 @@ fn inside(d: &mut Look, ns: &Namespace, url: &str, path: &Path) {
         if name.as_ref().is_none_or(|n| *n == s.name) {
             seen += 1;
             there = true;
-            one(d, ns, &s, &history.records);
+            one(d, ns, &s, history);
         }
         if there && name.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     match &name {
-        Some(n) if !there => environment::no_such_name(d, n, url, path),
+        Some(n) if !there => missing(d, n),
         Some(_) => d.looked("who holds it, who waits, for how long, and whether they wait for each other"),
         None => d.looked(format!(
             "{seen} semaphore{}: who holds them, who waits, and whether they wait for each other",

@@ -59,7 +59,7 @@ fn state(d: &mut Look, s: &Summary, r: &Report, h: &Holder) {
                 .of(&s.name),
             ),
             None => {
-                let zombie = if proc::state(p.pid) == Some('Z') { " (its parent has not waited for it yet)" } else { "" };
+                let zombie = if proc::is_here(p) && proc::state(p.pid) == Some('Z') { " (its parent has not waited for it yet)" } else { "" };
                 let then = match s.capacity {
                     Some(_) => "nothing: the next one that asks gets its permits back".to_owned(),
                     None => format!("check what it protects: the next owner gets it with 105, and `xsem ok {typed}` says that it is in order"),
@@ -76,6 +76,7 @@ fn state(d: &mut Look, s: &Summary, r: &Report, h: &Holder) {
             )
             .of(&s.name),
         ),
+        _ if !proc::is_here(p) => {}
         _ => {
             if let Some(c) = covered.filter(|c| c.state == ProcessState::Stopped) {
                 d.found(stopped(c.pid, "the command of its owner"));
@@ -101,7 +102,10 @@ pub fn person(h: &Holder) -> String {
     let held = h.held_for.map_or(String::new(), |d| format!(", which has had {permits} for {}", age(d)));
     match p.pid {
         0 => format!("a process that is not known any more{held}"),
-        pid => format!("{pid} `{}` ({}){label}{held}", p.command, p.user()),
+        pid => match &p.host {
+            Some(host) => format!("{pid} on {host} `{}`{label}{held}", p.command),
+            None => format!("{pid} `{}` ({}){label}{held}", p.command, p.user()),
+        },
     }
 }
 
@@ -137,8 +141,9 @@ fn long(d: &mut Look, s: &Summary, r: &Report, h: &Holder, history: &[Record]) {
     let figures = usual.map_or("nothing is known of what is usual; `xsem log --on` keeps it".into(), |u| u.1);
     let severity = if r.waiters.is_empty() { Note } else { Warning };
     let what = format!("held for {}, which is unusual ({figures}): {}", age(held), person(h));
+    let there = h.process.host.as_ref().map_or(String::new(), |host| format!(" on {host}"));
     let todo = format!(
-        "see what {} does (`ps -p {0} -f`); ask its user; to take it away: `xsem evict {}`",
+        "see what {} does (`ps -p {0} -f`{there}); ask its user; to take it away: `xsem evict {}`",
         h.process.pid,
         typed(&s.name)
     );

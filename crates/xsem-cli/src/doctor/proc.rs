@@ -2,6 +2,11 @@
 
 use std::fs;
 
+/// Whether its number means anything here: those of a store are of other machines, or may be.
+pub fn is_here(p: &xsem::Process) -> bool {
+    p.host.is_none()
+}
+
 /// The state letter of its main thread.
 pub fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

@@ -43,7 +43,11 @@ pub fn look(d: &mut Look, r: &Report) {
     };
     let severity = if longest > LONG { Warning } else { Note };
     let p = &first.process;
-    let what = format!("{many}{behind}. The longest has waited for {}: {} `{}` ({})", age(longest), p.pid, p.command, p.user());
+    let who = match &p.host {
+        Some(host) => format!("{} on {host} `{}`", p.pid, p.command),
+        None => format!("{} `{}` ({})", p.pid, p.command, p.user()),
+    };
+    let what = format!("{many}{behind}. The longest has waited for {}: {who}", age(longest));
     let todo = match r.kind {
         Is::Event => format!("`xsem event signal {}` signals it, if it should be", typed(name)),
         _ => format!("`xsem show {}` has all of them in order; ask whoever holds it to give it back", typed(name)),

@@ -15,6 +15,7 @@ pages! {
     AccessDenied = "5-ACCESS_DENIED",
     InvalidHandle = "6-INVALID_HANDLE",
     NotEnoughMemory = "8-NOT_ENOUGH_MEMORY",
+    BadNetpath = "53-BAD_NETPATH",
     InvalidParameter = "87-INVALID_PARAMETER",
     Interrupt = "95-INTERRUPT",
     TooManySemaphores = "100-TOO_MANY_SEMAPHORES",
@@ -24,6 +25,7 @@ pages! {
     InvalidAtInterruptTime = "104-INVALID_AT_INTERRUPT_TIME",
     SemOwnerDied = "105-SEM_OWNER_DIED",
     SemUserLimit = "106-SEM_USER_LIMIT",
+    DiskFull = "112-DISK_FULL",
     SemTimeout = "121-SEM_TIMEOUT",
     InvalidName = "123-INVALID_NAME",
     InvalidEventCount = "151-INVALID_EVENT_COUNT",
@@ -34,7 +36,10 @@ pages! {
     TooManyPosts = "298-TOO_MANY_POSTS",
     PossibleDeadlock = "1131-POSSIBLE_DEADLOCK",
     RevisionMismatch = "1306-REVISION_MISMATCH",
+    LogonFailure = "1326-LOGON_FAILURE",
     FileCorrupt = "1392-FILE_CORRUPT",
+    ClusterNoQuorum = "5925-CLUSTER_NO_QUORUM",
+    WinhttpSecureFailure = "12175-WINHTTP_SECURE_FAILURE",
 }
 
 #[cfg(test)]

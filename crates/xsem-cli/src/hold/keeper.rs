@@ -2,7 +2,7 @@
 
 use super::watch::{self, Ended, Event, Watch};
 use super::{Owner, UNDERSTOOD, Word};
-use crate::cli::{HoldArgs, OnOwnerDeath};
+use crate::cli::{HoldArgs, OnLoss, OnOwnerDeath};
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::run::acquire::{acquire, owner_died};
@@ -45,7 +45,7 @@ fn kept(args: &HoldArgs, url: &str, owner: &Owner, channel: &mut UnixStream) -> 
     {
         let (acknowledged, _) = acknowledgement(channel, None)?;
         speak(channel, &Word { exit: exit_codes::OK, say: String::new(), slots: Vec::new() });
-        return keep_for(&watch, token, Held::Guard(guard), acknowledged.join().unwrap_or(false));
+        return keep_for(args, &ns, &watch, Held::Guard(guard), acknowledged.join().unwrap_or(false));
     }
 
     let sem = wanted::open(&ns, &args.name, &args.permits)?;
@@ -75,7 +75,7 @@ fn kept(args: &HoldArgs, url: &str, owner: &Owner, channel: &mut UnixStream) -> 
         _ => Vec::new(),
     };
     speak(channel, &Word { exit: exit_codes::OK, say, slots });
-    keep_for(&watch, held.token(), held, acknowledged.join().unwrap_or(false))
+    keep_for(args, &ns, &watch, held, acknowledged.join().unwrap_or(false))
 }
 
 /// A thread that waits until the front has understood us (true), or is gone (false, and the wait is cancelled). The shell
@@ -104,13 +104,31 @@ fn acknowledgement(channel: &UnixStream, watch: Option<&Watch>) -> Result<(threa
     Ok((thread, cancel))
 }
 
-/// Keeps the claim until the shell has ended or somebody says that it is enough.
-fn keep_for(watch: &Watch, token: u64, held: Held<'_>, understood: bool) -> Result<(), Failure> {
+/// Keeps the claim until the shell has ended or somebody says that it is enough, or it is lost.
+fn keep_for(args: &HoldArgs, ns: &Namespace, watch: &Watch, held: Held<'_>, understood: bool) -> Result<(), Failure> {
+    watch.listen(ns);
+    let is_held = || match &held {
+        Held::Guard(g) => g.is_held(),
+        Held::Permit(p) => p.is_held(),
+        _ => true,
+    };
     let event = match understood {
-        true => watch.next(token),
+        // A loss of before we listened.
+        true if !is_held() => Event::Lost,
+        true => loop {
+            match watch.next(held.token()) {
+                // Of a session before, while we waited.
+                Event::Lost if is_held() => {}
+                event => break event,
+            }
+        },
         // Nobody knows that it was held.
         false => Event::Release,
     };
+    if event == Event::Lost {
+        lost(args, watch);
+        return Ok(());
+    }
     // It may have been evicted meanwhile (288), and there is nobody left to tell.
     let _ = match (event, held) {
         (Event::OwnerEnded(Ended::BySignal(s)), Held::Guard(g)) => g.abandon_because(Cause::CommandKilled(s)),
@@ -120,6 +138,16 @@ fn keep_for(watch: &Watch, token: u64, held: Held<'_>, understood: bool) -> Resu
         _ => Ok(()),
     };
     Ok(())
+}
+
+/// The shell may do what the claim was for no longer: others may have it.
+fn lost(args: &HoldArgs, watch: &Watch) {
+    let (name, end) = (&args.name, args.on_loss == OnLoss::End);
+    let then = if end { "so this shell is asked to end (SIGTERM)" } else { "and this shell goes on" };
+    watch.tell_owner(&format!("`{name}` is not held any more, because its lease has ended; others may own it, {then}"));
+    if end {
+        watch.end_owner();
+    }
 }
 
 fn speak(channel: &mut UnixStream, word: &Word) {

@@ -7,10 +7,13 @@ use super::Owner;
 use crate::exit_codes;
 use crate::failure::Failure;
 use crate::tree;
-use std::io;
+use std::io::{self, Write};
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::ptr;
+use std::sync::Arc;
+use xsem::Namespace;
 
 /// What ends the keeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,8 @@ pub enum Event {
     Release,
     /// The shell has ended.
     OwnerEnded(Ended),
+    /// All claims of this process were lost.
+    Lost,
 }
 
 /// How the shell ended.
@@ -38,6 +43,8 @@ pub struct Watch {
     start: u64,
     pidfd: OwnedFd,
     signals: OwnedFd,
+    /// Readable from a loss on.
+    loss: Arc<OwnedFd>,
 }
 
 impl Watch {
@@ -52,7 +59,37 @@ impl Watch {
         if tree::stat(owner.pid).is_none_or(|s| s.start != owner.start) {
             return Err(failed(io::Error::from_raw_os_error(libc::ESRCH)));
         }
-        Ok(Watch { pid: owner.pid, start: owner.start, pidfd, signals: signal_fd().map_err(failed)? })
+        let loss = Arc::new(event_fd().map_err(failed)?);
+        Ok(Watch { pid: owner.pid, start: owner.start, pidfd, signals: signal_fd().map_err(failed)?, loss })
+    }
+
+    /// Listens to what the namespace says of losses, from here on.
+    pub fn listen(&self, ns: &Namespace) {
+        let told = self.loss.clone();
+        ns.on_loss(move |_| {
+            let one = 1u64.to_ne_bytes();
+            // SAFETY: eight bytes are read from where there are eight; the descriptor is open as long as `told` is.
+            unsafe { libc::write(told.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        });
+    }
+
+    /// Says a line where the shell's own errors go, as far as that can be opened: a terminal, a file, a pipe.
+    pub fn tell_owner(&self, line: &str) {
+        let path = format!("/proc/{}/fd/2", self.pid);
+        // At its end, and never waiting for a reader; a terminal does not become ours.
+        let flags = libc::O_NOCTTY | libc::O_NONBLOCK;
+        let Ok(mut errors) = std::fs::OpenOptions::new().append(true).custom_flags(flags).open(path) else { return };
+        // The number may be another process's by now.
+        if tree::stat(self.pid).is_some_and(|s| s.start == self.start) {
+            let _ = writeln!(errors, "xsem: {line}");
+        }
+    }
+
+    /// Asks the shell to end.
+    pub fn end_owner(&self) {
+        let none = ptr::null::<libc::siginfo_t>();
+        // SAFETY: the descriptor is a process's, and no information is passed along.
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.pidfd.as_raw_fd(), libc::SIGTERM, none, 0) };
     }
 
     /// Another descriptor for the shell.
@@ -66,12 +103,18 @@ impl Watch {
     /// Waits for one of the events of the claim with this token.
     pub fn next(&self, token: u64) -> Event {
         loop {
-            let (ended, signalled) = poll(self.pidfd.as_raw_fd(), self.signals.as_raw_fd(), -1);
+            let [ended, signalled, lost] = poll([&self.pidfd, &self.signals, &*self.loss].map(|fd| Some(fd.as_raw_fd())));
             if signalled && released(self.signals.as_raw_fd(), token) {
                 return Event::Release;
             }
             if ended {
                 return Event::OwnerEnded(self.how());
+            }
+            if lost {
+                let mut times = [0u8; 8];
+                // SAFETY: eight bytes are written to where there are eight.
+                unsafe { libc::read(self.loss.as_raw_fd(), times.as_mut_ptr().cast(), times.len()) };
+                return Event::Lost;
             }
         }
     }
@@ -165,7 +208,7 @@ const _: () = assert!(size_of::<Queued>() == size_of::<libc::siginfo_t>());
 
 /// Waits until the process has ended.
 pub fn gone(pidfd: &OwnedFd) {
-    poll(pidfd.as_raw_fd(), -1, -1);
+    poll([Some(pidfd.as_raw_fd())]);
 }
 
 /// A descriptor for a process.
@@ -185,16 +228,16 @@ pub fn open(pid: u32) -> io::Result<OwnedFd> {
 
 /// Waits for either; true when `channel` has something to say, be it that it is closed.
 pub fn readable_first(channel: &impl AsRawFd, pidfd: &OwnedFd) -> bool {
-    poll(channel.as_raw_fd(), pidfd.as_raw_fd(), -1).0
+    poll([Some(channel.as_raw_fd()), Some(pidfd.as_raw_fd())])[0]
 }
 
-/// Which of two descriptors has something. -1 is never ready.
-fn poll(a: RawFd, b: RawFd, timeout: i32) -> (bool, bool) {
-    let mut fds = [a, b].map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+/// Waits until one of these descriptors has something, and says which.
+fn poll<const N: usize>(fds: [Option<RawFd>; N]) -> [bool; N] {
+    let mut fds = fds.map(|fd| libc::pollfd { fd: fd.unwrap_or(-1), events: libc::POLLIN, revents: 0 });
     loop {
-        // SAFETY: an array of two, both initialised.
-        if unsafe { libc::poll(fds.as_mut_ptr(), 2, timeout) } >= 0 {
-            return (fds[0].revents != 0, fds[1].revents != 0);
+        // SAFETY: an array of so many, all initialised.
+        if unsafe { libc::poll(fds.as_mut_ptr(), N as libc::nfds_t, -1) } >= 0 {
+            return fds.map(|fd| fd.revents != 0);
         }
         if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             // No memory for a moment: look again rather than end somebody's claim.
@@ -215,6 +258,17 @@ fn signal_fd() -> io::Result<OwnedFd> {
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), number());
         match libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) {
+            -1 => Err(io::Error::last_os_error()),
+            fd => Ok(OwnedFd::from_raw_fd(fd)),
+        }
+    }
+}
+
+/// A counter that is readable from the first time on that something is added.
+fn event_fd() -> io::Result<OwnedFd> {
+    // SAFETY: takes two numbers, gives a new descriptor or -1.
+    unsafe {
+        match libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) {
             -1 => Err(io::Error::last_os_error()),
             fd => Ok(OwnedFd::from_raw_fd(fd)),
         }

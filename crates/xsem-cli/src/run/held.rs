@@ -43,6 +43,15 @@ impl<'a> Part<'a> {
         !matches!(self.claim, Claim::Own(Held::Permit(_)))
     }
 
+    /// Whether it is there still. What a child shares, that one looks after.
+    pub fn is_held(&self) -> bool {
+        match &self.claim {
+            Claim::Own(Held::Guard(g)) | Claim::Share(g) => g.is_held(),
+            Claim::Own(Held::Permit(p)) => p.is_held(),
+            _ => true,
+        }
+    }
+
     /// The slots of a pool; None for anything else.
     pub fn slots(&self) -> Option<Vec<u32>> {
         match &self.claim {

@@ -102,7 +102,7 @@ fn perform(
         return Err(e);
     }
     let child = child.go();
-    let code = match supervise::supervise(child.pid(), args.time_limit, args.grace, loss) {
+    let code = match supervise::supervise(child.pid(), args.time_limit, args.grace, loss, || parts.iter().all(Part::is_held)) {
         Err(e) => Err(Failure::new(exit_codes::XSEM_FAILED, format!("cannot wait for `{shown}`: {e}"))),
         Ok(ended) => match child.why_not() {
             Some(e) => Err(not_executed(args, &e)),

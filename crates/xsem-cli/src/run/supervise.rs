@@ -8,7 +8,7 @@ use crate::exit_codes;
 use crate::failure::say;
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use xsem::Namespace;
 
@@ -46,7 +46,7 @@ impl Ended {
 
 /// Told when the claims are lost; the command is ended then.
 #[derive(Clone, Debug, Default)]
-pub struct Loss(Arc<OnceLock<String>>);
+pub struct Loss(Arc<Mutex<Option<String>>>);
 
 impl Loss {
     /// Listens to what the namespace says.
@@ -54,22 +54,32 @@ impl Loss {
         let loss = Loss::default();
         let told = loss.clone();
         ns.on_loss(move |lost| {
-            if told.0.set(lost.to_string()).is_ok() {
-                // Whoever waits for signals looks up. From this process, so it is not taken for the terminal's.
-                // SAFETY: plain numbers; SIGCHLD is blocked or ignored in all threads of this process.
-                unsafe { libc::kill(libc::getpid(), libc::SIGCHLD) };
-            }
+            *told.said() = Some(lost.to_string());
+            // Whoever waits for signals looks up. From this process, so it is not taken for the terminal's.
+            // SAFETY: plain numbers; SIGCHLD is blocked or ignored in all threads of this process.
+            unsafe { libc::kill(libc::getpid(), libc::SIGCHLD) };
         });
         loss
+    }
+
+    fn said(&self) -> MutexGuard<'_, Option<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Waits until `child` has ended. When its time is up, or its claims are lost, it gets SIGTERM, and SIGKILL after the grace. The
-/// watched signals are blocked by now.
+/// watched signals are blocked by now. `held`: whether its claims are there all the same: a loss from before they were made, while
+/// this process waited for them, does not concern them.
 ///
 /// # Errors
 /// The child cannot be waited for.
-pub fn supervise(child: libc::pid_t, limit: Option<Duration>, grace: Duration, loss: &Loss) -> io::Result<Ended> {
+pub fn supervise(
+    child: libc::pid_t,
+    limit: Option<Duration>,
+    grace: Duration,
+    loss: &Loss,
+    held: impl Fn() -> bool,
+) -> io::Result<Ended> {
     let limit = limit.map(|time| Limit::new(time, grace));
     let mut watch = Watch { child, stopped: false, limit, timed_out: false, lost: None };
     let set = signals::watched();
@@ -78,9 +88,11 @@ pub fn supervise(child: libc::pid_t, limit: Option<Duration>, grace: Duration, l
         if let Some(end) = watch.look()? {
             return Ok(Ended { end, timed_out: watch.timed_out && watch.lost.is_none(), lost: watch.lost });
         }
-        if let (Some(why), None) = (loss.0.get(), &watch.lost) {
+        // Taken first: the lock is not kept while the store is asked.
+        let told = loss.said().take();
+        if let (Some(why), None) = (told.filter(|_| !held()), &watch.lost) {
             say(&format!("{why}; others may own what it owned, so the command is ended"));
-            watch.lost = Some(why.clone());
+            watch.lost = Some(why);
             watch.limit = Some(Limit::new(Duration::ZERO, grace));
         }
         match next_signal(&set, watch.limit.as_ref().map(Limit::remaining)) {

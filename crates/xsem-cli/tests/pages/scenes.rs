@@ -1,16 +1,34 @@
 //! What is there before a session of a page begins: who holds what, which files are broken.
 
+#[path = "store.rs"]
+mod store;
+
 use crate::common::{Place, kill, state, until};
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use xsem_testkit::etcd::{Cluster, wanted};
 
 /// Those who play a part in the background; they end with the test's thread at the latest.
-pub type Cast = Vec<Child>;
+#[derive(Default)]
+pub struct Cast {
+    pub children: Vec<Child>,
+    /// The members of a store, as the page calls them, and as they are here.
+    pub members: Vec<(String, String)>,
+    /// The store.
+    _store: Option<Cluster>,
+}
 
-/// Sets the scene of the session with this index in the page of this code.
-pub fn set(p: &Place, code: u32, session: usize) -> Cast {
+/// Sets the scene of the session with this index in the page of this code. `None`: this machine does without what it needs.
+pub fn set(p: &Place, code: u32, session: usize) -> Option<Cast> {
+    if xsem::Code::from_number(code).is_some_and(xsem::Code::is_of_a_network) {
+        return wanted().then(|| store::set(p, code));
+    }
+    Some(Cast { children: on_this_machine(p, code, session), ..Cast::default() })
+}
+
+fn on_this_machine(p: &Place, code: u32, session: usize) -> Vec<Child> {
     match (code, session) {
         (1, _) | (87, _) => shell(p, "$X create --pool 4 gpu"),
         (5, _) => {
@@ -98,7 +116,7 @@ fn holder(p: &Place) -> Child {
     p.hold("deploy", &["--label", "release 4.2", "deploy", "--", "sleep", "600"])
 }
 
-fn shell(p: &Place, text: &str) -> Cast {
+fn shell(p: &Place, text: &str) -> Vec<Child> {
     p.sh(text);
     Vec::new()
 }

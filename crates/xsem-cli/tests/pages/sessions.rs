@@ -3,7 +3,7 @@
 use crate::blocks::{Page, Step, pages};
 use crate::common::{Place, XSEM, clean, text};
 use crate::mask::masked;
-use crate::scenes::{self, NAMESPACE};
+use crate::scenes::{self, Cast, NAMESPACE};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -24,17 +24,17 @@ fn play(code: u32) {
     let mut wrong = Vec::new();
     for (i, (_, steps)) in sessions.iter().enumerate() {
         let place = Place::new();
-        let cast = scenes::set(&place, code, i);
+        let Some(cast) = scenes::set(&place, code, i) else { return };
         let mut block = String::new();
         for step in steps {
-            let output = perform(&place, &step.command, &page);
+            let output = perform(&place, &step.command, &page, &cast);
             let same = masked(&output) == masked(&step.output);
             if !same {
                 wrong.push(format!("$ {}\nprints\n{output}the page says\n{}", step.command, step.output));
             }
             block += &format!("$ {}\n{}", step.command, if same { &step.output } else { &output });
         }
-        for mut child in cast {
+        for mut child in cast.children {
             // It may have ended by itself.
             let _ = child.kill();
             let _ = child.wait();
@@ -50,9 +50,12 @@ fn play(code: u32) {
 }
 
 /// Runs a command of a page in a shell, and gives all that it prints, in the page's words for what lies elsewhere here.
-fn perform(place: &Place, command: &str, page: &Page) -> String {
+fn perform(place: &Place, command: &str, page: &Page, cast: &Cast) -> String {
     let dir = place.dir().display().to_string();
     let mut line = command.replace(DIRECTORY, &dir);
+    for (theirs, ours) in &cast.members {
+        line = line.replace(theirs, ours);
+    }
     if let Some(scene) = command.strip_prefix(EXAMPLE) {
         line = format!("{} {scene}", example().display());
     }
@@ -70,7 +73,10 @@ fn perform(place: &Place, command: &str, page: &Page) -> String {
         .stdin(Stdio::null())
         .output()
         .expect("sh");
-    let output = text(&out.stdout);
+    let mut output = text(&out.stdout);
+    for (theirs, ours) in &cast.members {
+        output = output.replace(ours, theirs);
+    }
     // A path that the command names is the page's; another one is what a reader has by default.
     let output = match command.contains(DIRECTORY) {
         true => output,
@@ -120,6 +126,7 @@ codes! {
     access_denied = 5,
     invalid_handle = 6,
     not_enough_memory = 8,
+    bad_netpath = 53,
     invalid_parameter = 87,
     interrupt = 95,
     too_many_semaphores = 100,
@@ -129,6 +136,7 @@ codes! {
     invalid_at_interrupt_time = 104,
     sem_owner_died = 105,
     sem_user_limit = 106,
+    disk_full = 112,
     sem_timeout = 121,
     invalid_name = 123,
     invalid_event_count = 151,
@@ -139,5 +147,8 @@ codes! {
     too_many_posts = 298,
     possible_deadlock = 1131,
     revision_mismatch = 1306,
+    logon_failure = 1326,
     file_corrupt = 1392,
+    cluster_no_quorum = 5925,
+    winhttp_secure_failure = 12175,
 }

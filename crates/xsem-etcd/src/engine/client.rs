@@ -5,6 +5,7 @@ use super::notes::Waits;
 use super::outbox::Outbox;
 use super::record::{Id, Ticket, Who};
 use super::session::{Session, key};
+use super::steps::Steps;
 use super::store::{Compare, Op, Silence, Store, Txn};
 use super::world::Slot;
 use std::collections::HashMap;
@@ -58,6 +59,8 @@ pub struct Inner {
     losses: Mutex<Vec<Arc<OnLoss>>>,
     /// What is still to be sent.
     pub outbox: Arc<Outbox>,
+    /// The steps of asynchronous requests.
+    pub steps: Arc<Steps>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -82,6 +85,7 @@ impl Inner {
             waits: Waits::default(),
             losses: Mutex::default(),
             outbox: Arc::default(),
+            steps: Arc::default(),
         })
     }
 
@@ -241,6 +245,11 @@ impl Inner {
         Some(local.id).filter(|id| claimant != 0 && self.session_of(*id).is_some())
     }
 
+    /// Whether this process is part of a command that a claim covers: then somebody may wait for its end.
+    pub fn is_inside(&self) -> bool {
+        !lock(&self.who).inside.is_empty()
+    }
+
     /// Whether a claimant holds anything here: else nobody waits for it.
     pub fn holds_something(&self, claimant: u32) -> bool {
         claimant != 0 && lock(&self.held).values().any(|l| l.claimant == claimant)
@@ -256,6 +265,7 @@ impl Drop for Inner {
     /// Nobody uses it any more: its lease ends. (Only tests, and programs that close all they had open, see that.)
     fn drop(&mut self) {
         self.outbox.close();
+        self.steps.close();
         if self.usable().is_err() {
             return;
         }
@@ -265,7 +275,28 @@ impl Drop for Inner {
     }
 }
 
-/// What the callers of the engine get where it could not do its work.
+impl Inner {
+    /// What the callers of the engine get where it could not do its work.
+    pub fn error(&self, trouble: Trouble, what: &str) -> Error {
+        let silent = |more: &str| {
+            let why = self.store.why_silent();
+            let (code, text) = why.as_ref().map_or((Code::BadNetpath, "the store does not answer"), |e| (e.code(), e.message()));
+            let e = Error::new(code, format!("{what}: {text}{more}"));
+            let advice = why.as_ref().map_or("look at the network, and try again", Error::next_step);
+            match more {
+                "" => e.advice(advice),
+                _ => e.advice(format!("{advice}; then look at what is there")),
+            }
+        };
+        match trouble {
+            Trouble::Silent => silent(""),
+            Trouble::Unresolved(_) => silent("; whether it was done is not known"),
+            t => error(t, what),
+        }
+    }
+}
+
+/// The same, where that has nothing to do with the store.
 pub fn error(trouble: Trouble, what: &str) -> Error {
     let stale = |text: String| Error::new(Code::InvalidHandle, text);
     match trouble {
@@ -275,8 +306,7 @@ pub fn error(trouble: Trouble, what: &str) -> Error {
             stale(format!("{what}: the session ended, and whether it was done is not known")).advice("look at what is there")
         }
         Trouble::Lost => stale(format!("{what}: the session ended")).advice("try again: there is a new session by then"),
-        Trouble::Silent => stale(format!("{what}: the store does not answer")).advice("look at the network, and try again"),
-        Trouble::Unresolved(_) => stale(format!("{what}: the store does not answer, and whether it was done is not known"))
-            .advice("look at what is there when the network is back"),
+        Trouble::Silent | Trouble::Unresolved(_) => Error::new(Code::BadNetpath, format!("{what}: the store does not answer"))
+            .advice("look at the network, and try again"),
     }
 }

@@ -120,6 +120,13 @@ impl Inner {
         Ok(of_answer(names, &answer.reads, answer.revision)?)
     }
 
+    /// Reads one record, and who lives, at one instant.
+    pub fn load_one(&self, name: &str, give_up: GiveUp<'_>) -> Result<World, Trouble> {
+        let answer = self.read(vec![Op::Get(format!("{RECORDS}{name}")), Op::Prefix(SESSIONS.to_owned())], give_up)?;
+        let found = answer.reads.first().and_then(|r| r.first());
+        Ok(world([(name.to_owned(), slot(found)?)].into(), answer.reads.get(1), answer.revision))
+    }
+
     /// Reads all records, and which sessions live, at one instant.
     pub fn load_all(&self, give_up: GiveUp<'_>) -> Result<World, Trouble> {
         let answer = self.read(vec![Op::Prefix(RECORDS.to_owned()), Op::Prefix(SESSIONS.to_owned())], give_up)?;

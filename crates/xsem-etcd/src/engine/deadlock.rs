@@ -36,6 +36,17 @@ struct Graph<'a> {
     /// Whether those count, too, who are only in the way because they stand before.
     in_line: bool,
     stuck: BTreeMap<Claimant, Node<'a>>,
+    /// Sessions of processes that run inside of the command of a claim, by its name and token.
+    inside: BTreeMap<(&'a str, u64), Vec<u64>>,
+}
+
+fn insiders(world: &World) -> BTreeMap<(&str, u64), Vec<u64>> {
+    let mut found: BTreeMap<(&str, u64), Vec<u64>> = BTreeMap::new();
+    let people = world.alive.iter().flatten().filter_map(|(session, who)| Some((*session, who.as_ref()?)));
+    for (session, who) in people {
+        who.inside.iter().for_each(|(name, token)| found.entry((name, *token)).or_default().push(session));
+    }
+    found
 }
 
 fn of(p: &Party) -> Claimant {
@@ -60,7 +71,8 @@ fn waits(world: &World) -> Vec<Node<'_>> {
 
 impl<'a> Graph<'a> {
     fn new(world: &'a World, waits: &[Node<'a>], in_line: bool) -> Graph<'a> {
-        let mut graph = Graph { world, in_line, stuck: waits.iter().map(|n| (of(n.party), *n)).collect() };
+        let stuck = waits.iter().map(|n| (of(n.party), *n)).collect();
+        let mut graph = Graph { world, in_line, stuck, inside: insiders(world) };
         loop {
             let free: Vec<Claimant> = graph.stuck.iter().filter(|(_, n)| graph.can_come(n)).map(|(c, _)| *c).collect();
             if free.is_empty() {
@@ -79,16 +91,16 @@ impl<'a> Graph<'a> {
     fn can_come(&self, n: &Node<'_>) -> bool {
         let t = match n.what {
             What::Claims(t) => t,
-            What::Drain(_, rec) => {
+            What::Drain(name, rec) => {
                 let waits = |t: &Ticket| self.stuck.contains_key(&of(&t.party));
-                return !rec.claims.iter().any(|c| self.is_stuck(c)) && !rec.queue.iter().any(waits);
+                return !rec.claims.iter().any(|c| self.is_stuck(name, c)) && !rec.queue.iter().any(waits);
             }
         };
         let mut entries = t.list.iter().map(|e| match self.world.get(&e.name) {
             // Anybody may add to a credit, or signal an event.
             Some(rec) if rec.sort != Sort::Credit && !rec.is_event() => {
                 // What is held beyond a limit that was lowered has to come back before anything is free; and anybody may raise it again.
-                let held: u32 = rec.claims.iter().filter(|c| self.is_stuck(c)).map(|c| c.permits).sum();
+                let held: u32 = rec.claims.iter().filter(|c| self.is_stuck(&e.name, c)).map(|c| c.permits).sum();
                 let there = rec.limit.saturating_sub(held) >= e.permits || e.permits > rec.limit;
                 let kept = self.in_line && self.before(rec, t, e).any(|b| self.waits(b));
                 e.nests.is_some() || there && !kept
@@ -109,9 +121,17 @@ impl<'a> Graph<'a> {
         self.stuck.get(&of(&t.party)).is_some_and(|n| n.party.id == t.party.id)
     }
 
-    /// Whether a claim can only end after a stuck wait has. One that is shared ends with the last.
-    fn is_stuck(&self, c: &Held) -> bool {
-        c.parties.iter().any(|p| p.claimant != 0 && self.stuck.contains_key(&of(p)))
+    /// Whether a claim can only end after a stuck wait has. One that is shared ends with the last, and one that covers a command after
+    /// all that is part of it.
+    fn is_stuck(&self, name: &str, c: &Held) -> bool {
+        c.parties.iter().any(|p| p.claimant != 0 && self.stuck.contains_key(&of(p))) || !self.stuck_inside(name, c).is_empty()
+    }
+
+    /// The stuck waits of those who run inside of the command that a claim covers.
+    fn stuck_inside(&self, name: &str, c: &Held) -> Vec<&'a Party> {
+        let sessions = self.inside.get(&(name, c.token)).into_iter().flatten();
+        let waits = sessions.flat_map(|s| self.stuck.range((*s, 0)..=(*s, u32::MAX)));
+        waits.map(|(_, n)| n.party).collect()
     }
 
     /// The stuck claims that a stuck wait waits for: the semaphore of each, and one that holds it.
@@ -121,8 +141,12 @@ impl<'a> Graph<'a> {
             What::Drain(name, rec) => vec![(name, rec)],
         };
         let claims = records.into_iter().flat_map(|(name, rec)| rec.claims.iter().map(move |c| (name, c)));
-        let parties = claims.flat_map(|(name, c)| c.parties.iter().map(move |p| (name, p)));
-        parties.filter(|(_, p)| self.stuck.contains_key(&of(p))).collect()
+        let mut steps = Vec::new();
+        for (name, c) in claims {
+            steps.extend(c.parties.iter().filter(|p| self.stuck.contains_key(&of(p))).map(|p| (name, p)));
+            steps.extend(self.stuck_inside(name, c).into_iter().map(|p| (name, p)));
+        }
+        steps
     }
 
     /// The way from a wait back to it.
@@ -208,7 +232,8 @@ mod tests {
     use xsem::engine::Spec;
 
     fn party(session: u64, op: u64) -> Party {
-        let who = Who { host: String::new(), pid: session as u32, uid: 0, command: String::new(), covers: None };
+        let who =
+            Who { host: String::new(), pid: session as u32, uid: 0, command: String::new(), covers: None, inside: Vec::new() };
         Party { id: Id { session, op }, claimant: 1, who }
     }
 

@@ -10,14 +10,13 @@ use super::refusal::endless;
 use super::request::is_over;
 use super::view;
 use super::world::{Stop, World};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 use xsem::engine::{Request, Until};
 use xsem::{Code, Error, Name, Result};
 
 /// How long a drain sleeps at most, before it looks by itself: whether it is over, and for a deadlock.
 const AT_MOST: Duration = Duration::from_secs(2);
-/// The same where it has a cancel token to look at.
-const CANCEL: Duration = Duration::from_millis(5);
 
 impl EtcdEngine {
     /// Refuses new requests until somebody reopens it; returns when nobody is left, or says who is and opens it again.
@@ -26,7 +25,8 @@ impl EtcdEngine {
         let op = client.next_op();
         let only = || [name.as_str().to_owned()];
         // In the table before anybody can tell it something.
-        let entered = client.waits.enter(op);
+        let entered = client.enter(op);
+        let (_alarm, slice) = super::request::alarm(&Waker::from(entered.wait.clone()), request);
         loop {
             let (session, done, ephemeral) = client.steadily("drain", only(), |w, session, _| {
                 let by = Party { id: Id { session: session.id, op }, claimant: request.claimant, who: client.who() };
@@ -71,7 +71,6 @@ impl EtcdEngine {
                     Err(Trouble::Closed) => return Err(error(Trouble::Closed, "the drain")),
                     Err(_) => break,
                 }
-                let slice = if request.cancel.is_some() || request.interrupted.is_some() { CANCEL } else { AT_MOST };
                 let until = Instant::now() + AT_MOST;
                 while is_over(request).is_none() && alive() && Instant::now() < until {
                     let left = match request.until {

@@ -12,6 +12,7 @@
 //! | `notes` | how a wait is told that it is over |
 //! | `outbox` | what is still to be told to the store |
 //! | `request`, `refusal` | acquire, `wait_any`, `acquire_all`, waiting; what the refused are told |
+//! | `pending`, `steps` | the same as futures; the few threads that take their steps |
 //! | `deadlock` | who waits for whom |
 //! | `names`, `drain`; `object`, `counting`, `event` | the traits |
 //! | `thread`, `view` | threads that end; reports |
@@ -30,10 +31,12 @@ mod names;
 mod notes;
 mod object;
 mod outbox;
+mod pending;
 mod record;
 mod refusal;
 mod request;
 mod session;
+mod steps;
 pub mod store;
 mod thread;
 mod view;
@@ -41,12 +44,16 @@ mod world;
 
 pub use names::EtcdEngine;
 pub use record::Who;
+pub use session::SESSIONS;
 pub use view::short;
 
 use client::Inner;
 use std::sync::Arc;
 use std::time::Duration;
 use store::Store;
+
+/// What keys begin with where the URL names nothing.
+pub const DEFAULT_PREFIX: &str = "xsem";
 
 impl EtcdEngine {
     /// A namespace on this store, for a process that is described so. `url` opens it again.

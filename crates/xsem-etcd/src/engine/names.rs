@@ -1,22 +1,26 @@
 //! The engine: names, lists of semaphores, draining, and what people ask.
 
-use super::client::{Inner, error};
+use super::client::{Inner, lock};
 use super::commit::{GiveUp, Trouble};
 use super::death::Why;
 use super::object::EtcdObject;
-use super::record::{Id, Record, Sort, Wish};
+use super::pending::EtcdPending;
+use super::record::{Id, Record, Sort, Who, Wish};
 use super::refusal::wrong_kind;
-use super::session::Session;
-use super::store::Revision;
+use super::session::{RECORDS, SESSIONS, Session};
+use super::store::{Op, Revision, Silence, Txn};
 use super::view;
 use super::world::{Served, Stop, World};
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use xsem::engine::{Engine, Grant, Object, OnLoss, Request, Spec, Want, check_list};
-use xsem::{Checkup, Code, Error, Finding, Kind, Name, Repaired, Report, Result, Severity, Summary};
+use std::sync::atomic::Ordering::SeqCst;
+use xsem::engine::{Engine, Grant, Object, OnLoss, OwnedRequest, OwnedWant, Pending, Request, Spec, Want, check_list};
+use xsem::{Checkup, Code, Error, Finding, Kind, Loss, Name, Repaired, Report, Result, Severity, Summary};
 
 /// For how many lives of a lease a silent store is asked, where the caller has not said how long to wait.
 const PATIENCE: u64 = 10;
+/// The same, in milliseconds, for what people look at, and for a process that has never reached it: the URL may be wrong.
+const FIRST: u64 = 10_000;
 
 /// A namespace in a store, as one process has it open.
 #[derive(Debug)]
@@ -44,24 +48,37 @@ impl Inner {
         names: impl IntoIterator<Item = String> + Clone,
         mut body: impl FnMut(&mut World, &Arc<Session>, bool) -> std::result::Result<T, Stop>,
     ) -> Result<(T, Revision)> {
-        let end = self.store.now() + PATIENCE * self.store.ttl();
+        let end = self.store.now() + self.patience();
         let give_up = || self.store.now() > end;
         let mut unknown = false;
         loop {
-            let session = self.session(&give_up).map_err(|t| error(t, what))?;
+            let session = self.session(&give_up).map_err(|t| self.error(t, what))?;
             match self.transact(&session, names.clone(), &give_up, |w| body(w, &session, unknown)) {
                 Ok(done) => return Ok(done),
                 Err(Trouble::Lost) => {}
                 Err(Trouble::Vanished) => unknown = true,
-                Err(t) => return Err(error(t, what)),
+                Err(t) => return Err(self.error(t, what)),
             }
         }
     }
 
+    fn patience(&self) -> u64 {
+        if self.seen.load(SeqCst) == 0 { FIRST } else { PATIENCE * self.store.ttl() }
+    }
+
     /// A look at the store.
     pub fn look<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
-        let end = self.store.now() + PATIENCE * self.store.ttl();
-        read(&|| self.store.now() > end).map_err(|t| error(t, "the look at the store"))
+        self.look_for(self.patience(), read)
+    }
+
+    /// A look that somebody waits for.
+    fn show<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        self.look_for(FIRST, read)
+    }
+
+    fn look_for<T>(&self, time: u64, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+        let end = self.store.now() + time;
+        read(&|| self.store.now() > end).map_err(|t| self.error(t, "the look at the store"))
     }
 }
 
@@ -152,12 +169,14 @@ impl EtcdEngine {
             }
         }
     }
+}
 
+impl Inner {
     /// The objects of a list, all of this client.
-    fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a EtcdObject, u32)>> {
+    pub fn list_of<'a>(&self, list: &[Want<'a>], duplicates: bool) -> Result<Vec<(&'a EtcdObject, u32)>> {
         check_list(list, duplicates)?;
         let own = |(i, want): (usize, &Want<'a>)| {
-            let object = want.object.as_any().downcast_ref::<EtcdObject>().filter(|o| Arc::ptr_eq(&o.client, &self.client));
+            let object = want.object.as_any().downcast_ref::<EtcdObject>().filter(|o| std::ptr::eq(&*o.client, self));
             object.map(|o| (o, want.permits)).ok_or_else(|| {
                 Error::new(Code::InvalidListFormat, format!("`{}` is in another namespace", want.object.name()))
                     .of(want.object.name().as_str())
@@ -226,14 +245,26 @@ impl Engine for EtcdEngine {
     }
 
     fn wait_any(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<(usize, Grant)> {
-        let objects = self.list_of(list, false)?;
+        let objects = self.client()?.list_of(list, false)?;
         let granted = self.client()?.request(&objects, Wish::Any, request)?;
         granted.into_iter().next().ok_or_else(|| Error::new(Code::InvalidHandle, "nothing of the list is there any more"))
     }
 
     fn acquire_all(&self, list: &[Want<'_>], request: &Request<'_>) -> Result<Vec<Grant>> {
-        let objects = self.list_of(list, true)?;
+        let objects = self.client()?.list_of(list, true)?;
         Ok(self.client()?.request(&objects, Wish::All, request)?.into_iter().map(|(_, grant)| grant).collect())
+    }
+
+    fn start(self: Arc<Self>, wish: xsem::engine::Wish, list: Vec<OwnedWant>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        let client = self.client()?.clone();
+        let wish = match wish {
+            xsem::engine::Wish::Any => Wish::Any,
+            xsem::engine::Wish::All => Wish::All,
+        };
+        let wants: Vec<Want<'_>> = list.iter().map(|w| Want { object: &*w.object, permits: w.permits }).collect();
+        client.list_of(&wants, wish == Wish::All)?;
+        drop(wants);
+        EtcdPending::start(client, wish, list, request)
     }
 
     fn drain(&self, name: &Name, request: &Request<'_>) -> Result<()> {
@@ -272,13 +303,19 @@ impl Engine for EtcdEngine {
     }
 
     fn inspect(&self, name: &Name) -> Result<Report> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let mut w = self.client()?.show(|give_up| self.client.load_one(name.as_str(), give_up))?;
+        // Who waits for whom is spread over the whole namespace; where nobody waits without an end, that is not needed.
+        let endless =
+            |r: &Record| r.queue.iter().any(|t| !t.deadline) || r.drain.as_ref().is_some_and(|d| !d.done && !d.deadline);
+        if w.get(name.as_str()).is_some_and(endless) {
+            w = self.client.show(|give_up| self.client.load_all(give_up))?;
+        }
         let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
         Ok(view::report(&w, name.as_str(), rec, &self.client.who().host))
     }
 
     fn list(&self, visit: &mut dyn FnMut(Summary) -> ControlFlow<()>) -> Result<()> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.iter().filter_map(|(name, s)| Some((name, s.after.as_ref()?)));
         let host = self.client.who().host;
         for (name, rec) in there {
@@ -290,7 +327,7 @@ impl Engine for EtcdEngine {
     }
 
     fn sweep(&self) -> Result<Vec<String>> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let over = w.slots.into_iter().filter(|(_, s)| s.before.is_some() && s.after.is_none());
         let mut gone = Vec::new();
         for (name, slot) in over {
@@ -307,11 +344,12 @@ impl Engine for EtcdEngine {
     }
 
     fn check(&self) -> Result<Checkup> {
-        let w = self.client()?.look(|give_up| self.client.load_all(give_up))?;
+        let w = self.client()?.show(|give_up| self.client.load_all(give_up))?;
         let there = w.slots.values().filter(|s| s.after.is_some()).count() as u64;
         let broken: Vec<String> = super::audit::audit(&w);
         let findings = broken.into_iter().map(|text| Finding::new(Severity::Damage, "store", text, "")).collect();
-        Ok(Checkup::new(findings, there, 1))
+        let sessions = w.alive.as_ref().map_or(0, |a| a.len() as u64);
+        Ok(Checkup::new(findings, there, sessions))
     }
 
     /// Every change is one transaction of the store, so there is never half of one.
@@ -328,6 +366,63 @@ impl Engine for EtcdEngine {
     fn cover(&self, pid: Option<u32>) -> Result<()> {
         let client = self.client()?;
         client.look(|give_up| client.cover(pid, give_up))
+    }
+
+    fn inside(&self, name: &Name, token: u64) -> Result<()> {
+        let client = self.client()?;
+        let w = client.look(|give_up| client.load(&[name.as_str().to_owned()].into(), give_up))?;
+        let rec = w.get(name.as_str()).ok_or_else(|| self.missing(name))?;
+        if !rec.claims.iter().any(|c| c.token == token) {
+            return Ok(());
+        }
+        let claim = (name.as_str().to_owned(), token);
+        client.look(|give_up| client.describe(|who| who.inside = vec![claim.clone()], give_up))
+    }
+
+    fn would_lose(&self) -> Result<Loss> {
+        let client = self.client()?;
+        let answer =
+            client.show(|give_up| client.read(vec![Op::Prefix(RECORDS.to_owned()), Op::Prefix(SESSIONS.to_owned())], give_up))?;
+        let mut reads = answer.reads.into_iter();
+        let (records, sessions) = (reads.next().unwrap_or_default(), reads.next().unwrap_or_default());
+        let own = client.current().map(|s| s.key());
+        let (mut claims, mut waiters, mut unreadable) = (Vec::new(), 0, None);
+        for kv in &records {
+            match Record::decode(&kv.value) {
+                Ok(rec) => {
+                    let name = kv.key.strip_prefix(RECORDS).unwrap_or(&kv.key);
+                    claims.extend(view::holders(&rec, None).into_iter().map(|h| (name.to_owned(), h)));
+                    waiters += rec.queue.len() as u64;
+                }
+                Err(e) => unreadable = Some(e.message().to_owned()),
+            }
+        }
+        let users = sessions.iter().filter(|kv| Some(&kv.key) != own.as_ref());
+        let users = users.filter_map(|kv| serde_json::from_str::<Who>(&kv.value).ok());
+        let users = users.map(|who| who.process(xsem::ProcessState::Alive)).collect();
+        Ok(Loss::new(records.len() as u64, claims, waiters, users).unreadable(unreadable))
+    }
+
+    /// All keys go in one transaction, so nobody sees half of it; also the keys of the sessions, so whoever belongs to one finds
+    /// with its next change that it is over.
+    fn reset(&self) -> Result<Loss> {
+        let loss = self.would_lose()?;
+        let client = self.client()?;
+        let txn = Arc::new(Txn { then: vec![Op::DeleteAll(String::new())], ..Txn::default() });
+        client.show(|give_up| {
+            loop {
+                match client.store.change(&txn) {
+                    Ok(_) => return Ok(()),
+                    Err(Silence::Closed) => return Err(Trouble::Closed),
+                    Err(Silence::Refused(e)) => return Err(Trouble::Refused(e)),
+                    Err(_) if give_up() => return Err(Trouble::Silent),
+                    // Twice is as good as once.
+                    Err(_) => {}
+                }
+            }
+        })?;
+        lock(&client.memory).clear();
+        Ok(loss)
     }
 
     fn on_loss(&self, call: OnLoss) {

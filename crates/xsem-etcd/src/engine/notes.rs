@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::task::{Wake, Waker};
 use std::time::{Duration, Instant};
 
 /// A note, as a value of the store.
@@ -82,6 +83,10 @@ struct Told {
     look: Option<Instant>,
     /// Somebody has found it to be the youngest of a cycle.
     cycle: bool,
+    /// It may be over by something that is not told here: its cancel token.
+    nudged: bool,
+    /// Who is woken beside the thread that waits.
+    waker: Option<Waker>,
 }
 
 /// A wait of this client.
@@ -120,7 +125,38 @@ pub enum News {
     Nothing,
 }
 
+/// A cancel token was cancelled.
+impl Wake for Wait {
+    fn wake(self: Arc<Wait>) {
+        self.tell(|t| t.nudged = true);
+    }
+}
+
 impl Wait {
+    /// Has this waker woken whenever there is something to look at.
+    pub fn wakes(&self, waker: Waker) {
+        lock(&self.told).waker = Some(waker);
+    }
+
+    /// When it should look at the records, as far as that is known now.
+    pub fn due(&self) -> Option<Instant> {
+        lock(&self.told).look
+    }
+
+    /// Sleeps until there is something to look at, at most until this instant.
+    pub fn rest(&self, until: Instant) {
+        let mut told = lock(&self.told);
+        loop {
+            let now = Instant::now();
+            let due = told.look.is_some_and(|at| at <= now);
+            if due || told.got.is_some() || told.cycle || told.nudged || until <= now {
+                return;
+            }
+            let next = told.look.map_or(until, |at| at.min(until));
+            told = self.changed.wait_timeout(told, next - now).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Waits for news for so long.
     pub fn news(&self, patience: Duration) -> News {
         let end = Instant::now() + patience;
@@ -137,7 +173,7 @@ impl Wait {
                 return News::Look;
             }
             let until = told.look.map_or(end, |at| at.min(end));
-            if end <= now {
+            if std::mem::take(&mut told.nudged) || end <= now {
                 return News::Nothing;
             }
             told = self.changed.wait_timeout(told, until - now).unwrap_or_else(PoisonError::into_inner).0;
@@ -169,8 +205,12 @@ impl Wait {
     }
 
     fn tell(&self, say: impl FnOnce(&mut Told)) {
-        say(&mut lock(&self.told));
+        let mut told = lock(&self.told);
+        say(&mut told);
+        let waker = told.waker.clone();
+        drop(told);
         self.changed.notify_all();
+        waker.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -185,27 +225,22 @@ pub struct Waits {
 
 /// A wait that is in the table for as long as this lives.
 #[derive(Debug)]
-pub struct Entered<'a> {
-    waits: &'a Waits,
+pub struct Entered {
+    client: Weak<Inner>,
     op: u64,
     /// The wait.
     pub wait: Arc<Wait>,
 }
 
-impl Drop for Entered<'_> {
+impl Drop for Entered {
     fn drop(&mut self) {
-        lock(&self.waits.waits).remove(&self.op);
+        if let Some(client) = self.client.upgrade() {
+            lock(&client.waits.waits).remove(&self.op);
+        }
     }
 }
 
 impl Waits {
-    /// Into the table.
-    pub fn enter(&self, op: u64) -> Entered<'_> {
-        let wait = Arc::<Wait>::default();
-        lock(&self.waits).insert(op, wait.clone());
-        Entered { waits: self, op, wait }
-    }
-
     /// All should look: the feed was broken off, a session has ended.
     pub fn look_all(&self) {
         let all: Vec<Arc<Wait>> = lock(&self.waits).values().cloned().collect();
@@ -239,6 +274,13 @@ impl Waits {
 }
 
 impl Inner {
+    /// A wait by this number, in the table.
+    pub fn enter(&self, op: u64) -> Entered {
+        let wait = Arc::<Wait>::default();
+        lock(&self.waits.waits).insert(op, wait.clone());
+        Entered { client: self.me.clone(), op, wait }
+    }
+
     /// Sees to it that notes for this session are heard, now or in a moment: then every wait looks once.
     pub fn listen(&self, session: &Session) {
         if self.waits.hears(session) || self.waits.started.swap(true, SeqCst) {

@@ -3,12 +3,13 @@
 use super::client::{Inner, Local, error, lock};
 use super::commit::Trouble;
 use super::outbox::{How, Task, Which, close, end, find, not_owner};
+use super::pending::EtcdPending;
 use super::record::{Id, Party, Record, Wish};
 use super::session::Session;
 use super::world::{Stop, World};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use xsem::engine::{Claim, Ending, Grant, Object, Request};
+use xsem::engine::{Claim, Ending, Grant, Object, OwnedRequest, OwnedWant, Pending, Request};
 use xsem::{Capacity, Code, Error, Kind, Name, Result, Signal};
 
 /// An open semaphore.
@@ -24,15 +25,15 @@ pub struct EtcdObject {
     pub opener: Option<Id>,
     /// Which of the process's handles.
     pub handle: u64,
-    waiting: AtomicUsize,
+    waiting: Arc<AtomicUsize>,
     closed: AtomicBool,
 }
 
 /// Counts a wait through a handle for as long as it lives.
 #[derive(Debug)]
-pub struct Waits<'a>(&'a AtomicUsize);
+pub struct Waits(Arc<AtomicUsize>);
 
-impl Drop for Waits<'_> {
+impl Drop for Waits {
     fn drop(&mut self) {
         self.0.fetch_sub(1, SeqCst);
     }
@@ -42,7 +43,7 @@ impl EtcdObject {
     /// A handle to a semaphore that was found or made.
     pub fn new(client: &Arc<Inner>, name: &Name, kind: Kind, created: u64, opener: Option<Id>) -> EtcdObject {
         let handle = client.next_op();
-        let (waiting, closed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (waiting, closed) = (Arc::default(), AtomicBool::new(false));
         EtcdObject { client: client.clone(), name: name.clone(), kind, created, opener, handle, waiting, closed }
     }
 
@@ -57,9 +58,19 @@ impl EtcdObject {
     }
 
     /// Somebody waits through this handle.
-    pub fn waits(&self) -> Waits<'_> {
+    pub fn waits(&self) -> Waits {
         self.waiting.fetch_add(1, SeqCst);
-        Waits(&self.waiting)
+        Waits(self.waiting.clone())
+    }
+
+    /// 87.
+    fn asks_for(&self, permits: u32) -> Result<()> {
+        if permits == 0 || self.kind != Kind::Counting && permits != 1 {
+            return Err(Error::new(Code::InvalidParameter, format!("{permits} permits of `{}`", self.name))
+                .of(self.text())
+                .advice("ask for at least one permit, and for one only where there are no more"));
+        }
+        Ok(())
     }
 
     /// 6 when the handle was closed.
@@ -175,13 +186,16 @@ impl Object for EtcdObject {
         self.kind
     }
 
+    fn start(self: Arc<Self>, request: OwnedRequest) -> Result<Box<dyn Pending>> {
+        self.asks_for(request.permits)?;
+        let (client, permits) = (self.client.clone(), request.permits);
+        client.usable()?;
+        EtcdPending::start(client, Wish::One, vec![OwnedWant { object: self, permits }], request)
+    }
+
     fn acquire(&self, request: &Request<'_>) -> Result<Grant> {
         let permits = request.permits;
-        if permits == 0 || self.kind != Kind::Counting && permits != 1 {
-            return Err(Error::new(Code::InvalidParameter, format!("{permits} permits of `{}`", self.name))
-                .of(self.text())
-                .advice("ask for at least one permit, and for one only where there are no more"));
-        }
+        self.asks_for(permits)?;
         let granted = self.client.request(&[(self, permits)], Wish::One, request)?;
         granted.into_iter().next().map(|(_, grant)| grant).ok_or_else(|| self.stale())
     }

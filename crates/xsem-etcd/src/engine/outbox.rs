@@ -72,7 +72,7 @@ const REFUSED: Duration = Duration::from_millis(200);
 
 /// Whether it is the store that refuses (no permission, no space), and not the semaphore.
 pub fn is_of_the_store(e: &Error) -> bool {
-    matches!(e.code(), Code::AccessDenied | Code::NotEnoughMemory | Code::TooManySemaphores)
+    e.code().is_of_a_network() || matches!(e.code(), Code::AccessDenied | Code::NotEnoughMemory | Code::TooManySemaphores)
 }
 
 #[derive(Debug)]

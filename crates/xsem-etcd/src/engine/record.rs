@@ -30,6 +30,9 @@ pub struct Who {
     /// The child that its claims cover.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covers: Option<u32>,
+    /// The claims, by name and token, that cover the command which this process is part of: they do not end before it does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inside: Vec<(String, u64)>,
 }
 
 impl Who {

@@ -1,12 +1,14 @@
 //! What those are told whose request is refused or over.
 
+use super::client::Inner;
+use super::commit::Trouble;
 use super::object::EtcdObject;
 use super::record::{Entry, Record, Ticket, Wish};
 use super::request::{MAX_DEPTH, Wanted, ended};
 use super::view;
 use super::world::{People, World};
 use std::collections::BTreeSet;
-use xsem::engine::{Object, Request};
+use xsem::engine::{Object, Request, Until};
 use xsem::{Code, Edge, Error, Kind};
 
 fn text(list: &[Wanted<'_>]) -> String {
@@ -21,14 +23,18 @@ fn is_event(list: &[Wanted<'_>]) -> bool {
     matches!(list, [(o, _)] if o.kind() == Kind::Event)
 }
 
-/// 121, or 95: the store did not answer in time.
-pub fn unanswered(list: &[Wanted<'_>], request: &Request<'_>) -> Error {
-    if ended(request) {
-        return cancelled(list);
+impl Inner {
+    /// The store did not answer in time: 121 where the caller has said how long to wait, 95 for one that was cancelled; else why.
+    pub fn unanswered(&self, list: &[Wanted<'_>], request: &Request<'_>) -> Error {
+        if ended(request) {
+            return cancelled(list);
+        }
+        let e = self.error(Trouble::Silent, &format!("a request for {}", text(list)));
+        match request.until {
+            Until::Deadline(_) => Error::new(Code::SemTimeout, e.message()).of(first(list)).advice(e.next_step()),
+            _ => e.of(first(list)),
+        }
     }
-    Error::new(Code::SemTimeout, format!("the store did not answer a request for {} in time", text(list)))
-        .of(first(list))
-        .advice("look at the network; nothing is held")
 }
 
 /// 95.

@@ -4,28 +4,30 @@
 //! in one round trip. Otherwise whoever serves it, or its own look at the records, says so (see `notes`).
 
 use super::client::{Inner, Local, error, lock};
-use super::commit::Trouble;
+use super::commit::{GiveUp, Trouble};
 use super::deadlock;
-use super::notes::{News, Wait};
-use super::object::EtcdObject;
+use super::notes::{Entered, News, Wait};
+use super::object::{EtcdObject, Waits};
 use super::outbox::{Task, waits};
 use super::record::{Entry, Id, Party, Sort, Ticket, Wish, wall};
-use super::refusal::{cancelled, drained, endless, late, taken, too_deep, too_many, unanswered};
+use super::refusal::{cancelled, drained, endless, late, taken, too_deep, too_many};
 use super::session::Session;
 use super::view;
 use super::world::{Got, Stop, World};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
-use xsem::engine::{Claim, Grant, Object, Request, Until};
+use xsem::engine::{Alarm, Claim, Grant, Object, Request, Until};
 use xsem::{Code, Deadline, Error, Kind};
 
 /// Deepest nesting of one claim, as in shared memory.
 pub const MAX_DEPTH: u32 = 65_535;
 /// How often a request that waits for the outbox looks whether it is over.
 const PAUSE: Duration = Duration::from_millis(5);
-/// How often a wait looks whether its token was cancelled: nothing wakes it for that.
-const CANCEL: Duration = Duration::from_millis(5);
+/// How often a wait looks whether it was interrupted (by a front door of another language), or cancelled where there is no thread
+/// that could say so.
+const ASK: Duration = Duration::from_millis(5);
 /// How long a wait sleeps at most before it looks at the records by itself. Notes and deaths wake it; this is for what nobody
 /// has thought of.
 const AT_MOST: Duration = Duration::from_secs(10);
@@ -34,11 +36,45 @@ const AT_MOST: Duration = Duration::from_secs(10);
 pub type Wanted<'a> = (&'a EtcdObject, u32);
 
 /// How a wait ended.
-enum Waited {
+pub enum Waited {
     Granted(Vec<Got>),
     /// Begin again, with what is left of the time: the session ended, or the claim did before we knew of it.
     Again,
     Failed(Error),
+}
+
+/// How a request began.
+pub enum Begun {
+    /// It is over already.
+    Over(Arc<Session>, Waited),
+    /// It is written down, and waits.
+    Waits(Box<Waiting>),
+    /// What was given back before is not sent yet: in a moment.
+    NotYet,
+    /// The store does not answer, and the caller's patience is over; nothing will come of what was sent.
+    Silent,
+}
+
+/// A wait: what is looked at in each turn of it.
+pub struct Waiting {
+    /// Whose ticket it is.
+    pub session: Arc<Session>,
+    /// The ticket.
+    pub ticket: Ticket,
+    /// What it is told.
+    pub entered: Entered,
+    looks: Looks,
+    looked: Instant,
+    /// Its handles are in use.
+    _through: Vec<Waits>,
+}
+
+/// What a turn of a wait came to.
+pub enum Turn {
+    /// It is over.
+    Over(Waited),
+    /// Another turn when it is told something, at this instant at the latest.
+    Sleeps(Instant),
 }
 
 /// When the search for a deadlock is made: at once, since who waits last closes the cycle; then less and less often, for cycles that
@@ -71,60 +107,93 @@ impl Inner {
     /// Claims by one request.
     pub fn request(&self, list: &[Wanted<'_>], wish: Wish, request: &Request<'_>) -> xsem::Result<Vec<(usize, Grant)>> {
         let begun = self.store.now();
-        let over = || match request.until {
+        let give_up = || self.is_late(request, begun) || ended(request);
+        loop {
+            let (session, waited) = match self.begin(list, wish, request, &give_up)? {
+                Begun::Over(session, waited) => (session, waited),
+                Begun::NotYet if !give_up() => continue,
+                Begun::NotYet | Begun::Silent => return Err(self.unanswered(list, request)),
+                Begun::Waits(mut waiting) => {
+                    let waker = Waker::from(waiting.entered.wait.clone());
+                    let (_alarm, slice) = alarm(&waker, request);
+                    loop {
+                        match self.turn(&mut waiting, list, request) {
+                            Turn::Over(waited) => break (waiting.session.clone(), waited),
+                            Turn::Sleeps(until) => waiting.entered.wait.rest(until.min(Instant::now() + slice)),
+                        }
+                    }
+                }
+            };
+            if let Some(done) = self.outcome(waited, &session, list, request) {
+                return done;
+            }
+        }
+    }
+
+    /// Whether the time of a request that began then is over.
+    pub fn is_late(&self, request: &Request<'_>, begun: u64) -> bool {
+        match request.until {
             Until::Now => self.store.now() > begun + self.store.ttl(),
             Until::Deadline(d) => d.has_passed(),
             Until::Forever => false,
-        };
-        let give_up = || over() || ended(request);
+        }
+    }
+
+    /// Asks the store. An error: it is refused.
+    pub fn begin(&self, list: &[Wanted<'_>], wish: Wish, request: &Request<'_>, give_up: GiveUp<'_>) -> xsem::Result<Begun> {
         for (object, _) in list {
             object.usable()?;
         }
-        loop {
-            // What was given back before goes out before what is asked for after it: else this wait could be for a claim of
-            // one's own that only looks held, and that would be taken for a deadlock.
-            while !self.outbox.is_empty() && !self.store.is_closed() && !self.outbox.flush(PAUSE) {
-                if give_up() {
-                    return Err(unanswered(list, request));
-                }
+        // What was given back before goes out before what is asked for after it: else this wait could be for a claim of
+        // one's own that only looks held, and that would be taken for a deadlock.
+        if !self.outbox.is_empty() && !self.store.is_closed() && !self.outbox.flush(PAUSE) {
+            return Ok(Begun::NotYet);
+        }
+        let session = match self.session(give_up) {
+            Ok(session) => session,
+            Err(Trouble::Silent) => return Ok(Begun::Silent),
+            Err(t) => return Err(self.error(t, "the request")),
+        };
+        let ticket = self.ticket(&session, list, wish, request);
+        let names = ticket.list.iter().map(|e| e.name.clone());
+        let now = request.until == Until::Now;
+        // In the table before it can be told anything.
+        let entered = self.enter(ticket.party.id.op);
+        match self.transact(&session, names, give_up, |w| submit(w, &ticket, list, now)) {
+            Ok((Some(granted), _)) => Ok(Begun::Over(session, Waited::Granted(granted))),
+            Ok((None, _)) => {
+                self.begins(&ticket, &entered.wait);
+                let through = list.iter().map(|(o, _)| o.waits()).collect();
+                self.listen(&session);
+                let (looks, looked) = (Looks::new(self.holds_something(request.claimant) || self.is_inside()), Instant::now());
+                Ok(Begun::Waits(Box::new(Waiting { session, ticket, entered, looks, looked, _through: through })))
             }
-            let session = match self.session(&give_up) {
-                Ok(session) => session,
-                Err(Trouble::Silent) => return Err(unanswered(list, request)),
-                Err(t) => return Err(error(t, "the request")),
-            };
-            let ticket = self.ticket(&session, list, wish, request);
-            let names = ticket.list.iter().map(|e| e.name.clone());
-            let now = request.until == Until::Now;
-            // In the table before it can be told anything.
-            let entered = self.waits.enter(ticket.party.id.op);
-            let granted = match self.transact(&session, names, &give_up, |w| submit(w, &ticket, list, now)) {
-                Ok((Some(granted), _)) => Waited::Granted(granted),
-                Ok((None, _)) => {
-                    self.begins(&ticket, &entered.wait);
-                    let _waiting = list.iter().map(|(o, _)| o.waits()).collect::<Vec<_>>();
-                    self.listen(&session);
-                    self.wait(&session, &ticket, &entered.wait, list, request)
-                }
-                Err(Trouble::Lost | Trouble::Vanished) => Waited::Again,
-                Err(Trouble::Silent) => return Err(unanswered(list, request)),
-                Err(Trouble::Unresolved(pending)) => {
-                    self.outbox.push_unresolved(self, Task::Leave(session, ticket), pending, false);
-                    return Err(unanswered(list, request));
-                }
-                Err(t) => return Err(error(t, "the request")),
-            };
-            match granted {
-                Waited::Failed(e) => return Err(e),
-                // A signal that was seen is nothing that could end with the session.
-                Waited::Granted(granted)
-                    if session.is_alive() || granted.iter().all(|g| list[g.entry].0.kind() == Kind::Event) =>
-                {
-                    return Ok(granted.into_iter().map(|g| self.take(list, request, g)).collect());
-                }
-                // The session ended in the same moment; what it got ends with it.
-                Waited::Again | Waited::Granted(_) => {}
+            Err(Trouble::Lost | Trouble::Vanished) => Ok(Begun::Over(session, Waited::Again)),
+            Err(Trouble::Silent) => Ok(Begun::Silent),
+            Err(Trouble::Unresolved(pending)) => {
+                self.outbox.push_unresolved(self, Task::Leave(session, ticket), pending, false);
+                Ok(Begun::Silent)
             }
+            Err(t) => Err(self.error(t, "the request")),
+        }
+    }
+
+    /// What the caller gets of it; `None`: it begins again.
+    pub fn outcome(
+        &self,
+        waited: Waited,
+        session: &Session,
+        list: &[Wanted<'_>],
+        request: &Request<'_>,
+    ) -> Option<xsem::Result<Vec<(usize, Grant)>>> {
+        match waited {
+            Waited::Failed(e) => Some(Err(e)),
+            // A signal that was seen is nothing that could end with the session.
+            Waited::Granted(granted) if session.is_alive() || granted.iter().all(|g| list[g.entry].0.kind() == Kind::Event) => {
+                Some(Ok(granted.into_iter().map(|g| self.take(list, request, g)).collect()))
+            }
+            // The session ended in the same moment; what it got ends with it.
+            Waited::Again | Waited::Granted(_) => None,
         }
     }
 
@@ -166,46 +235,44 @@ impl Inner {
         (got.entry, Grant::new(Claim::new(got.token, got.id.op), died))
     }
 
-    /// Until the ticket is gone, or the request is over.
-    fn wait(&self, session: &Arc<Session>, ticket: &Ticket, wait: &Wait, list: &[Wanted<'_>], request: &Request<'_>) -> Waited {
-        let slice = if request.cancel.is_some() || request.interrupted.is_some() { CANCEL } else { AT_MOST };
-        let mut looks = Looks::new(self.holds_something(request.claimant));
-        let mut looked = Instant::now();
-        loop {
-            if !session.is_alive() {
-                return Waited::Again;
+    /// A turn of a wait, which ends when the ticket is gone or the request is over.
+    pub fn turn(&self, w: &mut Waiting, list: &[Wanted<'_>], request: &Request<'_>) -> Turn {
+        let Waiting { session, ticket, entered, looks, looked, .. } = w;
+        if !session.is_alive() {
+            return Turn::Over(Waited::Again);
+        }
+        let timed_out = matches!(request.until, Until::Deadline(d) if d.has_passed());
+        if timed_out || ended(request) {
+            let e = |w: Option<&World>| if timed_out { late(list, ticket, w) } else { cancelled(list) };
+            return Turn::Over(self.leave(session, ticket, &entered.wait, timed_out, e));
+        }
+        if looks.are_due() {
+            match self.deadlock(session, ticket, &entered.wait) {
+                Ok(None) => looks.done(),
+                Ok(Some(waited)) => return Turn::Over(waited),
+                Err(Trouble::Silent | Trouble::Unresolved(_)) => looks.done(),
+                Err(t) => return Turn::Over(failed(t)),
             }
-            let timed_out = matches!(request.until, Until::Deadline(d) if d.has_passed());
-            if timed_out || ended(request) {
-                let e = |w: Option<&World>| if timed_out { late(list, ticket, w) } else { cancelled(list) };
-                return self.leave(session, ticket, wait, timed_out, e);
-            }
-            if looks.are_due() {
-                match self.deadlock(session, ticket, wait) {
-                    Ok(None) => looks.done(),
-                    Ok(Some(waited)) => return waited,
-                    Err(Trouble::Silent | Trouble::Unresolved(_)) => {}
-                    Err(t) => return failed(t),
-                }
-            }
-            let left = match request.until {
-                Until::Deadline(d) => d.remaining().min(slice),
-                _ => slice,
-            };
-            match wait.news(left.min(looks.left())) {
-                News::Over(got) => return self.over(session, ticket, got),
-                News::Cycle => looks.next = Some(Instant::now()),
-                News::Nothing if looked.elapsed() < AT_MOST => {}
-                News::Look | News::Nothing => {
-                    looked = Instant::now();
-                    match self.look_again(session, ticket) {
-                        Ok(None) | Err(Trouble::Silent | Trouble::Unresolved(_)) => {}
-                        Ok(Some(waited)) => return waited,
-                        Err(t) => return failed(t),
-                    }
+        }
+        match entered.wait.news(Duration::ZERO) {
+            News::Over(got) => return Turn::Over(self.over(session, ticket, got)),
+            News::Cycle => looks.next = Some(Instant::now()),
+            News::Nothing if looked.elapsed() < AT_MOST => {}
+            News::Look | News::Nothing => {
+                *looked = Instant::now();
+                match self.look_again(session, ticket) {
+                    Ok(None) | Err(Trouble::Silent | Trouble::Unresolved(_)) => {}
+                    Ok(Some(waited)) => return Turn::Over(waited),
+                    Err(t) => return Turn::Over(failed(t)),
                 }
             }
         }
+        let now = Instant::now();
+        let mut until = (now + looks.left()).min(*looked + AT_MOST);
+        if let Until::Deadline(d) = request.until {
+            until = until.min(now + d.remaining());
+        }
+        Turn::Sleeps(entered.wait.due().map_or(until, |at| at.min(until)))
     }
 
     /// A note says that the wait is over.
@@ -396,6 +463,21 @@ fn submit(w: &mut World, ticket: &Ticket, list: &[Wanted<'_>], now: bool) -> Res
     let names: BTreeSet<&str> = ticket.list.iter().map(|e| e.name.as_str()).collect();
     names.into_iter().filter_map(|n| w.get_mut(n).map(|r| r.contended += 1)).for_each(drop);
     Ok(None)
+}
+
+/// Has this waker woken when the request is cancelled; and after how long at most it has to be looked at, too.
+pub fn alarm(waker: &Waker, request: &Request<'_>) -> (Option<Alarm>, Duration) {
+    let mut slice = if request.interrupted.is_some() { ASK } else { AT_MOST };
+    let alarm = request.cancel.map(|cancel| {
+        let mut alarm = Alarm::new();
+        match alarm.set(waker, cancel) {
+            Ok(false) => {}
+            Ok(true) => waker.wake_by_ref(),
+            Err(_) => slice = ASK,
+        }
+        alarm
+    });
+    (alarm, slice)
 }
 
 /// Cancelled by its token, or by a front door that was interrupted.

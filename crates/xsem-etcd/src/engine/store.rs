@@ -44,6 +44,8 @@ pub enum Op {
     Put(String, String, u64),
     /// Deletes a key, if it is there.
     Delete(String),
+    /// Deletes all keys that begin so.
+    DeleteAll(String),
     /// Reads a key.
     Get(String),
     /// Reads all keys that begin so, ascending.
@@ -147,6 +149,10 @@ pub trait Store: Send + Sync + Debug + 'static {
     fn now(&self) -> u64;
     /// How long a lease lasts without a sign of life, in milliseconds.
     fn ttl(&self) -> u64;
+    /// Why it was silent last, as users are told it.
+    fn why_silent(&self) -> Option<Error> {
+        None
+    }
     /// The process's end is closed for good (killed, in tests).
     fn is_closed(&self) -> bool;
 }

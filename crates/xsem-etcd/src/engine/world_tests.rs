@@ -4,7 +4,7 @@ use xsem::Reset;
 use xsem::engine::Spec;
 
 fn ticket(session: u64, name: &str, permits: u32) -> Ticket {
-    let who = Who { host: "h".to_owned(), pid: session as u32, uid: 0, command: String::new(), covers: None };
+    let who = Who { host: "h".to_owned(), pid: session as u32, uid: 0, command: String::new(), covers: None, inside: Vec::new() };
     let party = Party { id: Id { session, op: 1 }, claimant: 1, who };
     let list = vec![Entry { name: name.to_owned(), permits, nests: None }];
     Ticket { party, wish: Wish::One, list, label: None, deadline: false, since: 0, order: session, passes: false }

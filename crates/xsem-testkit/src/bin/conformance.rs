@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
-use xsem_testkit::conformance::{Engine, Outcome, Row, between_users, contract, engines, failures, ntsync, on_etcd, run, table};
+use xsem_testkit::conformance::{
+    Engine, Outcome, Row, between_users, contract, engines, failures, ntsync, on_etcd, on_three_etcds, run, table,
+};
 
 const USAGE: &str = "\
 usage: conformance [--engine NAME]... [--only TEXT] [--slow]
@@ -12,7 +14,7 @@ Plays every row of the contract, and the behaviours of the kernel's ntsync selft
 of it. Exit code 1 when a row failed.
 
   --engine NAME  memory, shm or lease only; may be repeated. `users`, which needs root, is shm with a user of its own for
-                 each actor, all of one group; `etcd` starts an etcd server
+                 each actor, all of one group; `etcd` starts an etcd server, `etcd3` three
   --only TEXT    rows whose operation or outcome holds this text
   --slow         tells of each row that takes more than a second
 ";
@@ -47,10 +49,13 @@ fn main() -> ExitCode {
         all.push(between_users(worker.clone()));
     }
     if names.iter().any(|n| n == "etcd") {
-        all.push(on_etcd(worker));
+        all.push(on_etcd(worker.clone()));
+    }
+    if names.iter().any(|n| n == "etcd3") {
+        all.push(on_three_etcds(worker));
     }
     if let Some(unknown) = names.iter().find(|n| !all.iter().any(|e| e.name == n.as_str())) {
-        eprintln!("conformance: `{unknown}` is not an engine; they are memory, shm, lease, users, etcd");
+        eprintln!("conformance: `{unknown}` is not an engine; they are memory, shm, lease, users, etcd, etcd3");
         return ExitCode::from(2);
     }
     let chosen: Vec<_> = all.into_iter().filter(|e| names.is_empty() || names.iter().any(|n| n == e.name)).collect();

@@ -109,6 +109,19 @@ pub fn on_etcd(worker: PathBuf) -> Engine {
     })
 }
 
+/// The same on three servers; the actors ask the leader and the followers in turns.
+pub fn on_three_etcds(worker: PathBuf) -> Engine {
+    let cluster = std::sync::OnceLock::new();
+    Engine::new("etcd3", move |setting| match setting {
+        Setting::Usual => {
+            let cluster = cluster.get_or_init(|| Cluster::start(3));
+            Ok(Box::new(EtcdRig::new(&worker, cluster).expect("a store opens").in_turns(cluster)) as Box<dyn Rig>)
+        }
+        Setting::Deep => Err("each level is a round trip to a real server, and there would be 65,535 of them"),
+        _ => Err("a store has no tables of a fixed size"),
+    })
+}
+
 /// Plays one row on one engine. A scene that hangs is left behind; it fails.
 pub fn run(row: &Row, engine: &Engine) -> Outcome {
     let rig = match (engine.make)(row.setting) {

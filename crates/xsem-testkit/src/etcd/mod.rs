@@ -4,8 +4,10 @@
 //! machine that shall do without says so by `XSEM_NO_ETCD=1`; tests then ask [`wanted`] first, and print that they were skipped.
 
 mod cluster;
+pub mod hosts;
 mod http;
 mod proxy;
+pub mod storm;
 
 pub use cluster::{Cluster, Options};
 pub use proxy::Proxy;

@@ -64,7 +64,14 @@ impl Cluster {
         let pid = FIRST_PID + number;
         // SAFETY: it has no preconditions.
         let uid = unsafe { libc::getuid() };
-        let who = Who { host: format!("host-{number}"), pid, uid, command: format!("client {number}"), covers: None };
+        let who = Who {
+            host: format!("host-{number}"),
+            pid,
+            uid,
+            command: format!("client {number}"),
+            covers: None,
+            inside: Vec::new(),
+        };
         let place = Arc::new(Place::new(link, self.clock.clone(), self.store.clone(), ticks(self.ttl)));
         let engine = Arc::new(EtcdEngine::on(place.clone(), who, format!("lease:{pid}")));
         Client { engine, place, pid }

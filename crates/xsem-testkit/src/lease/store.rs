@@ -61,6 +61,10 @@ impl Store {
             match op {
                 Op::Put(key, value, lease) => s.put(revision, key, value, *lease),
                 Op::Delete(key) => s.delete(revision, key),
+                Op::DeleteAll(prefix) => {
+                    let all: Vec<String> = s.below(prefix).map(|kv| kv.key.clone()).collect();
+                    all.iter().for_each(|key| s.delete(revision, key));
+                }
                 Op::Get(key) => reads.push(s.keys.get(key).cloned().into_iter().collect()),
                 Op::Prefix(prefix) => reads.push(s.below(prefix).cloned().collect()),
                 Op::Keys(prefix) => {

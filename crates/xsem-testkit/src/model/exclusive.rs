@@ -14,6 +14,8 @@ struct Hold {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Exclusive {
     hold: Option<Hold>,
+    /// Other processes that share the owner's claim, in the order in which they came.
+    guests: Vec<u32>,
     granted: u64,
     deaths: Option<Deaths>,
     died: u64,
@@ -75,16 +77,70 @@ impl Exclusive {
                 Ok(())
             }
             Some(_) => {
-                self.hold = None;
+                self.pass_on();
                 Ok(())
             }
         }
     }
 
-    /// The owner is lost: all levels end, the first unacknowledged obituary is kept, the latest replaced, both counted.
+    /// The owner's part is over: the claim is that of one who shares it, or ends.
+    fn pass_on(&mut self) {
+        let heir = (!self.guests.is_empty()).then(|| self.guests.remove(0));
+        let of = |process| Claimant { process, thread: Claimant::ANY_THREAD };
+        self.hold = self.hold.zip(heir).map(|(h, heir)| Hold { who: of(heir), depth: 1, ..h });
+    }
+
+    /// Another process shares the claim with this token. False: that claim is over.
+    pub(super) fn join(&mut self, process: u32, token: u64) -> bool {
+        let there = self.hold.is_some_and(|h| h.token == token);
+        if there {
+            self.guests.push(process);
+        }
+        there
+    }
+
+    /// The same where its owner has died and nobody has taken it over: it goes on, as this process's. False: somebody has.
+    pub(super) fn join_dead(&mut self, process: u32, token: u64) -> bool {
+        let there =
+            self.hold.is_none() && self.granted == token && self.deaths.is_some_and(|d| d.latest.cause == Cause::ProcessEnded);
+        if there {
+            self.hold = Some(Hold { who: Claimant { process, thread: Claimant::ANY_THREAD }, depth: 1, token, through: 0 });
+        }
+        there
+    }
+
+    /// Whether several processes have it, or one that did not acquire it itself.
+    pub(super) fn is_shared(&self) -> bool {
+        !self.guests.is_empty() || self.hold.is_some_and(|h| h.who.thread == Claimant::ANY_THREAD)
+    }
+
+    /// One who shares it does so no more. False: it is none of them.
+    pub(super) fn leave(&mut self, process: u32) -> bool {
+        let at = self.guests.iter().position(|g| *g == process);
+        at.map(|at| self.guests.remove(at)).is_some()
+    }
+
+    /// Processes end: each that owns it or shares it sets the mark.
+    pub(super) fn end(&mut self, cause: Cause, ends: impl Fn(Claimant) -> bool) {
+        let is_over = |g: &u32| ends(Claimant { process: *g, thread: Claimant::ANY_THREAD });
+        let gone: Vec<u32> = self.guests.iter().copied().filter(is_over).collect();
+        self.guests.retain(|g| !is_over(g));
+        gone.into_iter().for_each(|g| self.mark(Claimant { process: g, thread: Claimant::ANY_THREAD }, cause));
+        if self.hold.is_some_and(|h| ends(h.who)) {
+            self.lose(cause);
+        }
+    }
+
+    /// The owner is lost: all levels end. Who shares the claim goes on with it.
     pub(super) fn lose(&mut self, cause: Cause) {
-        let Some(h) = self.hold.take() else { return };
-        let latest = Obituary { who: h.who, cause };
+        let Some(h) = self.hold else { return };
+        self.pass_on();
+        self.mark(h.who, cause);
+    }
+
+    /// The first unacknowledged obituary is kept, the latest replaced, both counted.
+    fn mark(&mut self, who: Claimant, cause: Cause) {
+        let latest = Obituary { who, cause };
         let (first, count) = self.deaths.map_or((latest, 0), |d| (d.first, d.count));
         self.deaths = Some(Deaths { first, latest, count: count + 1 });
         self.died += 1;

@@ -33,8 +33,8 @@ impl Model {
         self.waits.retain(|w| !ends(w.who));
         for s in self.names.values_mut() {
             match &mut s.state {
-                State::Exclusive(x) if x.owner().is_some_and(|(who, ..)| ends(who)) => x.lose(cause),
-                State::Exclusive(_) | State::Event(_) => {}
+                State::Exclusive(x) => x.end(cause, &ends),
+                State::Event(_) => {}
                 State::Counting(c) => {
                     let gone: Vec<u64> = c.holds().iter().filter(|h| ends(h.who)).map(|h| h.token).collect();
                     gone.into_iter().for_each(|token| c.lose(token));

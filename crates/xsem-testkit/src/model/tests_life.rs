@@ -152,3 +152,26 @@ fn gc_takes_only_what_is_idle() {
     assert_eq!(m.gc(|_| true), ["p"]);
     assert_eq!((m.try_acquire(A, &p), m.try_acquire(A, &y)), (Err(Code::InvalidHandle), Err(Code::SemIsSet)));
 }
+
+#[test]
+fn a_shared_claim_ends_with_the_last_and_every_death_among_them_marks_it() {
+    let (mut m, x, ..) = world();
+    let claim = m.try_acquire(A, &x).unwrap().claim;
+    assert_eq!((m.join(2, &x, claim.token), m.join(3, &x, claim.token)), (Ok(true), Ok(true)));
+    assert_eq!(m.join(4, &x, claim.token + 1), Ok(false), "another claim");
+    m.release_part_of(1, claim).unwrap();
+    assert!(m.is_held(claim) && m.is_shared(claim), "it is B's now, and C's");
+    assert_eq!(m.release_part_of(1, claim), Err(Code::NotOwner));
+    m.process_ended(3);
+    m.release_part_of(2, claim).unwrap();
+    assert!(!m.is_held(claim));
+    let grant = m.try_acquire(A, &x).unwrap();
+    assert_eq!(grant.died.map(|d| (d.count, d.first.who.process)), Some((1, 3)));
+    // The owner dies; until somebody takes it over, it can be shared.
+    m.process_ended(1);
+    assert_eq!(m.join_dead(2, &x, grant.claim.token), Ok(true));
+    assert_eq!(m.try_acquire(C, &x), Err(Code::ExclSemAlreadyOwned));
+    m.release_part_of(2, grant.claim).unwrap();
+    assert_eq!(m.try_acquire(C, &x).unwrap().died.unwrap().count, 2);
+    assert_eq!(m.join_dead(2, &x, grant.claim.token), Ok(false));
+}

@@ -20,6 +20,9 @@ static NUMBER: AtomicU64 = AtomicU64::new(0);
 pub struct EtcdRig {
     ns: Namespace,
     urls: [String; 2],
+    /// What stands for the members in the URLs of actors, and how often there was one.
+    ends: Vec<String>,
+    turn: usize,
     worker: PathBuf,
     client: Client,
 }
@@ -38,17 +41,39 @@ impl EtcdRig {
     /// # Errors
     /// When the engine cannot open it.
     pub fn new(worker: impl Into<PathBuf>, cluster: &Cluster) -> xsem::Result<EtcdRig> {
+        EtcdRig::with_ttl(worker, cluster, 4)
+    }
+
+    /// The same with leases of so many seconds.
+    ///
+    /// # Errors
+    /// As [`new`](EtcdRig::new).
+    pub fn with_ttl(worker: impl Into<PathBuf>, cluster: &Cluster, ttl: u32) -> xsem::Result<EtcdRig> {
         xsem_etcd::register();
         let worker = worker.into();
         let guardian = worker.with_file_name("xsem-guardian");
         let guardian = if guardian.exists() { guardian.display().to_string() } else { "none".to_owned() };
         let n = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = |what: &str| format!("rig/{}-{n}/{what}", std::process::id());
-        let url = |what: &str| format!("{}?ttl=4&guardian={guardian}", cluster.url(&path(what)));
+        let url = |what: &str| format!("{}?ttl={ttl}&timeout=1&guardian={guardian}", cluster.url(&path(what)));
         let plain = format!("{}?guardian=none", cluster.url(&path("ns")));
         let ns = Namespace::open(&plain)?;
         let client = Config::parse(&plain).and_then(Client::open).expect("the same as above");
-        Ok(EtcdRig { ns, urls: [url("ns"), url("other")], worker, client })
+        Ok(EtcdRig { ns, urls: [url("ns"), url("other")], ends: vec![cluster.endpoints()], turn: 0, worker, client })
+    }
+
+    /// Each actor knows one member only, in turns.
+    pub fn in_turns(mut self, cluster: &Cluster) -> EtcdRig {
+        self.ends.extend((0..cluster.len()).map(|i| format!("127.0.0.1:{}", cluster.port(i))));
+        self
+    }
+
+    /// The URLs of the next actor.
+    fn next_urls(&mut self) -> Vec<String> {
+        let (all, rest) = (&self.ends[0], &self.ends[1..]);
+        self.turn += 1;
+        let own = if rest.is_empty() { all } else { &rest[self.turn % rest.len()] };
+        self.urls.iter().map(|u| u.replacen(all.as_str(), own, 1)).collect()
     }
 }
 
@@ -62,8 +87,8 @@ impl Rig for EtcdRig {
     }
 
     fn actor(&mut self) -> Box<dyn Actor> {
-        let [ns, other] = &self.urls;
-        let worker = Worker::start_with(&self.worker, &[ns, other]);
+        let urls = self.next_urls();
+        let worker = Worker::start_with(&self.worker, &[&urls[0], &urls[1]]);
         let path = &self.client.config().path;
         let sessions = vec![format!("{path}/x/"), format!("{}other/x/", path.trim_end_matches("ns"))];
         Box::new(Mortal { worker, client: self.client.clone(), sessions })

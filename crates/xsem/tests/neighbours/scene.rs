@@ -34,7 +34,7 @@ pub type Refused = (u32, String);
 /// A child that neither ends nor answers for so long hangs; slow machines say in `XSEM_SLOW` how slow they are.
 fn patience() -> Duration {
     let slowness = std::env::var("XSEM_SLOW").ok().and_then(|n| n.parse().ok()).unwrap_or(1);
-    Duration::from_secs(30) * slowness
+    Duration::from_secs(120) * slowness
 }
 
 pub struct Scene {

@@ -109,7 +109,7 @@ impl<'p> Hand<'p> {
 
     /// Gets ready for an operation, so that this is not part of it.
     pub(super) fn prepare(&mut self, op: Op) {
-        if let Op::Evict(whom) = op {
+        if let Op::Evict(whom) | Op::Join(whom) = op {
             self.aim = self.log().token_of(whom);
         }
         if let Op::All(..) = op {
@@ -182,6 +182,7 @@ impl<'p> Hand<'p> {
                 _ => refused(Code::NotOwner),
             },
             Op::Prepare => self.prepare_release(),
+            Op::Join(_) => self.join(),
             Op::Evict(_) => plain(self.ns().evict(SEM, self.aim)),
             Op::Drain(Way::Now) => plain(self.ns().drain(SEM, Wait::not())),
             Op::Drain(_) => plain(self.ns().drain(SEM, Wait::timeout(BRIEF))),
@@ -353,6 +354,19 @@ impl<'p> Hand<'p> {
                 let token = permit.token();
                 self.own.push(Own::Permit(permit));
                 granted(token, None)
+            }
+            Err(e) => refused(e.code()),
+        }
+    }
+
+    /// Whether there was a claim to share.
+    fn join(&mut self) -> Answer {
+        let Some(Sem::Exclusive(s)) = &self.sem else { return refused(Code::InvalidHandle) };
+        match s.join(self.aim) {
+            Ok(guard) => {
+                let shares = guard.is_some();
+                self.own.extend(guard.map(Own::Guard));
+                done(shares.into())
             }
             Err(e) => refused(e.code()),
         }

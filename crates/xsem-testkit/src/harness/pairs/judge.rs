@@ -34,6 +34,8 @@ struct State {
     dead: Vec<bool>,
     handles: [Option<Handle>; ACTORS],
     claims: [Vec<Claim>; ACTORS],
+    /// Whose latest claim is one whose release is prepared: it cannot be shared.
+    prepared: [bool; ACTORS],
     /// The last token of an exclusive semaphore.
     token: u64,
 }
@@ -55,6 +57,7 @@ pub(super) fn explain(what: What, acts: &[Act], deaths: &[Death]) -> Result<(), 
         dead: vec![false; deaths.len()],
         handles: Default::default(),
         claims: Default::default(),
+        prepared: Default::default(),
         token: 0,
     };
     let mut search = Search { what, acts, deaths, seen: HashSet::new(), best: (0, state.stages.clone()) };
@@ -210,6 +213,16 @@ impl Search<'_> {
             Op::Evict(whom) if self.has_died(whom, state) && act.end.is_none_or(|e| e.1.code == 0) => {
                 to(Stage::Over, &|s| s.model.inspect(SEM).is_ok());
             }
+            // The claim of a dead owner can be shared until somebody takes it over, as what its covered command starts does.
+            Op::Join(whom) if self.has_died(whom, state) => {
+                let one = |s: &State| Some((s.handles[act.actor as usize].clone()?, s.claims[whom as usize].first().copied()?));
+                to(Stage::Over, &|s| {
+                    let Some((handle, claim)) = one(s) else { return false };
+                    s.claims[act.actor as usize].push(claim);
+                    says(0) && number(1) && s.model.join_dead(act.actor as u32, &handle, claim.token) == Ok(true)
+                });
+                to(Stage::Over, &|_| says(0) && number(0));
+            }
             op => to(Stage::Over, &|s| {
                 let (code, n) = self.at_once(op, act.actor, s);
                 says(code) && number(n.unwrap_or(act.end.map_or(0, |e| e.1.number)))
@@ -288,7 +301,10 @@ impl Search<'_> {
             Op::Inspect => plain(m.inspect(SEM).map(drop)),
             Op::Release => {
                 s.claims[me].pop();
-                plain(mine.and_then(|c| m.release_claim(c)))
+                plain(mine.and_then(|c| match self.what {
+                    What::Exclusive => m.release_part_of(me as u32, c),
+                    _ => m.release_claim(c),
+                }))
             }
             Op::Part(n) => plain(mine.and_then(|c| m.release_part(c, n.into()))),
             Op::Forget => {
@@ -300,7 +316,22 @@ impl Search<'_> {
                 plain(mine.and_then(|c| m.abandon(c)))
             }
             Op::Mark => plain(mine.and_then(|c| m.mark_consistent(c))),
-            Op::Prepare => plain(mine.and_then(|c| m.is_held(c).then_some(()).ok_or(Code::NotOwner))),
+            Op::Prepare => plain(mine.and_then(|c| match m.is_held(c) {
+                true if m.is_shared(c) => Err(Code::InvalidFunction),
+                held => {
+                    s.prepared[me] = held;
+                    held.then_some(()).ok_or(Code::NotOwner)
+                }
+            })),
+            Op::Join(whom) => {
+                let claim = s.claims[whom as usize].first().copied().filter(|_| !s.prepared[whom as usize]);
+                let (Some(h), Some(claim)) = (&s.handles[me], claim) else { return (0, Some(0)) };
+                let r = m.join(me as u32, h, claim.token);
+                if r == Ok(true) {
+                    s.claims[me].push(claim);
+                }
+                changed(r)
+            }
             Op::Evict(whom) => match s.claims[whom as usize].last().copied() {
                 Some(claim) => plain(m.evict(SEM, claim.token)),
                 None => plain(m.evict(SEM, u64::MAX)),

@@ -80,6 +80,8 @@ pub(super) enum Op {
     Mark,
     /// Makes a prepared release of the latest claim.
     Prepare,
+    /// Shares the claim of this one.
+    Join(Actor),
     /// The claim of this one.
     Evict(Actor),
     Drain(Way),
@@ -142,6 +144,9 @@ pub(super) const OPS: &[Op] = &[
     Op::Resize(4),
     Op::Resize(6),
     Op::Capacity,
+    Op::Join(Actor::A),
+    Op::Join(Actor::B),
+    Op::Join(Actor::Holder),
 ];
 
 impl Op {
@@ -192,6 +197,7 @@ impl fmt::Display for Op {
             Op::Abandon => f.write_str("abandon"),
             Op::Mark => f.write_str("mark"),
             Op::Prepare => f.write_str("prepare"),
+            Op::Join(who) => write!(f, "join-{}", who.name()),
             Op::Evict(who) => write!(f, "evict-{}", who.name()),
             Op::Drain(Now) => f.write_str("drain"),
             Op::Drain(_) => f.write_str("drain-timed"),

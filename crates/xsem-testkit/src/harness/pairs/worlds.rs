@@ -47,6 +47,22 @@ const EXCLUSIVE: World = World {
     b: STRANGER,
 };
 
+/// Who shares the claim of somebody else.
+const GUEST: &[Op] = &[Op::Release, Op::Inspect];
+
+/// What others may do while a claim is shared.
+const BESIDE_GUESTS: &[Op] = &[
+    Op::Join(Holder),
+    GET,
+    Op::Ask(1, Now),
+    Op::Ask(1, Brief),
+    Op::Ask(1, Dropped),
+    Op::Remove,
+    Op::Drain(Now),
+    Op::Drain(Brief),
+    Op::Inspect,
+];
+
 /// What may be done to the claim of somebody else, who is one of the two.
 const AGAINST_A: &[Op] = &[
     GET,
@@ -238,6 +254,69 @@ pub(super) const WORLDS: &[World] = &[
         sleeper: Some(GET),
         a: AGAINST_B,
         b: OWNER,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "joined",
+        about: "an exclusive semaphore that A owns, whose claim B may share",
+        before: &[(Maker, &[Op::Make]), (A, &[Op::Open, GET]), (B, &[Op::Open])],
+        a: OWNER,
+        b: &[Op::Join(A)],
+        ..EXCLUSIVE
+    },
+    World {
+        name: "joins",
+        about: "an exclusive semaphore that B owns, whose claim A may share, and a third process sleeps on",
+        before: &[(Maker, &[Op::Make]), (A, &[Op::Open]), (B, &[Op::Open, GET]), (Actor::Sleeper, &[Op::Open])],
+        sleeper: Some(GET),
+        a: &[Op::Join(B)],
+        b: OWNER,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "guest",
+        about: "an exclusive semaphore that B owns, whose claim A shares",
+        before: &[(Maker, &[Op::Make]), (B, &[Op::Open, GET]), (A, &[Op::Open, Op::Join(B)])],
+        a: GUEST,
+        b: OWNER,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "guest-slept",
+        about: "an exclusive semaphore that B owns, whose claim A shares, and a third process sleeps on",
+        before: &[(Maker, &[Op::Make]), (B, &[Op::Open, GET]), (A, &[Op::Open, Op::Join(B)]), (Actor::Sleeper, &[Op::Open])],
+        sleeper: Some(GET),
+        a: &[Op::Release],
+        b: OWNER,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "guests",
+        about: "an exclusive semaphore that a third process owns, whose claim A and B share",
+        before: &[
+            (Maker, &[Op::Make]),
+            (Holder, &[Op::Open, GET]),
+            (B, &[Op::Open, Op::Join(Holder)]),
+            (A, &[Op::Open, Op::Join(Holder)]),
+        ],
+        a: GUEST,
+        b: GUEST,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "comes",
+        about: "an exclusive semaphore that a third process owns, whose claim A may share",
+        before: &[(Maker, &[Op::Make]), (Holder, &[Op::Open, GET]), (A, &[Op::Open]), (B, &[Op::Open])],
+        a: &[Op::Join(Holder)],
+        b: BESIDE_GUESTS,
+        ..EXCLUSIVE
+    },
+    World {
+        name: "goes",
+        about: "an exclusive semaphore that a third process owns, whose claim A shares",
+        before: &[(Maker, &[Op::Make]), (Holder, &[Op::Open, GET]), (A, &[Op::Open, Op::Join(Holder)]), (B, &[Op::Open])],
+        a: &[Op::Release],
+        b: BESIDE_GUESTS,
         ..EXCLUSIVE
     },
     World {
