@@ -37,7 +37,7 @@ pub fn namespace(url: &str, bug: &str) -> xsem::Result<Namespace> {
     let client = Client::open(config).map_err(|f| xsem_etcd::remote::error(&f))?;
     // SAFETY: it has no preconditions.
     let uid = unsafe { libc::getuid() };
-    let who = Who { host: "here".to_owned(), pid: std::process::id(), uid, command: "a worker".to_owned(), covers: None };
+    let who = Who { host: "here".to_owned(), pid: std::process::id(), uid, command: "a worker".to_owned(), covers: None, inside: Vec::new() };
     Ok(Namespace::from_engine(Arc::new(EtcdEngine::on(Arc::new(Sloppy { inner: Remote::new(client), fault }), who, url))))
 }
 
