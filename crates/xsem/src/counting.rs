@@ -312,8 +312,7 @@ impl Counting {
     /// All of a claim back, the short way; false: the long way.
     #[inline]
     pub(crate) fn give_back_fast(&self, claim: &Claim) -> bool {
-        let of_nobody = claim.key as u32 == 0;
-        self.fast.as_ref().is_some_and(|fast| if of_nobody { fast.release_of_nobody(claim) } else { fast.release(claim) })
+        self.fast.as_ref().is_some_and(|fast| fast.release(claim) || fast.release_of_nobody(claim))
     }
 
     /// The short way for a claim of nobody in particular, at normal time; None: the long way.

@@ -64,7 +64,7 @@ impl FastPermits {
         let me = self.me.entitled.load(Relaxed);
         let (i, entry) = self.find(me)?;
         if entry.label.load(Relaxed) != 0 || n == 0 {
-            self.keep_at(me, i, Some(entry));
+            self.keep(me, i);
             return None;
         }
         // Slots of the claim before must not look like this one's.
@@ -72,7 +72,7 @@ impl FastPermits {
         let words = self.book.words_with(self.bounds);
         let at = count::EntryWords { op: &entry.op, arg: &entry.arg };
         if !count::take_shortly(&words.count, &self.book, (i, n), &at, || !words.is_gone()) {
-            self.keep_at(me, i, Some(entry));
+            self.keep(me, i);
             return None;
         }
         let cell = self.book.cell;
@@ -96,7 +96,7 @@ impl FastPermits {
         let open = entry.label.load(Relaxed) == 0 && n != 0;
         if !open || !count::take_shortly(&words.count, &self.book, (i, n), &at, || !words.is_gone()) {
             entry.who.store(who, Relaxed);
-            self.keep_at(me, i, Some(entry));
+            self.keep(me, i);
             return None;
         }
         let cell = self.book.cell;
@@ -131,7 +131,7 @@ impl FastPermits {
         entry.token.store(0, Relaxed);
         // At rest it is this thread's, and goes to others when the thread ends.
         entry.who.store((me as u64) << 32 | thread::claimant() as u64, Relaxed);
-        if !self.keep_at(me, i, Some(entry)) {
+        if !self.keep(me, i) {
             self.book.settled();
             self.book.give_entry(i);
         }
@@ -186,7 +186,7 @@ impl FastPermits {
         // The claim is over: whoever asks for it again finds no token.
         entry.token.store(0, Relaxed);
         thread::give_one_back();
-        if !self.keep_at(me, i, Some(entry)) {
+        if !self.keep(me, i) {
             self.book.settled();
             self.book.give_entry(i);
         }
@@ -195,19 +195,14 @@ impl FastPermits {
 
     /// Keeps an entry of the calling thread for its next claim. False: it has enough of them.
     pub fn keep(&self, me: u32, i: u32) -> bool {
-        self.keep_at(me, i, self.book.arena.map.entry(i))
-    }
-
-    #[inline]
-    fn keep_at(&self, me: u32, i: u32, at: Option<&'static Entry>) -> bool {
+        let at = self.book.arena.map.entry(i);
         let kept = Kept { cell: self.place(), generation: self.book.generation, me, entry: i + 1, at };
         // Those of a parent process, and of semaphores that are gone, make room.
-        let is_over = |k: &Kept| {
+        let is_free = |k: &Kept| {
             // None: of another namespace.
             let cell = self.book.arena.map.cell_at(k.cell);
-            cell.is_some_and(|c| k.me != me || (c.word.load(Relaxed) >> 32) as u32 != k.generation)
+            k.entry == 0 || cell.is_some_and(|c| k.me != me || (c.word.load(Relaxed) >> 32) as u32 != k.generation)
         };
-        let is_free = |k: &Kept| k.entry == 0 || is_over(k);
         MINE.with(|mine| match mine.iter().find(|k| is_free(&k.get())) {
             Some(free) => {
                 let old = free.replace(kept);
