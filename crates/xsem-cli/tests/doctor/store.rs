@@ -98,17 +98,17 @@ fn a_quota_that_is_nearly_and_then_quite_used_up() {
     if !wanted() {
         return;
     }
-    // A member's file grows by doubling: one of 1 MiB is most of this, one of 2 MiB too much.
-    let cluster = with(&["--quota-backend-bytes=1200000"]);
+    // A member's file grows by doubling: one of 4 MiB is most of this, one of 8 MiB too much, and there are many looks in between.
+    let cluster = with(&["--quota-backend-bytes=5000000"]);
     let url = cluster.url("x");
     for i in 0.. {
-        put_bytes(&cluster, &format!("fill/{i}"), 60_000).expect("there is room");
+        put_bytes(&cluster, &format!("fill/{i}"), 100_000).expect("there is room");
         if let Some(f) = Some(doctor(&url, &[])).filter(|f| f.get("quota-near").is_some()) {
             f.must("quota-near", "warning", &["MiB", "defrag"]);
             break;
         }
     }
-    while put_bytes(&cluster, "more", 60_000).is_ok() {}
+    while put_bytes(&cluster, "more", 100_000).is_ok() {}
     doctor(&url, &[]).must("store-alarm", "trouble", &["quota", "alarm disarm"]);
 }
 

@@ -7,11 +7,14 @@ use crate::protocol::{Answer, Verb};
 use crate::worker::{Actor, Worker};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xsem::{Deadline, Namespace};
-use xsem_etcd::client::Client;
+use xsem_etcd::client::{Again, Client};
 use xsem_etcd::kv::{Keys, range};
-use xsem_etcd::{runtime, url::Config};
+use xsem_etcd::{runtime, url::Config, wire};
+
+/// Longer than any guardian takes, and than the short leases last.
+const UNGUARDED: Duration = Duration::from_secs(10);
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
@@ -107,15 +110,28 @@ impl Rig for EtcdRig {
 }
 
 impl Mortal {
-    /// Whether the store still has a session of the worker.
-    fn is_known(&self) -> bool {
+    /// The leases of the worker's sessions that the store still has.
+    fn leases(&self) -> Vec<i64> {
         let who = format!("\"pid\":{},", self.worker.pid());
-        self.sessions.iter().any(|prefix| {
+        let of = |prefix: &String| {
             let (client, ask) = (self.client.clone(), range(Keys::prefix(prefix.as_str())));
             let by = Deadline::after(Duration::from_secs(20));
             let found = runtime::run(async move { client.range(ask, by).await }).expect("the store answers");
-            found.kvs.iter().any(|kv| String::from_utf8_lossy(&kv.value).contains(&who))
-        })
+            let own = found.kvs.into_iter().filter(|kv| String::from_utf8_lossy(&kv.value).contains(&who));
+            own.map(|kv| kv.lease).collect::<Vec<_>>()
+        };
+        self.sessions.iter().flat_map(of).collect()
+    }
+
+    /// As an operator could.
+    fn revoke(&self, lease: i64) {
+        let (client, by) = (self.client.clone(), Deadline::after(Duration::from_secs(20)));
+        let ask = wire::LeaseRevokeRequest { id: lease };
+        // It may have ended in the meantime.
+        let _ = runtime::run(async move {
+            let path = "/etcdserverpb.Lease/LeaseRevoke";
+            client.call::<_, wire::LeaseRevokeResponse>(path, ask, Again::UntilAnswered, by).await
+        });
     }
 }
 
@@ -132,10 +148,20 @@ impl Actor for Mortal {
         self.worker.describe()
     }
 
-    /// Killed, and its sessions ended: by its guardian, or by their time where that was killed before it had one.
+    /// Killed, and its sessions ended: by its guardian, or by their time where that was killed before it had one. A long lease is ended from
+    /// here then: each election of a leader gives leases their whole time again.
     fn die(&mut self) {
         self.worker.kill();
-        while self.is_known() {
+        let begun = Instant::now();
+        loop {
+            let leases = self.leases();
+            if leases.is_empty() {
+                return;
+            }
+            if begun.elapsed() > UNGUARDED {
+                eprintln!("{}: no guardian has ended its session", self.worker.describe());
+                leases.into_iter().for_each(|l| self.revoke(l));
+            }
             crate::sys::nap(1000);
         }
     }

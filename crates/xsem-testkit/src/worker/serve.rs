@@ -1,10 +1,10 @@
 //! A worker process: threads that do what lines on the standard input say.
 
 use super::Crew;
+use crate::etcd::storm::open;
 use crate::protocol::{Answer, Verb};
 use std::io::{BufRead, Write};
 use std::sync::Arc;
-use crate::etcd::storm::open;
 
 /// Serves one test on the namespace `url`, and on another one if it is told so, until the input ends.
 pub fn serve(url: &str, elsewhere: Option<&str>) -> xsem::Result<()> {

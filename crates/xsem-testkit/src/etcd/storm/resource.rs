@@ -3,12 +3,17 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 /// The greatest token so far, which makes look and write one step.
 fn locked(dir: &Path) -> io::Result<(File, u64)> {
     let lock = File::options().create(true).append(true).open(dir.join("resource.lock"))?;
-    lock.lock()?;
+    // What `File::lock` does since Rust 1.89.
+    // SAFETY: no pointer is passed, and the descriptor is open.
+    if unsafe { libc::flock(lock.as_raw_fd(), libc::LOCK_EX) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
     let last = fs::read_to_string(dir.join("resource.token")).ok().and_then(|t| t.parse().ok()).unwrap_or(0);
     Ok((lock, last))
 }

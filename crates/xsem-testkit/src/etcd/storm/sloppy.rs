@@ -37,7 +37,14 @@ pub fn namespace(url: &str, bug: &str) -> xsem::Result<Namespace> {
     let client = Client::open(config).map_err(|f| xsem_etcd::remote::error(&f))?;
     // SAFETY: it has no preconditions.
     let uid = unsafe { libc::getuid() };
-    let who = Who { host: "here".to_owned(), pid: std::process::id(), uid, command: "a worker".to_owned(), covers: None, inside: Vec::new() };
+    let who = Who {
+        host: "here".to_owned(),
+        pid: std::process::id(),
+        uid,
+        command: "a worker".to_owned(),
+        covers: None,
+        inside: Vec::new(),
+    };
     Ok(Namespace::from_engine(Arc::new(EtcdEngine::on(Arc::new(Sloppy { inner: Remote::new(client), fault }), who, url))))
 }
 
@@ -47,7 +54,7 @@ enum Fault {
     Uncompared,
     /// The lease is taken for alive, whatever the clock says.
     Deaf,
-    /// What was not answered is sent again without what it compares.
+    /// What was not answered is taken for not done, and nothing compares the lanes, which would show that it was.
     Twice,
 }
 
@@ -61,6 +68,10 @@ fn is_record(c: &Compare) -> bool {
     matches!(c, Compare::Modified(key, _) if key.starts_with("o/"))
 }
 
+fn is_lane(c: &Compare) -> bool {
+    matches!(c, Compare::Modified(key, _) if key.starts_with("l/"))
+}
+
 impl Store for Sloppy {
     fn change(&self, txn: &Arc<Txn>) -> Result<Answer, Silence> {
         let without = |keep: fn(&Compare) -> bool| {
@@ -70,14 +81,9 @@ impl Store for Sloppy {
         match self.fault {
             Fault::Uncompared => self.inner.change(&without(|c| !is_record(c))),
             Fault::Deaf => self.inner.change(txn),
-            Fault::Twice => loop {
-                match self.inner.change(txn) {
-                    Err(Silence::Unknown) => match self.inner.change(&without(|_| false)) {
-                        Err(Silence::Unknown) => continue,
-                        done => return done,
-                    },
-                    done => return done,
-                }
+            Fault::Twice => match self.inner.change(&without(|c| !is_lane(c))) {
+                Err(Silence::Unknown) => Err(Silence::NotDone),
+                done => done,
             },
         }
     }
