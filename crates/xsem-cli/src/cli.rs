@@ -42,14 +42,38 @@ Its file is /dev/shm/xsem-UID/default, and no daemon is needed.";
 #[derive(Debug, Parser)]
 #[command(name = "xsem", version, about = ABOUT, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
-    /// Where the names live: `shm:` (this user's default), `shm:NAME`, `shm:/path/to/file`,
-    /// `shm:/path/to/file?group=NAME`, shared with a group, or `etcd://host:2379,host:2379/prefix`, shared between machines
-    #[arg(long, global = true, display_order = 900, value_name = "URL", env = "XSEM_NAMESPACE", default_value = "shm:")]
-    pub namespace: String,
+    /// What every command has.
+    #[command(flatten)]
+    pub common: Common,
 
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// The options of every command.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Where the names live: `shm:` (this user's default), `shm:NAME`, `shm:/path/to/file`,
+    /// `shm:/path/to/file?group=NAME`, shared with a group, or `etcd://host:2379,host:2379/prefix`, shared between machines
+    #[arg(long, global = true, display_order = 900, value_name = "URL", env = "XSEM_NAMESPACE", default_value = "shm:")]
+    pub namespace: String,
+}
+
+/// A command line of `run` alone, by the same definitions: what the parser makes of those of all commands costs a start 0.1 ms and
+/// forty pages of memory, which the fork for the command has to copy.
+#[derive(Debug, Parser)]
+#[command(name = "xsem")]
+struct RunAlone {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: RunCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum RunCommand {
+    Run(RunArgs),
 }
 
 /// The commands. The long texts stand here, since the short ones would take their place otherwise.
@@ -122,16 +146,29 @@ impl Cli {
     /// As clap has them, help and version among them.
     pub fn read<T: Into<OsString>>(words: impl IntoIterator<Item = T>) -> Result<Cli, clap::Error> {
         let words: Vec<OsString> = words.into_iter().map(Into::into).collect();
-        let mut command = Cli::command();
-        if !words.iter().any(|w| w == OsStr::new("--")) {
-            command = command.mut_subcommand("run", |run| {
-                run.mut_arg("names", |a| a.num_args(1).action(ArgAction::Set))
-                    .mut_arg("command", |a| a.last(false).trailing_var_arg(true))
-            });
+        // What is wrong, or asks for help, is read by all definitions, since it may be answered with any of them.
+        if words.iter().any(|w| w == OsStr::new("run"))
+            && let Ok(matches) = defined::<RunAlone>(&words).try_get_matches_from(&words)
+            && let Ok(RunAlone { common, command: RunCommand::Run(args) }) = RunAlone::from_arg_matches(&matches)
+        {
+            return Ok(Cli { common, command: Command::Run(args) });
         }
+        let mut command = defined::<Cli>(&words);
         let matches = command.try_get_matches_from_mut(words)?;
         Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command))
     }
+}
+
+/// The definitions, with the form of `run` that these words have.
+fn defined<C: CommandFactory>(words: &[OsString]) -> clap::Command {
+    let command = C::command();
+    if words.iter().any(|w| w == OsStr::new("--")) {
+        return command;
+    }
+    command.mut_subcommand("run", |run| {
+        run.mut_arg("names", |a| a.num_args(1).action(ArgAction::Set))
+            .mut_arg("command", |a| a.last(false).trailing_var_arg(true))
+    })
 }
 
 const LS_AFTER: &str = "\
@@ -370,6 +407,27 @@ mod tests {
             assert!(args.waiting.no_wait && !args.verbose, "{line:?}");
             assert_eq!(args.names, ["a"], "{line:?}");
             assert_eq!(args.command, ["make", "-n", "--verbose"], "{line:?}");
+        }
+    }
+
+    /// `run` stands in other commands' lines, too, and in its own where it is not the command.
+    #[test]
+    fn the_word_run_may_be_anything() {
+        for line in [&["xsem", "show", "run"][..], &["xsem", "hold", "run"], &["xsem", "--namespace", "run", "ls"]] {
+            let cli = Cli::read(line);
+            assert!(!matches!(cli, Ok(Cli { command: Command::Run(_), .. }) | Err(_)), "{line:?}: {cli:?}");
+        }
+        assert_eq!(run(&["xsem", "--namespace", "run", "run", "run", "run"]).names, ["run"]);
+        for (line, says) in [
+            (&["xsem", "run", "--help"][..], "Inside the command"),
+            (&["xsem", "--help", "run"], "which semaphores are there"),
+            (&["xsem", "help", "run"], "Inside the command"),
+            (&["xsem", "--version", "run"], env!("CARGO_PKG_VERSION")),
+            (&["xsem", "run", "--no-such-option"], "--no-such-option"),
+            (&["xsem", "runn", "run"], "a similar subcommand exists: 'run'"),
+        ] {
+            let told = Cli::read(line).expect_err("help or an error").to_string();
+            assert!(told.contains(says), "{line:?}: {told}");
         }
     }
 

@@ -41,6 +41,7 @@ use failure::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    one_heap();
     #[cfg(feature = "etcd")]
     if let Some(code) = remote::prepare() {
         return code;
@@ -62,8 +63,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// The C library's allocator gives each thread a heap of its own, which is 128 MiB of addresses and some system calls at the start
+/// of the keeper thread, which needs little.
+fn one_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: plain numbers, before there is a second thread.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 fn perform(cli: &Cli) -> Result<u8, Failure> {
-    let url = &cli.namespace;
+    let url = &cli.common.namespace;
     match &cli.command {
         Command::Run(args) => run::run(args, url),
         Command::Hold(args) => hold::hold(args, url),

@@ -1,6 +1,7 @@
 //! The processes above us, and what `xsem hold` holds for them.
 
 use std::fs;
+use std::io::Read;
 use xsem::{Holder, Kind, Namespace, Process, ProcessState};
 
 /// What a holder of `xsem hold` calls itself begins with this, the owner's pid, and a colon.
@@ -99,7 +100,11 @@ pub struct Stat {
 
 /// None: there is no such process.
 pub fn stat(pid: u32) -> Option<Stat> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // One look: a file of /proc says 0 when it is asked how long it is, so that a read of the whole begins with small pieces. The
+    // line is below 400 bytes, and what is looked for stands before its middle. The program's name may be any bytes.
+    let mut line = [0; 1024];
+    let n = fs::File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut line)).ok()?;
+    let text = String::from_utf8_lossy(&line[..n]);
     let mut fields = text.get(text.rfind(')')? + 2..)?.split(' ');
     let (parent, start) = (fields.nth(1)?, fields.nth(17)?);
     Some(Stat { parent: parent.parse().ok()?, start: start.parse().ok()? })

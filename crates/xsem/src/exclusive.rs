@@ -281,6 +281,9 @@ impl Exclusive {
                 return Ok(claim);
             }
         }
+        if let Some(claim) = self.fast.as_ref().and_then(FastPath::nest) {
+            return Ok(claim);
+        }
         self.request(&wait(), |claim| Guard::new(self, claim)).map(Guard::into_claim).map_err(|e| Some(Box::new(e)))
     }
 

@@ -52,6 +52,12 @@ mod shm {
     #[path = "joint.rs"]
     mod joint;
     #[allow(dead_code)]
+    #[path = "line.rs"]
+    mod line;
+    #[allow(dead_code)]
+    #[path = "patience.rs"]
+    mod patience;
+    #[allow(dead_code)]
     #[path = "permits.rs"]
     mod permits;
     #[cfg(test)]

@@ -6,6 +6,7 @@ use super::sharer::Sharer;
 use crate::cli::RunArgs;
 use crate::failure::Failure;
 use crate::tree;
+use std::cell::LazyCell;
 use std::ops::ControlFlow;
 use xsem::Namespace;
 
@@ -59,7 +60,8 @@ const LOOKED_AT: usize = 500;
 ///
 /// What a shell in that command has put into the background does not keep it from ending, so that it is in no cycle.
 pub fn announce(ns: &Namespace, claims: &Claims, pid: u32) -> xsem::Result<()> {
-    let family = tree::family(pid);
+    // Read only if there is somebody who may be in it.
+    let family = LazyCell::new(|| tree::family(pid));
     let place = |pid: u32| family.iter().position(|&p| p == pid);
     let mut nearest: Option<(usize, String, u64)> = None;
     if let Some((name, token)) = claims.innermost(ns.url()) {

@@ -58,6 +58,13 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// The waits of players that start from here on leave the line by themselves after 10 ms: where a waiter is killed or
+    /// stopped who should call the next one, that is the mechanism. The table says so.
+    pub(crate) fn line_ends(&self) {
+        xsem::shm::testing::set_line_ends(true);
+        line(self.report, "second-look", "in line");
+    }
+
     /// Runs it: the victim is killed or stopped after `k` instructions, the way to which may be known.
     pub(crate) fn run(&self, scenario: &dyn Scenario, mode: Mode, k: u64, way: &[Place]) {
         let mut stepper = self.start(scenario);

@@ -103,6 +103,8 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &release::Free,
     &release::Careful,
     &release::Waiter,
+    &release::LINE,
+    &release::LATE,
     &release::StoppedWaiter,
     &release::Abandon,
     &endings::KEEPER,
@@ -122,6 +124,7 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &pool::SLOTS,
     &pool_release::RELEASE,
     &pool_release::WAITER,
+    &pool_release::LINE,
     &pool_release::STOPPED_WAITER,
     &pool_release::PART,
     &pool_bounds::ADD,
@@ -275,6 +278,20 @@ fn second_waiter(case: &Case<'_>) -> Pid {
         p.stage.set(Flag::Got2);
     });
     case.until("the second waiter to begin", Flag::Waiting2);
+    case.until_asleep(pid);
+    pid
+}
+
+/// A third waiter, who passes through.
+fn third_waiter(case: &Case<'_>) -> Pid {
+    let pid = case.play("third waiter", |p| {
+        let s = p.open(SEM);
+        p.register();
+        p.stage.set(Flag::Waiting3);
+        p.pass(&s);
+        p.stage.set(Flag::Got3);
+    });
+    case.until("the third waiter to begin", Flag::Waiting3);
     case.until_asleep(pid);
     pid
 }

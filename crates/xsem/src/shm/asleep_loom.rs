@@ -7,7 +7,7 @@
 use super::count::{self, Count, Doing, Op};
 use super::joint;
 use super::permits;
-use super::protocol::{self, Limit, Look, Outcome, Turn, World};
+use super::protocol::{self, Limit, Look, Outcome, Turn, Watching, World};
 use super::protocol_loom::{Process, Shared, bounded, leave, owner, preempted};
 use super::word::{CLOSING, MARK, State, WAITERS, Word};
 use crate::sync::Ordering::*;
@@ -30,7 +30,7 @@ fn owns(p: &mut Process<'_>, turn: &mut Turn) -> bool {
 
 /// One that sleeps on the word already, then owns it and gives it back.
 fn waiter(s: &Arc<Shared>, slot: u32, now: u64) -> JoinHandle<()> {
-    let (s, mut turn) = (s.clone(), Turn::new(0));
+    let (s, mut turn) = (s.clone(), Turn::new());
     assert!(!owns(&mut Process::new(&s, slot, now), &mut turn));
     let expect = s.word.load(SeqCst);
     assert!(Word(expect).has(WAITERS));
@@ -40,7 +40,8 @@ fn waiter(s: &Arc<Shared>, slot: u32, now: u64) -> JoinHandle<()> {
             match protocol::look(&mut turn, &mut p, &s.words(), owner(slot), Limit::Never).unwrap() {
                 Look::End(outcome) => {
                     assert_eq!(outcome, Outcome::Owned);
-                    break turn.leave(&p, &s.word, s.words().oldest, true);
+                    turn.leave(&p, &s.word, s.words().oldest, true);
+                    break;
                 }
                 Look::Sleep { expect, watch, until } => p.sleep(&s.word, expect, watch, until),
                 Look::Gate { .. } => unreachable!("the gate is open in these models"),
@@ -55,7 +56,7 @@ fn waiter(s: &Arc<Shared>, slot: u32, now: u64) -> JoinHandle<()> {
 }
 
 fn own(s: &Shared, slot: u32) {
-    assert!(owns(&mut Process::new(s, slot, 0), &mut Turn::new(0)));
+    assert!(owns(&mut Process::new(s, slot, 0), &mut Turn::new()));
 }
 
 #[test]
@@ -128,19 +129,20 @@ fn loom_an_owner_that_dies_in_the_middle_of_its_release() {
 
 /// One that sleeps on the count word already, then has `n` permits and gives them back.
 fn borrower(s: &Arc<Shared>, slot: u32, n: u32) -> JoinHandle<()> {
-    let (s, mut turn) = (s.clone(), Turn::new(0));
+    let (s, mut turn) = (s.clone(), Turn::new());
     s.members.fetch_or(1 << slot, SeqCst);
     s.wants[slot as usize].store(n, Relaxed);
-    let began = permits::look(&mut turn, &mut Process::new(&s, slot, 0), &s.permits(), (slot, n), &mut 0, Limit::Never).unwrap();
+    let began = permits::look(&mut turn, &mut Process::new(&s, slot, 0), &s.permits(), (slot, n), Limit::Never).unwrap();
     assert!(matches!(began, Look::Sleep { .. }));
     spawn(move || {
         let mut p = Process::new(&s, slot, 0);
         let words = s.permits();
         loop {
-            match permits::look(&mut turn, &mut p, &words, (slot, n), &mut 0, Limit::Never).unwrap() {
+            match permits::look(&mut turn, &mut p, &words, (slot, n), Limit::Never).unwrap() {
                 Look::End(outcome) => {
                     assert_eq!(outcome, Outcome::Owned);
-                    break turn.leave(&p, words.count.count, words.oldest, true);
+                    turn.leave(&p, words.count.count, words.oldest, true);
+                    break;
                 }
                 Look::Sleep { expect, watch, until } => p.sleep(words.count.count, expect, watch, until),
                 Look::Gate { .. } => unreachable!("nobody owns the word of a pool"),
@@ -243,7 +245,7 @@ fn meets_a_joint_request(sleeps: impl Fn(&Arc<Shared>) -> JoinHandle<()> + Sync 
         let (p, joint) = (Process::new(&s, 1, 0), &s.joints[1]);
         s.members.fetch_or(1 << 1, SeqCst);
         let items = [joint::Item::Exclusive(s.words()), joint::Item::Permits(s.permits(), 1, 1)];
-        let mut turns = [Turn::new(0), Turn::new(0)];
+        let mut turns = [Turn::new(), Turn::new()];
         if let joint::Attempt::Owned = joint::attempt(&[&p, &p], joint, joint::begin(joint), owner(1), &items, &mut turns) {
             give(&s, 1);
             leave(&s, 1);
@@ -262,4 +264,85 @@ fn loom_a_joint_request_meets_one_who_slept_on_the_word() {
 #[test]
 fn loom_a_joint_request_meets_one_who_slept_on_permits() {
     meets_a_joint_request(|s| borrower(s, 3, 1));
+}
+
+/// In line behind one that sleeps on the word; then each owns it in turn.
+fn in_line(s: &Arc<Shared>, slot: u32) -> JoinHandle<()> {
+    let (s, mut turn) = (s.clone(), Turn::patient());
+    let mut p = Process::new(&s, slot, 0);
+    let look = protocol::look(&mut turn, &mut p, &s.words(), owner(slot), Limit::Never).unwrap();
+    assert!(matches!(look, Look::Sleep { watch: Watching::InLine(_), .. }), "{look:?}");
+    spawn(move || {
+        let mut p = Process::new(&s, slot, 0);
+        let mut look = look;
+        loop {
+            match look {
+                Look::End(outcome) => {
+                    assert_eq!(outcome, Outcome::Owned);
+                    break;
+                }
+                Look::Sleep { expect, watch, until } => p.sleep(&s.word, expect, watch, until),
+                Look::Gate { .. } => unreachable!("the gate is open in these models"),
+            }
+            look = protocol::look(&mut turn, &mut p, &s.words(), owner(slot), Limit::Never).unwrap();
+        }
+        turn.leave(&p, &s.word, s.words().oldest, true);
+        s.inside.with_mut(|n| {
+            // SAFETY: only the owner of the word is here; loom would report a second one.
+            unsafe { *n += 1 }
+        });
+        leave(&s, slot);
+    })
+}
+
+#[test]
+fn loom_the_line_is_called_one_after_the_other() {
+    preempted(2, || {
+        let s = Arc::new(Shared::plain());
+        own(&s, 1);
+        let first = waiter(&s, 2, 0);
+        let behind = [3, 4].map(|slot| in_line(&s, slot));
+        leave(&s, 1);
+        first.join().unwrap();
+        for b in behind {
+            b.join().unwrap();
+        }
+        assert_eq!((Word(s.word.load(SeqCst)).state(), s.words().oldest.load(SeqCst)), (State::Free, 0));
+    });
+}
+
+#[test]
+fn loom_one_lines_up_while_the_oldest_goes() {
+    bounded(|| {
+        let s = Arc::new(Shared::plain());
+        own(&s, 1);
+        let first = waiter(&s, 2, 0);
+        let late = spawn({
+            let s = s.clone();
+            move || super::protocol_loom::cycle(&s, 3)
+        });
+        leave(&s, 1);
+        first.join().unwrap();
+        late.join().unwrap();
+        assert_eq!((Word(s.word.load(SeqCst)).state(), s.words().oldest.load(SeqCst)), (State::Free, 0));
+    });
+}
+
+#[test]
+fn loom_the_oldest_dies_before_those_in_line() {
+    bounded(|| {
+        let s = Arc::new(Shared::plain());
+        own(&s, 1);
+        // It sleeps, and dies, and never comes back.
+        assert!(!owns(&mut Process::new(&s, 2, 0), &mut Turn::new()));
+        let behind = in_line(&s, 3);
+        let killer = spawn({
+            let s = s.clone();
+            move || s.die(2)
+        });
+        leave(&s, 1);
+        killer.join().unwrap();
+        behind.join().unwrap();
+        assert_eq!(Word(s.word.load(SeqCst)).state(), State::Free);
+    });
 }

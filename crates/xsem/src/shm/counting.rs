@@ -9,7 +9,7 @@ use super::members::shorten;
 use super::object::{ShmExclusive, limit};
 use super::pending::{How, ShmPending};
 use super::permits;
-use super::protocol::{Look, Outcome, SPINS, Turn, World};
+use super::protocol::{Look, Outcome, Turn, World};
 use super::reactor;
 use super::reserve::{self, Reserve};
 use super::short::FastPermits;
@@ -223,16 +223,15 @@ impl Object for ShmCounting {
         let (i, e) = self.entry(me, request.claimant)?;
         let words = base.book().words();
         let mut world = ShmWorld::new(base, me, Some(request));
-        let mut turn = Turn::new(0);
-        let (mut spins, mut looked_at_file) = (SPINS, false);
+        let mut turn = Turn::patient();
+        let mut looked_at_file = false;
         let done = loop {
-            match permits::look(&mut turn, &mut world, &words, (i, request.permits), &mut spins, limit(request)) {
+            match permits::look(&mut turn, &mut world, &words, (i, request.permits), limit(request)) {
                 Ok(Look::End(outcome)) => break Ok(outcome),
                 Ok(Look::Sleep { expect, watch, until }) => {
                     if !std::mem::replace(&mut looked_at_file, true) && !base.arena.is_current() {
                         break Err(super::object::file_is_gone(base));
                     }
-                    spins = SPINS;
                     world.sleep(words.count.count, expect, watch, until);
                 }
                 Ok(Look::Gate { dead, attempt }) => world.wait_for_gate(dead, attempt),

@@ -112,7 +112,7 @@ impl Object for ShmEvent {
         }
         let words = self.words();
         let mut world = ShmWorld::new(base, me, Some(request));
-        let mut turn = Turn::new(0);
+        let mut turn = Turn::new();
         let mut looked_at_file = false;
         let done = loop {
             match signal::look(&mut turn, &mut world, &words, self.is_manual(), limit(request)) {

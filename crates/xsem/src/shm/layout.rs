@@ -284,7 +284,7 @@ pub struct Waiter {
     /// Monotonic time of its beginning: the order of the queue.
     pub since: AtomicU64,
     pub permits: AtomicU32,
-    /// 1: it has a deadline; 2, 4: it waits for any, for all of several.
+    /// 1: it has a deadline; 2, 4: it waits for any, for all of several; 16: others are in line behind it.
     pub flags: AtomicU32,
     /// Next record of the same member + 1.
     pub next: AtomicU32,
@@ -292,7 +292,8 @@ pub struct Waiter {
     pub busy: AtomicU32,
     /// The first record of the same wait + 1: they stand for one claimant.
     pub group: AtomicU32,
-    _pad: u32,
+    /// Whether it waits in line, or was called: see `line.rs`.
+    pub turn: AtomicU32,
     /// When it last looked at the semaphore while it was the oldest.
     pub seen: AtomicU64,
     /// When somebody last woke it to see whether it stirs.

@@ -153,7 +153,7 @@ impl<'a> Seat<'a> {
             Part::Event(e) if mode & ALL != 0 => e.counted.entry(me, request.claimant)?.0,
             Part::Event(_) => 0,
         };
-        let mut turn = Turn::new(0);
+        let mut turn = Turn::new();
         if let Part::Event(e) = &part
             && e.is_manual()
         {
@@ -169,7 +169,7 @@ impl<'a> Seat<'a> {
             Part::Exclusive(s) => protocol::look(&mut self.turn, &mut self.world, &s.words(), me, limit),
             Part::Counting(s, n) => {
                 let words = s.base.book().words();
-                permits::look(&mut self.turn, &mut self.world, &words, (self.entry, *n), &mut 0, limit)
+                permits::look(&mut self.turn, &mut self.world, &words, (self.entry, *n), limit)
             }
             Part::Event(e) => signal::look(&mut self.turn, &mut self.world, &e.words(), e.is_manual(), limit),
         }
@@ -732,7 +732,7 @@ fn attempt(arena: &'static Arena, me: Owner, seats: &mut [Seat<'_>]) -> Result<A
         })
         .collect();
     let number = joint::begin(&joint.state);
-    let mut turns: Vec<Turn> = seats.iter_mut().map(|s| std::mem::replace(&mut s.turn, Turn::new(0))).collect();
+    let mut turns: Vec<Turn> = seats.iter_mut().map(|s| std::mem::replace(&mut s.turn, Turn::new())).collect();
     let worlds: Vec<&ShmWorld<'_>> = seats.iter().map(|s| &s.world).collect();
     let done = joint::attempt(&worlds, &joint.state, number, me, &items, &mut turns);
     for (s, t) in seats.iter_mut().zip(turns) {

@@ -63,6 +63,7 @@ mod keeper;
 mod layout;
 mod ledger;
 mod leftover;
+mod line;
 mod many;
 mod map;
 mod members;
@@ -70,6 +71,7 @@ mod names;
 mod obituary;
 mod object;
 mod own_thread;
+mod patience;
 mod pending;
 mod permits;
 mod place;
@@ -680,5 +682,10 @@ pub mod testing {
     /// Switches the periodic safety re-check of this process's waits off, or on again.
     pub fn set_recheck(on: bool) {
         super::sleep::RECHECK.store(on, Ordering::Relaxed);
+    }
+
+    /// Switches off, or on again, that waits of this process that begin from here on leave the line by themselves after 10 ms.
+    pub fn set_line_ends(on: bool) {
+        super::sleep::LINE_ENDS.store(on, Ordering::Relaxed);
     }
 }

@@ -79,7 +79,6 @@ pub fn look<W: World + Ledger + Reclaim>(
     w: &mut W,
     words: &PermitWords<'_>,
     (e, n): (u32, u32),
-    spins: &mut u32,
     limit: Limit,
 ) -> Result<Look, W::Error> {
     let mut attempt = 0;
@@ -143,9 +142,7 @@ pub fn look<W: World + Ledger + Reclaim>(
         if limit == Limit::Now {
             return Ok(Look::End(Outcome::Taken));
         }
-        if standing_back.is_none() && *spins > 0 {
-            *spins -= 1;
-            std::hint::spin_loop();
+        if standing_back.is_none() && turn.looks_again(w, words.oldest) {
             continue;
         }
         if let Some(over) = protocol::over(w, limit) {
@@ -157,6 +154,13 @@ pub fn look<W: World + Ledger + Reclaim>(
         let queued = protocol::queue(turn, w, words.oldest);
         turn.reserves = reserves;
         let (aged, oldest, since) = queued?;
+        turn.rests();
+        if let Some(sleep) = protocol::in_line(turn, w, words.oldest, limit, standing_back.map(|(_, until)| until)) {
+            match turn.is_admitted(false) {
+                true => return Ok(sleep),
+                false => continue,
+            }
+        }
         let armed = word.with_flags(word.flags() | flags | if oldest { RESERVED } else { 0 });
         if armed != word && !words.count.swap(word, armed) || !turn.is_admitted(armed != word) {
             continue;
@@ -173,7 +177,7 @@ pub fn look<W: World + Ledger + Reclaim>(
             Stuck::Yes => return Ok(Look::End(Outcome::Deadlock)),
         }
         turn.attempt = 0;
-        let until = protocol::wake_up(limit, aged, since, again);
+        let until = protocol::wake_up(limit, protocol::deadlock_at(w, limit, aged, since), again);
         return Ok(Look::Sleep { expect: armed.low(), watch, until });
     }
 }
@@ -185,9 +189,7 @@ pub fn take<W: World + Ledger>(w: &W, words: &PermitWords<'_>, turn: &Turn, word
     if !seeded(Bug::TakenBeforeBooked) {
         entry.op.store(taking.0, Release);
     }
-    let oldest = words.oldest.load(Acquire);
-    let kept = oldest != 0 && turn.mine.is_none_or(|(mine, _)| mine != oldest);
-    let flags = word.flags() & !RESERVED | if kept { RESERVED } else { 0 };
+    let flags = word.flags() & !RESERVED | if turn.passes { RESERVED } else { 0 };
     if count::carry_out(&words.count, word, e, taking, -(n as i32), flags) {
         if seeded(Bug::TakenBeforeBooked) {
             entry.op.store(taking.0, Release);
@@ -207,9 +209,9 @@ pub fn acquire<W: World + Ledger + Reclaim>(
     claim: (u32, u32),
     limit: Limit,
 ) -> Result<Outcome, W::Error> {
-    let mut turn = Turn::new(0);
+    let mut turn = Turn::patient();
     let done = loop {
-        match look(&mut turn, w, words, claim, &mut 0, limit) {
+        match look(&mut turn, w, words, claim, limit) {
             Ok(Look::End(outcome)) => break Ok(outcome),
             Ok(Look::Sleep { expect, watch, until }) => w.sleep(words.count.count, expect, watch, until),
             Ok(Look::Gate { dead, attempt }) => w.wait_for_gate(dead, attempt),

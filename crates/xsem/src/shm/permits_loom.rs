@@ -144,7 +144,7 @@ fn both(s: &Shared, slot: u32, n: u32) -> bool {
     join(&p);
     let joint = &s.joints[slot as usize];
     let items = [Item::Exclusive(s.words()), Item::Permits(s.permits(), slot, n)];
-    let mut turns = [Turn::new(0), Turn::new(0)];
+    let mut turns = [Turn::new(), Turn::new()];
     for _ in 0..4 {
         let number = joint::begin(joint);
         match joint::attempt(&[&p, &p], joint, number, owner(slot), &items, &mut turns) {

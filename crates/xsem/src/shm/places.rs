@@ -70,7 +70,7 @@ pub fn all(map: &Map) -> Vec<Place> {
     for i in 0..(c.waiters.load(Relaxed) as u64).min(64) {
         let at = g.waiters_at + i * 64;
         fields!(out, format!("waiter[{i}]"), at, Waiter: who/8/1, target/8/1, since/8/1, permits/4/1, flags/4/1, next/4/1,
-            busy/4/1, group/4/1, seen/8/1, pinged/8/1);
+            busy/4/1, group/4/1, turn/4/1, seen/8/1, pinged/8/1);
     }
     for i in 0..(c.morgue.load(Relaxed) as u64).min(4) {
         fields!(out, format!("morgue[{i}]"), g.morgue_at + i * 192, Dead: key/8/1, identity/8/4, check/8/1);

@@ -2,10 +2,16 @@
 //! waits) comes through [`World`], so that the very same code runs on shared memory and under the model checker.
 //!
 //! # Order
-//! A waiter has a record with the time of its beginning. Newcomers may overtake it for [`BOUND`]; then it enters itself
-//! as the *oldest* of the semaphore (unless somebody older is there) and sets RESERVED, which takes newcomers off the
-//! fast path. While an oldest is entered, everybody else stands back from a free word, until the oldest takes it, leaves,
-//! dies, or lets [`LAPSE`] pass (it may be stopped).
+//! A waiter has a record with the time of its beginning. Before it sleeps it enters itself as the *oldest* of the semaphore,
+//! unless somebody older is there. Newcomers may overtake the oldest for [`BOUND`]; then everybody else stands back from a
+//! free word, until the oldest takes it, leaves, dies, or lets [`LAPSE`] pass (it may be stopped). RESERVED takes newcomers
+//! off the fast path, so that they look who it is and since when.
+//!
+//! # The line
+//! Where sections are short and many wait, a release that wakes all wakes them for one of them, and that one waits for the
+//! scheduler behind all others. So who is not the oldest waits in line first (`line.rs`): it sleeps on its own record, and
+//! watches the oldest, who calls the next in line when it has got the semaphore or given up. That lasts for [`LAPSE`] at most:
+//! whatever becomes of those ahead, from then on it sleeps as described below.
 //!
 //! # Nobody stays asleep
 //! Everyone sleeps on the semaphore's own word, and on the word through which the kernel tells the owner's death. A
@@ -15,6 +21,8 @@
 //! A request at one semaphore is a [`Turn`] of [`look`]s; who waits for several of them takes the turns in parallel.
 
 use super::careful::Ticket;
+use super::line::IN_LINE;
+use super::patience::Patience;
 use super::word::{CLOSING, DRAINED, INHERITED, JOINED, MARK, Owner, RESERVED, State, WAITERS, Word};
 use crate::seeded::{Bug, seeded};
 use crate::sync::{AtomicU64, Ordering::*};
@@ -23,8 +31,6 @@ use crate::sync::{AtomicU64, Ordering::*};
 pub const BOUND: u64 = 1_000_000;
 /// How long a free semaphore is kept for the oldest waiter, in nanoseconds.
 pub const LAPSE: u64 = 10_000_000;
-
-pub const SPINS: u32 = if cfg!(loom) { 0 } else { 60 };
 
 /// The atomics of a semaphore that the protocol moves.
 pub struct Words<'a> {
@@ -39,6 +45,8 @@ pub struct Words<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Waiting {
     pub since: u64,
+    /// Since when it may count on others to stand back after [`BOUND`]: its beginning, or when it was called from the line.
+    pub first: u64,
     pub owner: Owner,
     pub permits: u32,
     /// When it last looked at the semaphore while it was the oldest.
@@ -142,6 +150,8 @@ pub const SOON: u64 = 2_000_000;
 pub enum Watching {
     Nobody,
     One(Owner),
+    /// The oldest waiter's; and the sleep is on the caller's own record, in line.
+    InLine(Owner),
     /// Everybody who holds permits, or is about to; and the oldest waiter if it is that for which permits are kept.
     Holders(Option<Owner>),
 }
@@ -163,6 +173,20 @@ pub trait World {
     fn holds_something(&self) -> bool {
         false
     }
+    /// A number that changes with the owner.
+    fn pulse(&self) -> u64 {
+        0
+    }
+    /// The caller waits in line from here on, unless it is the oldest; whom it is behind, and for how long at most. See `line.rs`.
+    fn line_up(&self, _oldest: &AtomicU64) -> Option<(Owner, u64)> {
+        None
+    }
+    /// The caller, who was the oldest and is not any more, calls who is next in line.
+    fn call_next(&self, _oldest: &AtomicU64) {}
+    /// The caller's request is over: it is not in line any more.
+    fn step_out(&self) {}
+    /// The caller takes the place of another as the oldest: who waits in line behind that one waits behind the caller now.
+    fn inherit_line(&self) {}
     /// Sleeps while the low half is `expect`, at most until `until`; ends when one that is watched dies. May end early.
     fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>);
     /// Whether the caller's wait, which is published, could never end.
@@ -211,7 +235,7 @@ impl Words<'_> {
 
 /// Acquires for `me`, a claimant that does not own it yet.
 pub fn acquire<W: World>(w: &mut W, words: &Words<'_>, me: Owner, limit: Limit) -> Result<Outcome, W::Error> {
-    let mut turn = Turn::new(SPINS);
+    let mut turn = Turn::patient();
     let done = loop {
         match look(&mut turn, w, words, me, limit) {
             Ok(Look::End(outcome)) => break Ok(outcome),
@@ -237,14 +261,18 @@ pub struct Turn {
     admitted: bool,
     /// What a manual-reset event had been changed to when the wait began.
     began: Option<i32>,
-    spins: u32,
     /// It must not wait by itself: between its looks somebody else decides when the next one is.
     pub polled: bool,
+    /// It waits in line before it sleeps.
+    pub lines_up: bool,
+    patience: Patience,
     /// Looks at the gate of a dead owner.
     pub attempt: u32,
     /// Looks that have found the owner in the middle of something.
     unclear: u32,
     lapse: Option<Lapse>,
+    /// As of the latest look, there is an oldest waiter past its bound, which the caller passes.
+    pub passes: bool,
 }
 
 /// So many looks at an owner in the middle of something before a pause: mostly it is a few instructions from its end.
@@ -266,20 +294,27 @@ struct Lapse {
 }
 
 impl Turn {
-    /// At its beginning; spins so often before it sleeps.
-    pub fn new(spins: u32) -> Turn {
+    /// At its beginning.
+    pub fn new() -> Turn {
         Turn {
             mine: None,
             only_looks: false,
             reserves: true,
             admitted: false,
             began: None,
-            spins,
             polled: false,
+            lines_up: false,
+            patience: Patience::default(),
             attempt: 0,
             unclear: 0,
             lapse: None,
+            passes: false,
         }
+    }
+
+    /// Of a thread that waits for this semaphore only: it looks again for a while before it sleeps, and lines up.
+    pub fn patient() -> Turn {
+        Turn { lines_up: true, patience: Patience::new(true), ..Turn::new() }
     }
 
     /// Whether a manual-reset event has changed since the first look at it.
@@ -295,6 +330,17 @@ impl Turn {
         refused
     }
 
+    /// Whether it looks again before it sleeps. Who is to wait in line does not: it would take the semaphore from the oldest.
+    pub fn looks_again<W: World>(&mut self, w: &W, oldest: &AtomicU64) -> bool {
+        let meets_oldest = oldest.load(Relaxed) != self.mine.map_or(0, |(mine, _)| mine);
+        !(self.lines_up && meets_oldest) && self.patience.lasts(w)
+    }
+
+    /// It sleeps now; after that it is patient again. (Who waits for several would be so at each of them.)
+    pub fn rests(&mut self) {
+        self.patience = Patience::new(self.lines_up);
+    }
+
     /// Before the caller sleeps, whether it is admitted: its own change of the word says so, else it has to look again.
     pub fn is_admitted(&mut self, changed: bool) -> bool {
         self.admitted |= changed;
@@ -304,8 +350,12 @@ impl Turn {
     /// The end of the request here.
     pub fn leave<W: World>(&self, w: &W, word: &AtomicU64, oldest: &AtomicU64, owned: bool) {
         let Some((reference, _)) = self.mine else { return };
-        let was_oldest = oldest.load(Relaxed) == reference;
+        w.step_out();
+        let was_oldest = oldest.load(SeqCst) == reference;
         vacate(oldest, reference);
+        if was_oldest {
+            w.call_next(oldest);
+        }
         if was_oldest && !owned {
             // Others may be standing back from a free semaphore for the sake of a waiter that leaves.
             w.wake_all(word);
@@ -374,9 +424,7 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
                 if limit == Limit::Now {
                     return Ok(Look::End(Outcome::Taken));
                 }
-                if turn.spins > 0 {
-                    turn.spins -= 1;
-                    std::hint::spin_loop();
+                if turn.looks_again(w, words.oldest) {
                     continue;
                 }
                 (WAITERS, if owner == me { Watching::Nobody } else { Watching::One(owner) }, None)
@@ -393,6 +441,13 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
             return Ok(Look::End(over));
         }
         let (aged, oldest, since) = queue(turn, w, words.oldest)?;
+        turn.rests();
+        if let Some(sleep) = in_line(turn, w, words.oldest, limit, standing_back.map(|(_, until)| until)) {
+            match turn.is_admitted(false) {
+                true => return Ok(sleep),
+                false => continue,
+            }
+        }
         let armed = word.with(if oldest { flags | RESERVED } else { flags });
         let owned = standing_back.is_none();
         let careful = if owned { w.ask() } else { None };
@@ -404,7 +459,7 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
                 continue;
             }
             let soon = w.now() + unclear_pause(turn.unclear);
-            let until = Some(wake_up(limit, aged, since, None).map_or(soon, |t| t.min(soon)));
+            let until = Some(wake_up(limit, None, None).map_or(soon, |t| t.min(soon)));
             return Ok(Look::Sleep { expect: word.low(), watch, until });
         }
         // Also where it is set already: that may be about to be overwritten.
@@ -420,38 +475,49 @@ pub fn look<W: World>(turn: &mut Turn, w: &mut W, words: &Words<'_>, me: Owner, 
             // the flags, the oldest's release, its leaving and its death all do.
             continue;
         }
-        turn.spins = if turn.polled { 0 } else { SPINS };
         let mut again = standing_back.map(|(_, until)| until);
         match if aged && limit == Limit::Never { w.is_deadlocked() } else { Stuck::No } {
             Stuck::No => {}
             Stuck::Unclear => again = [again, Some(w.now() + SOON)].into_iter().flatten().min(),
             Stuck::Yes => return Ok(Look::End(Outcome::Deadlock)),
         }
-        let until = wake_up(limit, aged, since, again);
+        let until = wake_up(limit, deadlock_at(w, limit, aged, since), again);
         return Ok(Look::Sleep { expect: armed.low(), watch, until });
     }
 }
 
-/// Sees to it that the caller has a record, and that it is entered as the oldest if it is aged and nobody is older. Whether
-/// it is aged, whether it is the oldest, since when it waits.
+/// Sees to it that the caller has a record, and that it is entered as the oldest if nobody is older. Whether it is aged,
+/// whether it is so and the oldest, since when it waits.
 pub fn queue<W: World>(turn: &mut Turn, w: &mut W, oldest: &AtomicU64) -> Result<(bool, bool, u64), W::Error> {
     let (reference, since) = match turn.mine {
         Some(m) => m,
         None => *turn.mine.insert(w.record()?),
     };
-    let aged = w.now().saturating_sub(since) >= BOUND;
-    let is_oldest = aged && turn.reserves && enter(w, oldest, reference, since);
+    let is_oldest = turn.reserves && enter(w, oldest, reference, since);
     if is_oldest {
         w.touch();
     }
-    Ok((aged, is_oldest, since))
+    let aged = w.now().saturating_sub(since) >= BOUND;
+    Ok((aged, is_oldest && aged, since))
 }
 
-/// When a sleeper has something to do at the latest.
-pub fn wake_up(limit: Limit, aged: bool, since: u64, lapse_at: Option<u64>) -> Option<u64> {
+/// Whether the caller, who is to sleep, does so in line, and how.
+pub fn in_line<W: World>(turn: &Turn, w: &W, oldest: &AtomicU64, limit: Limit, lapse_at: Option<u64>) -> Option<Look> {
+    let (first, until) = if turn.lines_up { w.line_up(oldest)? } else { return None };
+    let until = wake_up(limit, None, [Some(until), lapse_at].into_iter().flatten().min());
+    Some(Look::Sleep { expect: IN_LINE, watch: Watching::InLine(first), until })
+}
+
+/// When a sleeper has something to do at the latest. That it is aged now, others see by themselves: a timer for that would be
+/// earlier than the next tick of the processor's clock, whose setting costs more than the sleep.
+pub fn wake_up(limit: Limit, bound: Option<u64>, lapse_at: Option<u64>) -> Option<u64> {
     let deadline = if let Limit::At(t) = limit { Some(t) } else { None };
-    let bound = (!aged).then_some(since + BOUND);
     [deadline, bound, lapse_at].into_iter().flatten().min()
+}
+
+/// When who sleeps has to look whether its wait could ever end, if it has not looked yet.
+pub fn deadlock_at<W: World>(w: &W, limit: Limit, aged: bool, since: u64) -> Option<u64> {
+    (!aged && limit == Limit::Never && w.holds_something()).then_some(since + BOUND)
 }
 
 /// Whether the request has to end here.
@@ -474,6 +540,7 @@ pub fn stand_back<W: World>(
     turn: &mut Turn,
     fits: impl Fn(&Waiting) -> Fits,
 ) -> Option<(u64, Owner, u64)> {
+    turn.passes = false;
     let reference = oldest.load(Acquire);
     if reference == 0 || turn.mine.is_some_and(|(m, _)| m == reference) {
         return None;
@@ -483,10 +550,14 @@ pub fn stand_back<W: World>(
         vacate(oldest, reference);
         return None;
     };
-    if fits(&waiting) == Fits::Pass {
+    let now = w.now();
+    if now < waiting.first.saturating_add(BOUND) {
         return None;
     }
-    let now = w.now();
+    if fits(&waiting) == Fits::Pass {
+        turn.passes = true;
+        return None;
+    }
     let mut lapse = turn.lapse.filter(|l| l.reference == reference).unwrap_or(Lapse { reference, until: now + LAPSE });
     // A time to come cannot be: damaged.
     let asked = waiting.pinged > waiting.seen && waiting.pinged <= now;
@@ -523,6 +594,9 @@ fn enter<W: World>(w: &W, oldest: &AtomicU64, reference: u64, since: u64) -> boo
             return false;
         }
         if oldest.compare_exchange(there, reference, AcqRel, Relaxed).is_ok() {
+            if there != 0 {
+                w.inherit_line();
+            }
             return true;
         }
     }

@@ -8,11 +8,12 @@ use super::careful::Ticket;
 use super::careful_loom::{Beside, membarrier};
 use super::count::{self, Bounds, Count, CountWords, Doing, EntryWords, Ledger, Op, Verdict};
 use super::joint;
+use super::line::{self, FOLLOWED, IN_LINE, Line, OVER, Place};
 use super::permits::{PermitWords, Reclaim, Reclaimed};
 use super::protocol::{self, Gate, Limit, Outcome, Takeover, Waiting, Watching, Words, World};
 use super::signal::Restore;
 use super::word::{MARK, Owner, State, Word};
-use crate::sync::{AtomicU64, Ordering::*};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
 use loom::sync::{Arc, Condvar, Mutex};
 
 /// What the processes share.
@@ -35,6 +36,9 @@ pub struct Shared {
     pub args: [AtomicU64; SLOTS],
     /// Who has an entry in the ledger (bit per slot).
     pub members: AtomicU64,
+    /// In line, and followed: of each process.
+    turns: [AtomicU32; SLOTS],
+    flags: [AtomicU32; SLOTS],
     /// How many permits each process asks for.
     pub wants: [std::sync::atomic::AtomicU32; SLOTS],
     /// A plain cell that only owners touch: loom reports a race if two are in.
@@ -66,6 +70,8 @@ impl Shared {
             ops: zeros(),
             args: zeros(),
             members: AtomicU64::new(0),
+            turns: std::array::from_fn(|_| AtomicU32::new(0)),
+            flags: std::array::from_fn(|_| AtomicU32::new(0)),
             wants: std::array::from_fn(|_| std::sync::atomic::AtomicU32::new(1)),
             kernel: Mutex::new(0),
             woken: Condvar::new(),
@@ -120,24 +126,29 @@ impl World for Process<'_> {
     }
 
     fn record(&mut self) -> Result<(u64, u64), ()> {
+        self.shared.turns[self.slot as usize].store(0, SeqCst);
+        self.shared.flags[self.slot as usize].store(0, SeqCst);
         Ok((self.slot as u64, 0))
     }
 
     fn waiting(&self, reference: u64) -> Option<Waiting> {
         let permits = self.shared.wants[reference as usize].load(Relaxed);
-        Some(Waiting { since: 0, owner: owner(reference as u32), permits, seen: 0, pinged: 0 }).filter(|w| self.is_alive(w.owner))
+        Some(Waiting { since: 0, first: 0, owner: owner(reference as u32), permits, seen: 0, pinged: 0 })
+            .filter(|w| self.is_alive(w.owner))
     }
 
     fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>) {
         // Those with an entry now, as the shared-memory engine finds them.
         let watched = match watch {
             Watching::Nobody => 0,
-            Watching::One(o) => 1 << o.slot(),
+            Watching::One(o) | Watching::InLine(o) => 1 << o.slot(),
             Watching::Holders(one) => self.shared.members.load(SeqCst) as u32 | one.map_or(0, |o| 1 << o.slot()),
         };
         let mut dead = self.shared.kernel.lock().unwrap();
         let before = self.known_dead.get();
-        let asleep = |dead: u32| word.load(SeqCst) as u32 == expect && dead & watched & !before == 0;
+        let own = matches!(watch, Watching::InLine(_)).then(|| &self.shared.turns[self.slot as usize]);
+        let value = || own.map_or_else(|| word.load(SeqCst) as u32, |turn| turn.load(SeqCst));
+        let asleep = |dead: u32| value() == expect && dead & watched & !before == 0;
         if until == Some(self.now + protocol::A_MOMENT) {
             // Only as long as an owner is in the middle of something.
             drop(dead);
@@ -150,6 +161,23 @@ impl World for Process<'_> {
         while asleep(*dead) {
             dead = self.shared.woken.wait(dead).unwrap();
         }
+    }
+
+    fn line_up(&self, oldest: &AtomicU64) -> Option<(Owner, u64)> {
+        // As if time stood still: what is missing shows as a sleep without an end.
+        line::line_up(self, oldest, self.slot as u64).map(|first| (first, u64::MAX))
+    }
+
+    fn call_next(&self, oldest: &AtomicU64) {
+        line::call_next(self, oldest, self.slot as u64);
+    }
+
+    fn step_out(&self) {
+        self.shared.turns[self.slot as usize].swap(OVER, SeqCst);
+    }
+
+    fn inherit_line(&self) {
+        self.shared.flags[self.slot as usize].fetch_or(FOLLOWED, SeqCst);
     }
 
     fn settle_joint(&self, word: &AtomicU64, seen: Word) {
@@ -212,6 +240,23 @@ impl World for Process<'_> {
             seen = now;
         }
         drop(dead);
+        self.shared.woken.notify_all();
+    }
+}
+
+impl Line for Process<'_> {
+    fn place(&self, reference: u64) -> Option<Place<'_>> {
+        let i = reference as usize;
+        Some(Place { turn: self.shared.turns.get(i)?, flags: &self.shared.flags[i] })
+    }
+
+    fn next_in_line(&self) -> Option<u64> {
+        let dead = *self.shared.kernel.lock().unwrap();
+        (0..SLOTS).filter(|i| dead & 1 << i == 0).find(|i| self.shared.turns[*i].load(Acquire) == IN_LINE).map(|i| i as u64)
+    }
+
+    fn wake(&self, _: &AtomicU32) {
+        drop(self.shared.kernel.lock().unwrap());
         self.shared.woken.notify_all();
     }
 }

@@ -535,7 +535,7 @@ impl Tables {
             for w in &plan.watch {
                 match w {
                     Watching::Nobody => {}
-                    Watching::One(o) => drop(watched.insert(*o)),
+                    Watching::One(o) | Watching::InLine(o) => drop(watched.insert(*o)),
                     Watching::Holders(one) => {
                         let (live, dying): (Vec<_>, Vec<_>) = plan.book.0.members(me).into_iter().partition(alive);
                         watched.extend(live);

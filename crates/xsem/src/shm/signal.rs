@@ -172,7 +172,7 @@ pub fn look<W: World + Ledger + Restore>(
         turn.reserves &= !manual;
         let queued = protocol::queue(turn, w, words.oldest);
         turn.reserves = reserves;
-        let (aged, oldest, since) = queued?;
+        let (_, oldest, _) = queued?;
         let armed = word.with_flags(word.flags() | flags | if oldest { RESERVED } else { 0 });
         if armed != word && !words.count.swap(word, armed) || !turn.is_admitted(armed != word) {
             continue;
@@ -184,7 +184,7 @@ pub fn look<W: World + Ledger + Restore>(
             continue;
         }
         // Anybody may signal it, so a wait for it is never part of a deadlock.
-        let until = protocol::wake_up(limit, aged || manual, since, standing_back.map(|(_, until)| until));
+        let until = protocol::wake_up(limit, None, standing_back.map(|(_, until)| until));
         return Ok(Look::Sleep { expect: armed.low(), watch, until });
     }
 }

@@ -35,7 +35,7 @@ fn go_on(p: &mut Process<'_>, turn: &mut Turn, manual: bool) {
 }
 
 fn wait(s: &Shared, slot: u32, manual: bool, now: u64) {
-    go_on(&mut Process::new(s, slot, now), &mut Turn::new(0), manual);
+    go_on(&mut Process::new(s, slot, now), &mut Turn::new(), manual);
 }
 
 fn send(s: &Shared, slot: u32, manual: bool) -> bool {
@@ -97,7 +97,7 @@ fn loom_a_manual_signal_reaches_all_who_wait_also_if_it_is_reset() {
 /// A wait that has begun and armed the word, and goes on in a thread of its own. Armed before the thread begins: loom's search
 /// with a bound on preemptions does not look at every order in which a new thread could come first.
 fn waiting(s: &Arc<Shared>, slot: u32, manual: bool) -> loom::thread::JoinHandle<()> {
-    let (s, mut turn) = (s.clone(), Turn::new(0));
+    let (s, mut turn) = (s.clone(), Turn::new());
     let began = signal::look(&mut turn, &mut Process::new(&s, slot, 0), &s.permits(), manual, Limit::Never).unwrap();
     assert!(matches!(began, Look::Sleep { .. }));
     loom::thread::spawn(move || go_on(&mut Process::new(&s, slot, 0), &mut turn, manual))
@@ -141,7 +141,7 @@ fn both(s: &Shared, slot: u32, manual: bool) -> bool {
     let p = Process::new(s, slot, 0);
     let joint = &s.joints[slot as usize];
     let items = [Item::Exclusive(s.words()), Item::Event(s.permits(), slot, manual)];
-    let mut turns = [Turn::new(0), Turn::new(0)];
+    let mut turns = [Turn::new(), Turn::new()];
     let mut got = false;
     for _ in 0..3 {
         let number = joint::begin(joint);

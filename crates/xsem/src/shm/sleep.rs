@@ -12,12 +12,15 @@ use super::watchers;
 use super::word::Owner;
 use crate::deadline::now;
 use crate::engine::Request;
-use crate::sync::{AtomicU64, Ordering::*, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 /// A second look once a second covers what no single fault can bring about. Tests switch it off.
 pub static RECHECK: AtomicBool = AtomicBool::new(true);
+/// Who is in line leaves it by itself after a while, which covers a stop or a death of who should have called it. Tests switch
+/// that off: nothing else is covered by it.
+pub static LINE_ENDS: AtomicBool = AtomicBool::new(true);
 /// How soon to look at what is left of a dead holder, in nanoseconds.
 pub const DYING: u64 = 20_000_000;
 /// The kernel's limit for one sleep.
@@ -38,6 +41,22 @@ pub fn on(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     is_parents() || asleep(arena, me, spots, request, until) || is_parents()
 }
 
+/// The same in line: on the caller's own record, watching the oldest waiter.
+pub fn in_line(
+    arena: &'static Arena,
+    me: Owner,
+    (turn, expect): (&AtomicU32, u32),
+    first: Owner,
+    request: Option<&Request<'_>>,
+    until: Option<u64>,
+) -> bool {
+    let is_parents = || arena.me() != Some(me);
+    let losses = fault::losses();
+    let sleeps =
+        || arena.loss().is_none() && on_one(arena, me, [Watch::shared(turn, expect), losses], Some(first), request, until);
+    is_parents() || sleeps() || is_parents()
+}
+
 fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<&Request<'_>>, until: Option<u64>) -> bool {
     // Before the look at the file: a loss after that ends the sleep.
     let losses = fault::losses();
@@ -55,13 +74,14 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
     if let [spot] = spots
         && !matches!(spot.watch, Watching::Holders(_))
     {
-        return on_one(arena, me, (spot, losses), request, until);
+        let life = if let Watching::One(o) | Watching::InLine(o) = spot.watch { Some(o) } else { None };
+        return on_one(arena, me, [Watch::shared(futex::low(spot.word), spot.expect), losses], life, request, until);
     }
     let (mut lives, mut dying) = (BTreeSet::new(), false);
     for s in spots {
         match s.watch {
             Watching::Nobody => {}
-            Watching::One(o) => drop(lives.insert(o)),
+            Watching::One(o) | Watching::InLine(o) => drop(lives.insert(o)),
             Watching::Holders(one) => {
                 let alive = |o: &Owner| arena.members.life(&arena.map, *o) == super::members::Life::Alive;
                 let (living, others): (Vec<_>, Vec<_>) = s.book.members(me).into_iter().partition(alive);
@@ -104,18 +124,18 @@ fn asleep(arena: &'static Arena, me: Owner, spots: &[Spot<'_>], request: Option<
 fn on_one(
     arena: &'static Arena,
     me: Owner,
-    (spot, losses): (&Spot<'_>, Watch),
+    [word, losses]: [Watch; 2],
+    life: Option<Owner>,
     request: Option<&Request<'_>>,
     until: Option<u64>,
 ) -> bool {
-    let mut words = [Watch::shared(futex::low(spot.word), spot.expect); 4];
-    words[1] = losses;
+    let mut words = [word, losses, losses, losses];
     let mut n = 2;
     if let Some(token) = request.and_then(|r| r.cancel) {
         words[n] = Watch::private(&*token.0, 0);
         n += 1;
     }
-    let life = if let Watching::One(o) = spot.watch { Some(o).filter(|o| *o != me) } else { None };
+    let life = life.filter(|o| *o != me);
     if let Some(o) = life {
         // None: dead already.
         let Some(w) = arena.members.watch(&arena.map, o, me) else { return false };

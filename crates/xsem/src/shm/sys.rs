@@ -1,6 +1,6 @@
 //! What is asked of Linux beside futexes: /proc, users, ids.
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStringExt;
 
@@ -106,10 +106,36 @@ pub fn same_start(a: u64, b: u64) -> bool {
     a.abs_diff(b) <= 1
 }
 
+/// The content of a file of `/proc`. Those say 0 when they are asked how long they are, and then std begins with a piece of 32
+/// bytes.
+pub fn content(path: &str) -> io::Result<Vec<u8>> {
+    let _whole = whole();
+    let mut file = std::fs::File::open(path)?;
+    let (mut bytes, mut n) = (vec![0; 4096], 0);
+    loop {
+        match file.read(&mut bytes[n..]) {
+            Ok(0) => break,
+            Ok(more) => n += more,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+        if n == bytes.len() {
+            bytes.resize(2 * n, 0);
+        }
+    }
+    bytes.truncate(n);
+    Ok(bytes)
+}
+
+/// The same as text; empty where it cannot be read.
+fn text_of(path: &str) -> String {
+    content(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
 /// Reads a stat file. None: there is no such process (or it is hidden). An error is neither yes nor no.
 pub fn stat(path: &str) -> io::Result<Option<Stat>> {
     let _whole = whole();
-    let text = match std::fs::read(path) {
+    let text = match content(path) {
         Ok(text) => text,
         Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(None),
         Err(e) => return Err(e),
@@ -191,7 +217,10 @@ pub fn sees(pid_ns: u64) -> bool {
 /// Whether `/proc` is that of this process's pid namespace: then this process has no other number in it than its own.
 fn proc_is_own() -> bool {
     let _whole = whole();
-    let Ok(status) = std::fs::read_to_string("/proc/self/status") else { return false };
+    let status = text_of("/proc/self/status");
+    if status.is_empty() {
+        return false;
+    }
     // Not told before Linux 4.1.
     let numbers = status.lines().find_map(|l| l.strip_prefix("NSpid:"));
     numbers.is_none_or(|n| n.split_ascii_whitespace().count() == 1)
@@ -200,7 +229,7 @@ fn proc_is_own() -> bool {
 /// This boot of the machine; 0 where /proc does not say.
 pub fn boot_id() -> [u64; 2] {
     let _whole = whole();
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let text = text_of("/proc/sys/kernel/random/boot_id");
     let hex: String = text.chars().filter(char::is_ascii_hexdigit).collect();
     let part = |r: std::ops::Range<usize>| hex.get(r).and_then(|h| u64::from_str_radix(h, 16).ok()).unwrap_or(0);
     [part(0..16), part(16..32)]
@@ -209,7 +238,7 @@ pub fn boot_id() -> [u64; 2] {
 /// This process's command line, in one line.
 pub fn command_line() -> String {
     let _whole = whole();
-    line_of(std::fs::read("/proc/self/cmdline").unwrap_or_default())
+    line_of(content("/proc/self/cmdline").unwrap_or_default())
 }
 
 fn line_of(raw: Vec<u8>) -> String {
@@ -271,7 +300,7 @@ pub fn users_of(id: (u64, u64)) -> Vec<u32> {
 /// Another process's command line, in one line.
 pub fn command_of(pid: u32) -> String {
     let _whole = whole();
-    line_of(std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default())
+    line_of(content(&format!("/proc/{pid}/cmdline")).unwrap_or_default())
 }
 
 /// The user of a process.

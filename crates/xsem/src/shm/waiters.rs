@@ -95,6 +95,7 @@ impl<'a> Record<'a> {
         w.since.store(wait.since, Relaxed);
         w.seen.store(wait.since, Relaxed);
         w.pinged.store(0, Relaxed);
+        w.turn.store(0, Relaxed);
         w.permits.store(wait.permits, Relaxed);
         w.flags.store(wait.flags, Relaxed);
         w.group.store(wait.group.unwrap_or(self.index + 1), Relaxed);

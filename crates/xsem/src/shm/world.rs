@@ -5,25 +5,30 @@ use super::count::{EntryWords, Ledger, Verdict};
 use super::deadlock::{self, Closed};
 use super::drain;
 use super::futex;
+use super::layout::Waiter;
 use super::ledger::Book;
+use super::line::{self, FOLLOWED, IN_LINE, Line, OVER, Place};
 use super::members::Life;
 use super::names;
 use super::object::ShmExclusive;
 use super::permits::{Reclaim, Reclaimed};
 use super::plain;
-use super::protocol::{Gate, Stuck, Takeover, Waiting, Watching, World};
+use super::protocol::{Gate, LAPSE, Stuck, Takeover, Waiting, Watching, World};
 use super::sharing;
 use super::signal::Restore;
 use super::sleep::{self, Spot};
 use super::thread;
-use super::waiters::{DEADLINE, Record, Waits};
+use super::waiters::{self, DEADLINE, Record, Waits};
 use super::word::{Owner, Word};
 use crate::claim::Edge;
 use crate::deadline::now;
 use crate::engine::{Account, Request, Until};
 use crate::error::{Error, Result};
-use crate::sync::{AtomicU64, Ordering::*, fence};
+use crate::sync::{AtomicU32, AtomicU64, Ordering::*, fence};
 use std::cell::Cell as StdCell;
+
+/// In line until it is called, as far as tests can tell.
+const AN_HOUR: u64 = 3_600_000_000_000;
 
 /// One request at one semaphore.
 pub struct ShmWorld<'a> {
@@ -99,6 +104,10 @@ impl<'a> ShmWorld<'a> {
         self.sem.book()
     }
 
+    fn reference(&self) -> Option<u64> {
+        self.record.as_ref().map(|r| r.index as u64 + 1)
+    }
+
     /// How long it has waited; 0: not at all.
     pub fn waited(&self) -> u64 {
         if self.record.is_some() { now().saturating_sub(self.since).max(1) } else { 0 }
@@ -157,6 +166,7 @@ impl World for ShmWorld<'_> {
         let (permits, pinged) = (w.permits.load(Relaxed), w.pinged.load(Relaxed));
         (w.target.load(Acquire) == self.sem.target() && self.is_alive(owner)).then_some(Waiting {
             since,
+            first: line::first_since(w.turn.load(Relaxed), since, now),
             owner,
             permits,
             seen,
@@ -180,9 +190,49 @@ impl World for ShmWorld<'_> {
         }
     }
 
+    fn pulse(&self) -> u64 {
+        self.sem.cell().token.load(Relaxed)
+    }
+
+    fn line_up(&self, oldest: &AtomicU64) -> Option<(Owner, u64)> {
+        let ends = if sleep::LINE_ENDS.load(Relaxed) { LAPSE } else { AN_HOUR };
+        let (mine, until) = (self.reference()?, self.since + ends);
+        // Who has something to give looks for deadlocks at its time, and may have to pass the oldest.
+        let may = self.mode == 0 && now() < until && self.has_nothing_to_give();
+        if !may {
+            self.record.as_ref()?.waiter.turn.store(0, Relaxed);
+            return None;
+        }
+        line::line_up(self, oldest, mine).map(|first| (first, until))
+    }
+
+    fn call_next(&self, oldest: &AtomicU64) {
+        if let Some(mine) = self.reference() {
+            line::call_next(self, oldest, mine);
+        }
+    }
+
+    fn step_out(&self) {
+        if let Some(r) = &self.record {
+            r.waiter.turn.swap(OVER, SeqCst);
+        }
+    }
+
+    fn inherit_line(&self) {
+        if let Some(r) = &self.record {
+            r.waiter.flags.fetch_or(FOLLOWED, SeqCst);
+        }
+    }
+
     fn sleep(&self, word: &AtomicU64, expect: u32, watch: Watching, until: Option<u64>) {
         let spot = Spot { word, expect, watch, book: self.book() };
-        if sleep::on(self.sem.arena, self.me, &[spot], self.request, until) {
+        let gives_up = match (watch, &self.record) {
+            (Watching::InLine(first), Some(r)) => {
+                sleep::in_line(self.sem.arena, self.me, (&r.waiter.turn, expect), first, self.request, until)
+            }
+            _ => sleep::on(self.sem.arena, self.me, &[spot], self.request, until),
+        };
+        if gives_up {
             self.gave_up.set(true);
         }
     }
@@ -275,6 +325,27 @@ impl World for ShmWorld<'_> {
 
     fn calm(&self) {
         self.sem.careful().calm();
+    }
+}
+
+impl Line for ShmWorld<'_> {
+    fn place(&self, reference: u64) -> Option<Place<'_>> {
+        let w = self.sem.arena.map.waiter((reference as u32).checked_sub(1)?)?;
+        Some(Place { turn: &w.turn, flags: &w.flags })
+    }
+
+    fn next_in_line(&self) -> Option<u64> {
+        let (map, target) = (&self.sem.arena.map, self.sem.target());
+        let all = (0..map.slots()).flat_map(|slot| waiters::of_slot(map, slot));
+        let lives = |w: &Waiter| Owner::from_bits((w.who.load(Relaxed) >> 32) as u32).is_some_and(|o| self.is_alive(o));
+        // Of the dead last: their rows are far from each other.
+        all.filter(|(_, w)| w.turn.load(Acquire) == IN_LINE && w.target.load(Acquire) == target && lives(w))
+            .min_by_key(|(_, w)| w.since.load(Relaxed))
+            .map(|(index, _)| index as u64 + 1)
+    }
+
+    fn wake(&self, turn: &AtomicU32) {
+        futex::wake_all(turn);
     }
 }
 

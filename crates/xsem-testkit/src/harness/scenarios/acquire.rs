@@ -86,6 +86,7 @@ impl Scenario for Contended {
         "acquire while a living process owns it: go to sleep, be woken by its release"
     }
     fn prepare(&self, case: &Case<'_>) {
+        case.line_ends();
         make(case);
         owner(case);
     }
@@ -129,6 +130,7 @@ impl Scenario for Queued {
         "acquire behind another waiter and before a third"
     }
     fn prepare(&self, case: &Case<'_>) {
+        case.line_ends();
         make(case);
         owner(case);
         waiter(case);
@@ -170,6 +172,7 @@ impl Scenario for TimedOut {
         "acquire for 5 ms in vain, behind another waiter"
     }
     fn prepare(&self, case: &Case<'_>) {
+        case.line_ends();
         make(case);
         owner(case);
         waiter(case);
@@ -316,6 +319,7 @@ pub(crate) const CANCELLED: Play = Play {
     name: "acquire-cancelled",
     about: "acquire until another thread cancels it, before another waiter",
     prepare: |case| {
+        case.line_ends();
         make(case);
         owner(case);
     },
@@ -378,6 +382,7 @@ impl Scenario for OwnerDies {
         "acquire while a living process owns it: go to sleep, be woken by its death"
     }
     fn prepare(&self, case: &Case<'_>) {
+        case.line_ends();
         make(case);
         owner(case);
     }

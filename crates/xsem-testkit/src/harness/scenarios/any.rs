@@ -62,6 +62,7 @@ pub(crate) const CONTENDED: Play = Play {
     name: "any-contended",
     about: "wait for any of three while all are taken: go to sleep, be woken by the release of the second",
     prepare: |case| {
+        case.line_ends();
         make_three(case);
         owner_of_second(case);
         case.play("owner of the first", |p| {

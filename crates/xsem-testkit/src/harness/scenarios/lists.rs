@@ -171,6 +171,7 @@ pub(crate) const ALL_CONTENDED: Play = Play {
     name: "all-contended",
     about: "acquire all three while one is owned: go to sleep, be woken; a peer wants all in another order",
     prepare: |case| {
+        case.line_ends();
         make_three(case);
         owner_of_second(case);
     },
@@ -196,6 +197,7 @@ pub(crate) const ALL_PERMITS: Play = Play {
     name: "all-permits",
     about: "acquire all three while the permits are held: go to sleep, be woken by their holder's death",
     prepare: |case| {
+        case.line_ends();
         make_three(case);
         super::pool::holder(case, LIMIT - 1);
     },

@@ -40,6 +40,7 @@ pub(crate) const ACQUIRE: Play = Play {
     name: "async-acquire",
     about: "acquire by polling while a living process owns it: be woken by its release",
     prepare: |case| {
+        case.line_ends();
         make(case);
         owner(case);
     },
@@ -74,6 +75,7 @@ pub(crate) const DROP: Play = Play {
     name: "async-drop",
     about: "poll an acquire twice while a living process owns it, before another waiter, and drop it",
     prepare: |case| {
+        case.line_ends();
         make(case);
         owner(case);
     },
@@ -107,6 +109,7 @@ pub(crate) const PERMITS: Play = Play {
     name: "async-permits",
     about: "acquire three permits by polling while all are held: be woken by their release",
     prepare: |case| {
+        case.line_ends();
         make_pool(case);
         holder(case, LIMIT);
     },
@@ -193,6 +196,7 @@ pub(crate) const DROP_ANY: Play = Play {
     name: "async-drop-any",
     about: "poll a wait for any of an exclusive semaphore and all permits twice, while others have them, and drop it",
     prepare: |case| {
+        case.line_ends();
         make_pool(case);
         make(case);
         owner(case);
@@ -230,6 +234,7 @@ pub(crate) const DROP_ALL: Play = Play {
     name: "async-drop-all",
     about: "poll an acquire of an exclusive semaphore, which is owned, and two permits twice, and drop it",
     prepare: |case| {
+        case.line_ends();
         make_pool(case);
         make(case);
         owner(case);

@@ -135,6 +135,7 @@ pub(crate) const CONTENDED: Play = Play {
     name: "pool-acquire-many",
     about: "acquire all four permits while two are held: go to sleep, be woken by their release",
     prepare: |case| {
+        case.line_ends();
         make_pool(case);
         holder(case, 2);
     },
@@ -160,6 +161,7 @@ pub(crate) const QUEUED: Play = Play {
     name: "pool-acquire-queued",
     about: "acquire two permits behind a waiter for all four and before one for one",
     prepare: |case| {
+        case.line_ends();
         make_pool(case);
         holder(case, LIMIT);
         waiter_for(case, LIMIT);
@@ -209,6 +211,7 @@ pub(crate) const TIMED_OUT: Play = Play {
     name: "pool-acquire-timeout",
     about: "acquire two permits for 5 ms in vain, before another waiter for one",
     prepare: |case| {
+        case.line_ends();
         make_pool(case);
         holder(case, LIMIT);
     },
@@ -265,6 +268,7 @@ pub(crate) const HOLDER_DIES: Play = Play {
     name: "pool-holder-dies",
     about: "acquire three permits while all are held: go to sleep, be woken by the holder's death",
     prepare: |case| {
+        case.line_ends();
         make_pool(case);
         holder(case, LIMIT);
     },

@@ -120,6 +120,50 @@ pub(crate) const WAITER: Play = Play {
     ..PLAY
 };
 
+/// One who takes a permit and gives it back, for whom the driver waits until it sleeps.
+fn passer(case: &Case<'_>, name: &'static str, begins: Flag, got: Flag) {
+    let pid = case.play(name, |p| {
+        let s = p.pool();
+        p.register();
+        p.stage.set(begins);
+        let held = p.take(&s, 1);
+        p.give(held);
+        p.stage.set(got);
+    });
+    case.until("a waiter in line to begin", begins);
+    case.until_asleep(pid);
+}
+
+fn all_get_it(case: &Case<'_>) {
+    case.until("the second waiter, called by the first", Flag::Got2);
+    case.until("the third waiter, called by the second", Flag::Got3);
+}
+
+/// Three sleep, two of them in line, which nothing ends but a call or a death.
+pub(crate) const LINE: Play = Play {
+    name: "pool-release-line",
+    about: "release three permits while another process sleeps for two, and two sleep in line behind that one, until they are called",
+    ready: |case| {
+        case.until("the victim to hold", Flag::Owning);
+        waiter_for(case, 2);
+        passer(case, "second waiter", Flag::Waiting2, Flag::Got2);
+        passer(case, "third waiter", Flag::Waiting3, Flag::Got3);
+        case.stage.set(Flag::Go);
+    },
+    killed: |case| {
+        case.wake("the sleeping waiter", Flag::Got);
+        all_get_it(case);
+        waiter_gets_it(case);
+    },
+    paused: |case| reach_or_are_nudged(case, "the sleeping waiter", Flag::Got),
+    resumed: |case| {
+        case.until("the sleeping waiter", Flag::Got);
+        all_get_it(case);
+        end(case);
+    },
+    ..WAITER
+};
+
 /// Two sleep, the older one stopped.
 pub(crate) const STOPPED_WAITER: Play = Play {
     name: "pool-release-stopped-waiter",
@@ -131,17 +175,9 @@ pub(crate) const STOPPED_WAITER: Play = Play {
     victim: |p| gives_back(p, 3, 3),
     ready: |case| {
         case.until("the victim to hold", Flag::Owning);
+        case.line_ends();
         let oldest = waiter_for(case, 3);
-        let pid = case.play("second waiter", |p| {
-            let s = p.pool();
-            p.register();
-            p.stage.set(Flag::Waiting2);
-            let held = p.take(&s, 1);
-            p.give(held);
-            p.stage.set(Flag::Got2);
-        });
-        case.until("the second waiter to begin", Flag::Waiting2);
-        case.until_asleep(pid);
+        passer(case, "second waiter", Flag::Waiting2, Flag::Got2);
         case.freeze(oldest);
         case.stage.put(Value::Dead, oldest as u64);
         case.stage.set(Flag::Go);

@@ -1,5 +1,6 @@
 //! Giving back: alone, with a sleeper, with a sleeper that cannot wake, and with the mark.
 
+use super::play::{PLAY, Play};
 use super::*;
 use crate::sys;
 
@@ -122,6 +123,65 @@ impl Scenario for Waiter {
     }
 }
 
+/// The victim owns, and three wait.
+fn with_three(case: &Case<'_>) {
+    case.until("the victim to own", Flag::Owning);
+    waiter(case);
+    second_waiter(case);
+    third_waiter(case);
+}
+
+/// All three get it, one after the other.
+fn all_get_it(case: &Case<'_>) {
+    case.wake("the sleeping waiter", Flag::Got);
+    case.stage.set(Flag::Give);
+    case.until("the waiter to give it up", Flag::Peer);
+    case.until("the second waiter", Flag::Got2);
+    case.until("the third waiter", Flag::Got3);
+}
+
+/// Three wait, two of them in line, which nothing ends but a call or a death.
+pub(crate) const LINE: Play = Play {
+    name: "release-line",
+    about: "release while another process sleeps on it, and two sleep in line behind that one, until they are called",
+    prepare: make,
+    victim: |p| gives_back(p, |g| g.release()),
+    ready: |case| {
+        with_three(case);
+        case.stage.set(Flag::Go);
+    },
+    killed: |case| {
+        all_get_it(case);
+        succeeds(case, Told::Perhaps);
+    },
+    paused: |case| {
+        if case.others_reach("the sleeping waiter", Flag::Got) {
+            all_get_it(case);
+        }
+    },
+    resumed: |case| {
+        all_get_it(case);
+        case.until("the resumed victim to finish", Flag::Done);
+        passes(case);
+    },
+    ..PLAY
+};
+
+/// Three have waited for so long that none of them is in line any more.
+pub(crate) const LATE: Play = Play {
+    name: "release-late",
+    about: "release while three others sleep on it, none of them in line any more",
+    ready: |case| {
+        // The mechanism by which they come out of the line, and not what wakes them from then on.
+        xsem::shm::testing::set_line_ends(true);
+        with_three(case);
+        xsem::shm::testing::set_line_ends(false);
+        sys::nap(15_000);
+        case.stage.set(Flag::Go);
+    },
+    ..LINE
+};
+
 /// The oldest sleeper is stopped, another one sleeps behind it.
 pub(crate) struct StoppedWaiter;
 
@@ -137,6 +197,7 @@ impl Scenario for StoppedWaiter {
     }
     fn ready(&self, case: &Case<'_>) {
         case.until("the victim to own", Flag::Owning);
+        case.line_ends();
         let oldest = waiter(case);
         second_waiter(case);
         case.freeze(oldest);

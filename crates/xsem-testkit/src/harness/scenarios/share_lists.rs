@@ -128,6 +128,7 @@ pub(crate) const ALL: Play = Play {
     name: "all-shared",
     about: "acquire all three while the claim on one is shared: its owner ends first, then who shares it, which wakes the victim",
     prepare: |case| {
+        case.line_ends();
         make_three(case);
         sharing_owner(case);
         case.play("sharer", |p| {

@@ -1,10 +1,15 @@
 //! Wait records: each in the list of its slot, once, and with fields that can be.
 
 use super::super::layout::Waiter;
+use super::super::line::FOLLOWED;
+use super::super::waiters::{ALL, ANY, DEADLINE, INCOMPLETE};
 use super::super::word::Owner;
 use super::flaw::{Flaw, Mend};
 use super::view::View;
 use crate::sync::{AtomicU32, Ordering::*};
+
+/// All that there are.
+const FLAGS: u32 = DEADLINE | ANY | ALL | INCOMPLETE | FOLLOWED;
 
 pub fn look<'a>(view: &View<'a>, out: &mut Vec<Flaw<'a>>) {
     let n = view.waiters();
@@ -83,7 +88,7 @@ fn fields<'a>(view: &View<'a>, i: u32, w: &'a Waiter, out: &mut Vec<Flaw<'a>>) {
     }
     let all: [(&'a AtomicU32, u32, bool, &str); 3] = [
         (&w.busy, 1, busy > 1, "its use is neither yes nor no"),
-        (&w.flags, w.flags.load(Acquire) & 15, w.flags.load(Acquire) > 15, "it has flags that do not exist"),
+        (&w.flags, w.flags.load(Acquire) & FLAGS, w.flags.load(Acquire) > FLAGS, "it has flags that do not exist"),
         (&w.group, i + 1, w.group.load(Acquire) > view.waiters(), "it belongs to a wait that does not exist"),
     ];
     for (word, right, is_wrong, text) in all {
