@@ -3,6 +3,7 @@
 use crate::client::{Again, Client};
 use crate::engine::{DEFAULT_PREFIX, SESSIONS, Who};
 use crate::fault::{Fault, Result};
+use crate::judge::is_without_majority;
 use crate::kv::{Keys, range};
 use crate::member::Verdict;
 use crate::metrics::{self, Metrics};
@@ -74,6 +75,18 @@ pub struct Surveyed {
     pub status: Result<StatusResponse>,
     /// How long it took to say so; with the first request, making the connection, too.
     pub took: Duration,
+}
+
+impl Surveyed {
+    /// Whether it is there: also one that only says that it has no leader.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        match &self.status {
+            Ok(_) => true,
+            Err(Fault::Unreachable(why) | Fault::Ambiguous(why)) => is_without_majority(why),
+            Err(_) => false,
+        }
+    }
 }
 
 impl Client {

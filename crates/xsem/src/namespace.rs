@@ -198,7 +198,7 @@ impl Namespace {
     pub fn would_lose(url: &str) -> Result<Loss> {
         match url.strip_prefix("shm:") {
             Some(place) => shm::loss_at(place),
-            None => Namespace::builder().create(false).open(url)?.engine.would_lose(),
+            None => kept(url)?.engine.would_lose(),
         }
     }
 
@@ -222,7 +222,7 @@ impl Namespace {
     pub fn reset_at(url: &str) -> Result<Loss> {
         match url.strip_prefix("shm:") {
             Some(place) => shm::reset_at(place),
-            None => Namespace::builder().create(false).open(url)?.engine.reset(),
+            None => kept(url)?.engine.reset(),
         }
     }
 
@@ -379,7 +379,14 @@ impl Namespace {
     }
 }
 
-/// What follows `shm:`; 1 for another engine.
+/// The namespace of another engine, which must be there already. 1 where it is not kept outside of processes.
+fn kept(url: &str) -> Result<Namespace> {
+    match url.starts_with("memory:") {
+        true => Err(crate::engine::not_here(url, "reset")),
+        false => Namespace::builder().create(false).open(url),
+    }
+}
+
 fn not_a_url(url: &str) -> Error {
     Error::new(Code::InvalidParameter, format!("`{url}` is not the URL of a namespace"))
         .advice(match url.starts_with("etcd") {

@@ -49,7 +49,7 @@ fn leads(s: &StatusResponse) -> bool {
 
 /// Each member, as it answers for itself.
 fn members(d: &mut Look, found: &Survey) {
-    let answered = found.members.iter().filter(|m| m.status.is_ok()).count();
+    let answered = found.members.iter().filter(|m| m.answers()).count();
     for m in &found.members {
         match &m.status {
             Ok(s) => d.looked(format!(
@@ -61,6 +61,7 @@ fn members(d: &mut Look, found: &Survey) {
                 size(s.db_size_in_use.max(0).cast_unsigned()),
                 size(s.db_size.max(0).cast_unsigned()),
             )),
+            Err(why) if m.answers() => d.looked(format!("{}: answers, and decides nothing: {}", m.endpoint, bare(why))),
             Err(why) => {
                 d.looked(format!("{}: does not answer", m.endpoint));
                 // Where none does, that is told as a whole.
@@ -92,7 +93,7 @@ fn silent(d: &mut Look, found: &Survey, fault: &Fault) {
         d.found(Finding::new(Kind::NotLetIn, Trouble, format!("the store refuses this user: {why}"), todo));
         return;
     }
-    let answered = found.members.iter().filter(|m| m.status.is_ok()).count();
+    let answered = found.members.iter().filter(|m| m.answers()).count();
     if answered == 0 {
         let all: Vec<String> = found
             .members

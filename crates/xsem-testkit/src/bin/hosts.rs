@@ -44,7 +44,7 @@ fn story(xsem: &Path) -> io::Result<()> {
     waits(&hosts, xsem, 2)?;
     hosts.run(2, xsem, &["show", "migrate"])?.end()?;
 
-    hosts.say("", "--- xsem is killed on host1 (SIGKILL); its command goes with it".to_owned());
+    hosts.say("", "--- SIGKILL for xsem, on host1; its command goes with it".to_owned());
     let at = hosts.lines();
     first.kill()?;
     first.end()?;
