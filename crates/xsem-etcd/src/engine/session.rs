@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 
 /// Where semaphores, sessions, lanes and notes are kept.
 pub const RECORDS: &str = "o/";
-/// See [`RECORDS`].
+/// See `RECORDS`.
 pub const SESSIONS: &str = "x/";
-/// See [`RECORDS`].
+/// See `RECORDS`.
 pub const LANES: &str = "l/";
-/// See [`RECORDS`].
+/// See `RECORDS`.
 pub const NOTES: &str = "g/";
 
 /// A key that each transaction of one thread puts, so that a lost answer can be found out: see `commit`.
