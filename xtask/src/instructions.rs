@@ -8,7 +8,7 @@ use std::process::Command;
 use std::{env, fs};
 
 /// Where the numbers are kept, a line each: `ARCHITECTURE OPERATION NUMBER`.
-const KEPT: &str = "crates/xsem-testkit/instructions.txt";
+const KEPT: &str = "crates/xsem-hosts/instructions.txt";
 /// How the line begins that says with which compiler.
 const WITH: &str = "# Counted with ";
 /// Percent. Another version of the compiler moves them by less, mostly.
@@ -20,7 +20,7 @@ const RUNS: [u64; 2] = [2_000, 102_000];
 
 /// The step of CI.
 pub fn step() -> Result<(), Failure> {
-    Job::cargo(["build", "--release", "-p", "xsem-testkit", "--bin", "instructions"]).must("the build of the counted program")?;
+    Job::cargo(["build", "--release", "-p", "xsem-hosts", "--bin", "instructions"]).must("the build of the counted program")?;
     let kept = fs::read_to_string(root().join(KEPT)).map_err(|e| Failure::check(format!("{KEPT}: {e}")))?;
     println!("{:<11} {:>8} {:>8}  instructions of an acquire and a release (event: a signal and a reset)", "", "kept", "now");
     let (mut more, mut less, mut text) = (Vec::new(), Vec::new(), kept.clone());
