@@ -54,16 +54,16 @@ fn explained(rig: &mut dyn Rig, histories: u64) {
 
 #[test]
 fn in_shared_memory() {
-    explained(&mut ShmRig::new(env!("CARGO_BIN_EXE_worker"), Namespace::builder()).unwrap(), 40);
+    explained(&mut ShmRig::new(env!("CARGO_BIN_EXE_worker"), Namespace::builder()).unwrap(), 24);
 }
 
 #[test]
 fn in_memory() {
-    explained(&mut MemoryRig::new(Namespace::builder()).unwrap(), 60);
+    explained(&mut MemoryRig::new(Namespace::builder()).unwrap(), 40);
 }
 
 #[test]
 fn over_a_lease() {
     let delays = Faults { delay: Duration::from_micros(500), event_delay: Duration::from_micros(500), ..Faults::NONE };
-    explained(&mut LeaseRig::new(1, delays), 6);
+    explained(&mut LeaseRig::new(1, delays), 4);
 }
