@@ -237,13 +237,14 @@ fn a_reset_says_what_is_lost_and_begins_anew() {
     holder.wait().unwrap();
 }
 
-/// The guardians of a process.
+/// The guardians of a process: those that have their name already, so not a process that only makes one and ends.
 fn guardians(of: u32) -> Vec<u32> {
     let numbers = std::fs::read_dir("/proc").unwrap().flatten().filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok());
     let is_guardian = |pid: &u32| {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<String> = line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
-        words.iter().any(|w| w == "guardian") && words.contains(&of.to_string())
+        name.trim() == "xsem-guardian" && words.contains(&of.to_string())
     };
     numbers.filter(is_guardian).collect()
 }

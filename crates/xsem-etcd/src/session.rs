@@ -70,11 +70,16 @@ struct Shared {
     life: Life,
 }
 
+/// So many guardians in a row that cannot be started are enough.
+const POSTINGS: u32 = 5;
+
 #[derive(Default)]
 struct State {
     loss: Option<Loss>,
     callbacks: Vec<Callback>,
     guard: Option<Guard>,
+    /// How many could not be started, one after the other; at the next renewal it is tried again, so often.
+    unposted: u32,
     /// The child that has to end before the lease may.
     covered: Option<u32>,
 }
@@ -285,10 +290,11 @@ impl Shared {
         drop(state);
     }
 
-    /// Starts another guardian where the first has died.
+    /// Starts another guardian where the first has died, or could not be started: it may have been killed before it said that it was there.
     fn relieve_guard(self: &Arc<Shared>) {
         let mut state = self.state();
-        if state.guard.as_ref().is_some_and(|g| !g.is_there()) {
+        let failed = state.guard.is_none() && (1..=POSTINGS).contains(&state.unposted);
+        if failed || state.guard.as_ref().is_some_and(|g| !g.is_there()) {
             state.guard = None;
             drop(state);
             self.post_guard();
@@ -307,10 +313,16 @@ impl Shared {
                     if state.loss.is_none() {
                         guard.cover(state.covered);
                         state.guard = Some(guard);
+                        state.unposted = 0;
                     }
                 }
             }
-            Err(why) => tracing::warn!(%why, "no guardian: the claims of this process end by the lease's time if it dies"),
+            Err(why) => {
+                tracing::warn!(%why, "no guardian: the claims of this process end by the lease's time if it dies");
+                if let Some(me) = me.upgrade() {
+                    me.state().unposted += 1;
+                }
+            }
         };
         let _ = runtime::without_signals(|| std::thread::Builder::new().name("xsem-guard".into()).spawn(body));
     }
