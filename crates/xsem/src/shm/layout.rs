@@ -5,7 +5,7 @@ use crate::sync::{AtomicU16, AtomicU32, AtomicU64};
 /// "XSEM" and bytes that text-mode transfers break.
 pub const MAGIC: u64 = u64::from_le_bytes(*b"XSEM\r\n\x1a\n");
 /// Changes with every change of a byte's meaning.
-pub const VERSION: u64 = 5;
+pub const VERSION: u64 = 6;
 /// Room is taken from the file system in units of this size, and a bit says which are there.
 pub const UNIT: u64 = 16 * 1024;
 /// Words of a member's row: its main word, and one for each slot that may wait for its death. The kernel walks at most
