@@ -37,8 +37,9 @@ fn view(arena: &Arena) -> View<'_> {
 /// what is damaged, and puts a free word in its place, which is what it should be.
 fn be_careful(arena: &Arena) {
     for cell in (0..arena.map.cells()).filter_map(|i| arena.map.cell(i)) {
-        // Not one that was never used: how many there are may be what is damaged.
-        if cell.word.load(Relaxed) != 0 {
+        // Not one that was never used: how many there are may be what is damaged. (An owner's word may be zeros by damage; its claim
+        // is written down.)
+        if cell.word.load(Relaxed) != 0 || cell.claim.load(Relaxed) != 0 {
             cell.careful.fetch_or(careful::ASKED, SeqCst);
         }
     }
