@@ -407,6 +407,26 @@ fn many_sessions_of_a_process_are_lost_one_by_one() {
     txn(&c, kv::Txn::of(put), patience()).unwrap();
 }
 
+/// One that is killed in its first milliseconds, or cannot be executed just then, is not the last.
+#[test]
+fn a_guardian_that_ends_before_it_is_there_is_started_again() {
+    if !wanted() {
+        return;
+    }
+    let _dog = Watchdog::start("a guardian that fails");
+    let dir = tempfile::tempdir().unwrap();
+    let (program, was_there) = (dir.path().join("guardian"), dir.path().join("was-there"));
+    let (first, real) = (was_there.display(), guardian());
+    let script = format!("#!/bin/sh\n[ -e {first} ] && exec {} \"$@\"\n: > {first}\nexit 1\n", real.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let s = session(&open(&Cluster::shared().url(&format!("x?ttl=3&guardian={}", program.display()))));
+    while s.guardian().is_none() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(was_there.exists(), "the first one did not fail");
+}
+
 /// Other requests may wait for a member for longer than a lease lasts; its renewal may not.
 #[test]
 fn a_member_that_is_silent_costs_no_session() {
