@@ -180,6 +180,7 @@ impl Arena {
         crate::pin::library();
         crate::deadline::prepare();
         super::plain::prepare();
+        super::patience::prepare();
         // The keeper must never run the program's signal handlers: it inherits a mask of (nearly) all.
         let old = block_all_signals();
         let started = spawn(&start);
@@ -203,6 +204,7 @@ impl Arena {
     /// Registers with the calling thread as the keeper. For tracers.
     pub fn register_inline(&'static self) -> Result<Owner> {
         super::plain::prepare();
+        super::patience::prepare();
         let me = keeper::register(self, &self.identity())?;
         self.joined(me);
         self.me_page().state.store(2, Release);

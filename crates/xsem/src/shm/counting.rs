@@ -154,9 +154,7 @@ impl ShmCounting {
         if limit == 0 {
             return Err(self.base.arena.damaged(format_args!("the limit of `{name}` is 0")).of(name.as_str()));
         }
-        Err(Error::new(Code::InvalidParameter, format!("{n} permits of `{name}`, whose limit is {limit}"))
-            .of(name.as_str())
-            .advice(format!("ask for 1 to {limit}, or raise the limit (`xsem resize {name} LIMIT`)")))
+        Err(above_limit(name, n, limit))
     }
 
     /// Gives `n` of the permits back that the entry holds.
@@ -202,6 +200,13 @@ impl ShmCounting {
             }
         }
     }
+}
+
+/// 87: `n` permits of what has fewer at most, or none.
+pub fn above_limit(name: &Name, n: u32, limit: u32) -> Error {
+    Error::new(Code::InvalidParameter, format!("{n} permits of `{name}`, whose limit is {limit}"))
+        .of(name.as_str())
+        .advice(format!("ask for 1 to {limit}, or raise the limit (`xsem resize {name} LIMIT`)"))
 }
 
 impl Object for ShmCounting {

@@ -181,7 +181,12 @@ impl<'a> Seat<'a> {
         self.turn.leave(&self.world, self.part.word(), &self.part.sem().cell().oldest, owned);
     }
 
-    /// The end of the request here, with a claim or without.
+    /// The limit, if more permits are wanted.
+    fn above_limit(&self) -> Option<u32> {
+        let Part::Counting(s, n) = &self.part else { return None };
+        Some(s.base.book().words().limit()).filter(|limit| n > limit)
+    }
+
     /// Gives its entry to others until it is needed again: a look at a ledger takes the longer the more entries it has.
     pub fn rest(&mut self, me: Owner) {
         match &self.part {
@@ -206,6 +211,7 @@ impl<'a> Seat<'a> {
         self.leave(false);
     }
 
+    /// The end of the request here, with a claim or without.
     pub fn end(mut self, me: Owner, request: &Request<'_>, owned: bool) -> Option<Grant> {
         self.leave(owned);
         match (&self.part, owned) {
@@ -585,7 +591,12 @@ impl Several<'_> {
                         std::thread::yield_now();
                     }
                 }
-                Attempt::Blocked(_) => {}
+                // As in `permits::look`: lowered since it was checked, and nobody has seen us wait yet.
+                Attempt::Blocked(i) => {
+                    if let Some(limit) = seats[i].above_limit().filter(|_| seats[i].turn.mine.is_none()) {
+                        return refused(i, Outcome::Above(limit), seats);
+                    }
+                }
             }
             let world = &seats[0].world;
             if gave_up || world.is_cancelled() {

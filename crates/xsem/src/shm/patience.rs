@@ -72,6 +72,12 @@ fn pauses(n: u32) {
     (0..n).for_each(|_| std::hint::spin_loop());
 }
 
+/// Counts the processors that the process may use. A member does it when it becomes one: at its first wait it may be in a
+/// sandbox that ends who asks.
+pub fn prepare() {
+    is_one_processor();
+}
+
 /// Whether the process may use one processor only: whoever it waits for cannot go on while it looks.
 fn is_one_processor() -> bool {
     static COUNT: StdU32 = StdU32::new(0);

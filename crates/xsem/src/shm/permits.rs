@@ -95,9 +95,10 @@ pub fn look<W: World + Ledger + Reclaim>(
             continue;
         }
         let (mut standing_back, mut poll) = (None, None);
+        let most = words.limit();
         let (flags, watch) = if word.free() >= n as i32 {
-            let (limit, holds) = (words.limit(), w.holds_something());
-            let fits = |o: &protocol::Waiting| fits(word, limit, o, holds);
+            let holds = w.holds_something();
+            let fits = |o: &protocol::Waiting| fits(word, most, o, holds);
             let back = protocol::stand_back(w, words.count.count, words.oldest, turn, fits);
             let Some((kept_for, oldest, until)) = back else {
                 if turn.only_looks {
@@ -139,6 +140,11 @@ pub fn look<W: World + Ledger + Reclaim>(
             // Nobody stands back from what is not there; and if it comes, the time begins anew.
             (WAITERS, Watching::Holders(None))
         };
+        // The limit was lowered since the caller asked for it, and nobody has seen it wait yet: then the request is one that
+        // was made after that. To a try, that it is taken would be wrong, and who waits had to be granted what was there.
+        if n > most && (turn.mine.is_none() || limit == Limit::Now) {
+            return Ok(Look::End(Outcome::Above(most)));
+        }
         if limit == Limit::Now {
             return Ok(Look::End(Outcome::Taken));
         }

@@ -100,6 +100,8 @@ pub enum Outcome {
     Owned,
     /// Owned by a living other, or kept for the oldest waiter; only for [`Limit::Now`].
     Taken,
+    /// More permits than this limit, which was lowered after the caller had looked at it, and before anybody saw it wait.
+    Above(u32),
     TimedOut,
     Cancelled,
     /// The semaphore that was meant is gone.
