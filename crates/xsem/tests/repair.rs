@@ -440,6 +440,28 @@ fn what_keeps_a_file_from_being_opened_is_mended_where_it_can_be() {
     }
 }
 
+/// Who takes a name away takes its cell out of the chain; here the cell cannot be used again yet, since its evicted owner lives, and
+/// its link leads to itself.
+#[test]
+fn the_end_of_a_moved_name_whose_link_leads_to_itself_comes_to_an_end() {
+    let (_dir, ns) = namespace();
+    let sem = Exclusive::create(&ns, "moved").unwrap();
+    let owner = Child::that_stays(|| std::mem::forget(sem.acquire().unwrap()));
+    ns.evict("moved", ns.inspect("moved").unwrap().holders[0].token).unwrap();
+    let b = Bytes::new(&ns);
+    b.put32(b.cell("moved", NEXT), testing::cell(&ns, "moved").unwrap().0 + 1);
+    // In a process with a watchdog: it may say anything but nothing.
+    let url = ns.url().to_owned();
+    let remover = Child::new(|| {
+        let ns = Namespace::open(&url).unwrap();
+        let _ = ns.remove("moved");
+        let _ = ns.gc(Duration::ZERO, |_| false);
+    });
+    remover.succeeds();
+    drop(owner);
+    assert!(ns.repair().unwrap().now.is_sound());
+}
+
 /// Words of what is in use, overwritten at random: no crash, no hang, and mostly whole again. What cannot be mended is said.
 #[test]
 fn random_damage_is_survived() {

@@ -197,6 +197,8 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &health::LOOK,
     &health::CHECK,
     &health::REPAIR,
+    &health::REPAIR_LEFT,
+    &health::REPAIR_LEFT_LOST,
     &place::RESET,
     &history::RECORD,
 ];

@@ -48,6 +48,7 @@ mod count;
 mod counting;
 mod deadlock;
 mod descriptor;
+mod disowned;
 mod drain;
 mod event;
 mod evict;

@@ -2,8 +2,10 @@
 
 use super::arena::{Arena, Me};
 use super::careful::Careful;
+use super::chain::Circle;
 use super::count;
 use super::counting::{ShmCounting, above_limit};
+use super::disowned::{self, Claimed, Found};
 use super::drain;
 use super::evict;
 use super::fault::Loss;
@@ -270,11 +272,11 @@ impl ShmExclusive {
 
     /// Itself, or where it goes on since its owner was evicted.
     pub fn current(&self) -> &ShmExclusive {
-        let mut at = self;
+        let (mut at, mut circle) = (self, Circle::default());
         while at.is_moved() {
             match at.next() {
-                Some(next) => at = next,
-                None => break,
+                Some(next) if !circle.closes_at(next.index) => at = next,
+                _ => break,
             }
         }
         at
@@ -295,10 +297,11 @@ impl ShmExclusive {
 
     /// As [`current`](ShmExclusive::current), by value.
     pub fn resolved(mut self) -> ShmExclusive {
+        let mut circle = Circle::default();
         while self.is_moved() {
             match self.follow() {
-                Some(next) => self = next,
-                None => break,
+                Some(next) if !circle.closes_at(next.index) => self = next,
+                _ => break,
             }
         }
         self
@@ -670,6 +673,24 @@ impl ShmExclusive {
         }
     }
 
+    /// What the word does not say is the caller's: 288, unless a repair has just given it back.
+    #[cold]
+    fn release_disowned(&self, me: Owner, claim: &Claim, ending: Ending) -> Result<()> {
+        let cell = self.cell();
+        let written = cell.claim.load(Acquire) == claim.key && cell.token.load(Relaxed) == claim.token;
+        let depth = cell.depth.load(Acquire);
+        if written && ending == Ending::Release && (1..MAX_DEPTH).contains(&depth) {
+            // The levels below it may still see a repair.
+            cell.depth.store(depth - 1, Relaxed);
+            return Err(self.not_owner());
+        }
+        let claimed = Claimed { generation: self.generation, me, key: claim.key, token: claim.token };
+        match disowned::give_up(self.arena, cell, &claimed) {
+            Found::Back => self.release(claim, ending),
+            Found::GivenUp | Found::Nothing => Err(self.not_owner()),
+        }
+    }
+
     /// Whether `me` owns it by this claim.
     pub fn owns(&self, me: Owner, claim: &Claim) -> bool {
         let w = self.load();
@@ -754,7 +775,10 @@ impl Object for ShmExclusive {
         };
         let Some(depth) = self.depth(me, claim) else {
             let shared = self.arena.members.shares(&self.arena.map, me, self.target(), claim.token);
-            return if shared { sharing::leave(self, me, claim.token, ending) } else { Err(self.not_owner()) };
+            return match shared {
+                true => sharing::leave(self, me, claim.token, ending),
+                false => self.release_disowned(me, claim, ending),
+            };
         };
         let cell = self.cell();
         if ending == Ending::Release && depth > 0 {

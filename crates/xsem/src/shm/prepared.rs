@@ -7,6 +7,7 @@
 use super::arena::Arena;
 use super::count::{self, Doing, Op};
 use super::counting::ShmCounting;
+use super::disowned::{self, Claimed, Found};
 use super::futex;
 use super::history::{self, Note, What};
 use super::layout::{Cell, Entry};
@@ -84,7 +85,10 @@ impl Prepared for Exclusive {
             && self.cell.token.load(Acquire) == self.token
             && self.cell.claim.load(Acquire) == key(self.me.bits(), 0);
         if !mine {
-            return false;
+            let (generation, me, token) = (self.generation, self.me, self.token);
+            let claimed = Claimed { generation, me, key: key(me.bits(), 0), token };
+            // Given back by a repair in this instant, or not the caller's any more.
+            return disowned::give_up(self.arena, self.cell, &claimed) == Found::Back && self.spend();
         }
         if word.has(WAITERS)
             && let Some(cold) = self.arena.map.cold(self.index)

@@ -119,9 +119,7 @@ fn is_mended(p: &Player<'_>, r: xsem::Result<Repaired>) {
     }
 }
 
-/// Whoever repairs next ends the work; no claim of the living is lost. While the victim stands still that is all that is done:
-/// one that is stopped before its swap of a word whose damage looks like a free one may put an owner back who has released
-/// meanwhile (docs/crash.md, *What is not mended by itself*).
+/// Whoever repairs next ends the work; no claim of the living is lost.
 fn repaired_by_another(case: &Case<'_>) {
     case.run_player("second mender", |p| is_mended(p, p.ns().repair()));
     let owner = case.stage.get(Value::Dead) as u32;
@@ -155,11 +153,76 @@ pub(crate) const REPAIR: Play = Play {
         repaired_by_another(case);
         both_end(case);
     },
-    paused: repaired_by_another,
+    // The owner has released, and others have been there, when the victim goes on.
+    paused: |case| {
+        repaired_by_another(case);
+        both_end(case);
+    },
     resumed: |case| {
         case.until("the resumed victim to finish", Flag::Left);
         both_end(case);
         case.run_player("inspector", |p| is_mended(p, p.ns().repair()));
     },
     ..PLAY
+};
+
+/// An owner whose word says `low`; it gives up when `Release` is set, and may be told that its claim is lost.
+fn owner_is_lost(case: &Case<'_>, low: u32) {
+    make(case);
+    case.play("owner", |p| {
+        let s = p.open(SEM);
+        let held = p.acquire(&s);
+        p.stage.set(Flag::Owning);
+        p.until(Flag::Release);
+        p.leaves(0);
+        match held.guard.release() {
+            Err(e) if e.code() != xsem::Code::NotOwner => p.violation(format_args!("a lost claim is released: {e}")),
+            _ => {}
+        }
+        p.stage.set(Flag::Peer);
+    });
+    case.until("the owner to own", Flag::Owning);
+    let word = case.ask(|p| p.must("the word's place", xsem::shm::testing::place_of_word(p.ns(), SEM)));
+    let file = std::fs::File::options().write(true).open(case.path()).expect("the namespace file");
+    file.write_all_at(&low.to_le_bytes(), word).expect("a word");
+}
+
+fn owner_gives_up(case: &Case<'_>) {
+    case.stage.set(Flag::Release);
+    case.until("the owner to give up", Flag::Peer);
+}
+
+/// Nothing is damaged any more, and whoever comes gets it.
+fn is_nobodys(case: &Case<'_>) {
+    case.run_player("inspector", |p| is_mended(p, p.ns().repair()));
+    case.run_player("newcomer", |p| {
+        let s = p.open(SEM);
+        let held = p.succeed(&s);
+        p.release(held);
+    });
+}
+
+/// The owner gives up in the middle of a repair that has seen that it owns it: it must not be put back.
+pub(crate) const REPAIR_LEFT: Play = Play {
+    name: "repair-left",
+    about: "repair the word of a semaphore that says that it is free, while its owner gives it up",
+    prepare: |case| owner_is_lost(case, 0),
+    paused: owner_gives_up,
+    killed: |case| {
+        owner_gives_up(case);
+        is_nobodys(case);
+    },
+    resumed: |case| {
+        case.until("the resumed victim to finish", Flag::Left);
+        is_nobodys(case);
+    },
+    ..REPAIR
+};
+
+/// The same with a word that no operation makes.
+pub(crate) const REPAIR_LEFT_LOST: Play = Play {
+    name: "repair-left-lost",
+    about: "repair the word of a semaphore that says nothing, while its owner gives it up",
+    prepare: |case| owner_is_lost(case, 0x518),
+    ..REPAIR_LEFT
 };

@@ -110,7 +110,7 @@ fn owner<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word, name: Option<S
             && Word(cell.word.load(Acquire)).without(WAITERS | RESERVED) == word.without(WAITERS | RESERVED)
     };
     let who = |o: Owner| view.members.process(view.map, o);
-    let back = |o: Owner| Mend::Word { cell: i, seen: word, to: owned(word, word.generation(), o) };
+    let back = |o: Owner| Mend::Back { cell: i, seen: word, to: owned(word, word.generation(), o), claim };
     match (word.state(), claimed) {
         (State::Free, Some((o, _))) if same() => {
             let p = who(o);
@@ -163,6 +163,21 @@ fn owner<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word, name: Option<S
                 ),
             );
         }
+        (State::Tentative(o), Some((c, _))) if is_request_of(view, word, o) => {
+            if same() {
+                let p = who(c);
+                out.push(
+                    Flaw::damage(
+                        "cells",
+                        i,
+                        word.0 ^ token,
+                        format!("a repair of it was not ended, and process {} `{}` says that it owns it", p.pid, p.command),
+                    )
+                    .of(name)
+                    .mend("it is free first, as it was by damage", Mend::Settle { cell: i, seen: word }),
+                );
+            }
+        }
         (State::Tentative(o), _) => tentative(view, i, cell, word, o, name, out),
         _ => {}
     }
@@ -177,10 +192,15 @@ fn owned(seen: Word, generation: u32, owner: Owner) -> Word {
     Word::new(generation, owner.bits() | seen.flags() & (MARK | DRAINED) | WAITERS)
 }
 
+/// Whether the joint request in whose hands a word is is the latest one of that member.
+fn is_request_of(view: &View<'_>, word: Word, o: Owner) -> bool {
+    let number = view.map.joint(o.slot()).map(|j| (j.state.load(Acquire) >> 32) as u32);
+    number == Some(word.generation())
+}
+
 /// In the hands of a joint request that there is not.
 fn tentative<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word, o: Owner, name: Option<String>, out: &mut Vec<Flaw<'a>>) {
-    let number = view.map.joint(o.slot()).map(|j| (j.state.load(Acquire) >> 32) as u32);
-    if number == Some(word.generation()) || Word(cell.word.load(Acquire)) != word {
+    if is_request_of(view, word, o) || Word(cell.word.load(Acquire)) != word {
         return;
     }
     let generation = view.generation(cell);
@@ -201,10 +221,10 @@ fn lost_word<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word) -> Flaw<'a
         return flaw.mend("the cell is emptied", Mend::Drop { cell: i, seen: word });
     }
     match (inspect::kind_of(cell), claims(view, cell)) {
-        (Some(Kind::Exclusive), Some((o, _))) => {
+        (Some(Kind::Exclusive), Some((o, claim))) => {
             let p = view.members.process(view.map, o);
             flaw.expected(format!("owned by process {} `{}`, as is written beside it", p.pid, p.command))
-                .mend("it is that process's again", Mend::Word { cell: i, seen: word, to: owned(Word(0), generation, o) })
+                .mend("it is that process's again", Mend::Back { cell: i, seen: word, to: owned(Word(0), generation, o), claim })
         }
         (Some(Kind::Exclusive), None) => flaw
             .expected("who owns it, which nobody knows")

@@ -27,6 +27,18 @@ pub enum Mend<'a> {
         seen: Word,
         to: Word,
     },
+    /// An exclusive semaphore whose owner is known by what it has written beside the word.
+    Back {
+        cell: u32,
+        seen: Word,
+        to: Word,
+        claim: u64,
+    },
+    /// One in the hands of a repair that has not come to its end: that fails.
+    Settle {
+        cell: u32,
+        seen: Word,
+    },
     /// An exclusive semaphore whose owner nobody can tell: free, with the mark.
     Free {
         cell: u32,

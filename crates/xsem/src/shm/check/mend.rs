@@ -7,6 +7,7 @@ use super::super::arena::Arena;
 use super::super::blob::give_hint;
 use super::super::careful;
 use super::super::count::{self, Count, Doing, Ledger, Op, PENDING, WAITERS};
+use super::super::disowned;
 use super::super::evict;
 use super::super::futex;
 use super::super::inspect;
@@ -25,6 +26,7 @@ use super::{Look, checkup, confirmed};
 use crate::claim::{Cause, Kind};
 use crate::health::{Finding, Remedy, Repaired, Severity};
 use crate::sync::{AtomicU32, AtomicU64, Ordering::*};
+use std::collections::HashSet;
 
 /// So often it looks again. What is left then comes back all the time, or cannot be mended.
 const PASSES: u32 = 16;
@@ -52,17 +54,29 @@ pub fn repair(arena: &'static Arena) -> Repaired {
     be_careful(arena);
     // What a process makes half of it may come back to; that includes the caller's other threads.
     let stranger = arena.me().is_none();
+    // What was looked at in vain.
+    let mut known = HashSet::new();
+    let mut now = confirmed(&view(arena));
     for _ in 0..PASSES {
-        let found = confirmed(&view(arena));
         let alone = stranger && is_alone(arena);
-        let done = mend(arena, found, alone);
+        let keys: HashSet<_> = now.flaws.iter().map(|f| f.key).collect();
+        let done = mend(arena, now, alone);
         if done.is_empty() {
-            break;
+            known.extend(keys);
         }
         mended.extend(done);
+        now = confirmed(&view(arena));
+        // What others have changed while it was looked at is damage of another sort now.
+        if now.flaws.iter().all(|f| known.contains(&f.key)) {
+            break;
+        }
     }
-    mended.extend(end_claims_of_the_dead(arena));
-    Repaired::new(mended, checkup(confirmed(&view(arena))))
+    let ended = end_claims_of_the_dead(arena);
+    if !ended.is_empty() {
+        now = confirmed(&view(arena));
+    }
+    mended.extend(ended);
+    Repaired::new(mended, checkup(now))
 }
 
 /// One pass. Room that nobody uses is freed when nothing else is wrong: what seems to be in no chain may be in a broken one.
@@ -113,6 +127,11 @@ fn apply(arena: &'static Arena, flaw: &Flaw<'_>) -> bool {
     }
     match flaw.mend {
         Mend::Word { cell, seen, to } => set_word(arena, cell, seen, to),
+        Mend::Back { cell, seen, to, claim } => disowned::give_back(arena, cell, seen, to, claim),
+        Mend::Settle { cell, seen } => map.cell(cell).is_some_and(|c| {
+            names::settle(arena, c, seen);
+            c.word.load(Acquire) != seen.0
+        }),
         Mend::Free { cell, seen, generation } => free(arena, cell, seen, generation),
         Mend::Drop { cell, seen } => drop_cell(arena, cell, seen),
         Mend::Link { cell, seen } => link(arena, cell, seen),
