@@ -64,8 +64,16 @@ pub fn stands(sem: &ShmExclusive, me: Owner) -> bool {
     }
 }
 
-/// Whether it is closed to new requests, for those who only look.
+/// Whether it is closed to new requests, for those who only look. The state alone does not say so: the flag is set after it, and
+/// until then requests are let in.
 pub fn is_closed(sem: &ShmExclusive) -> bool {
+    let flag = match sem.is_exclusive() {
+        true => sem.load().has(DRAINED),
+        false => sem.book().words().count.load().has(COUNT_DRAINED),
+    };
+    if !flag {
+        return false;
+    }
     let state = sem.arena.map.cold(sem.index).map_or(0, |c| c.drain.load(Acquire));
     match state & !(u32::MAX as u64) {
         DONE => true,
