@@ -62,7 +62,8 @@ fn nests_for_its_thread_and_excludes_the_others() {
     std::thread::scope(|s| {
         let refused = s.spawn(|| code(sem.try_acquire())).join().unwrap();
         assert_eq!(refused, Code::ExclSemAlreadyOwned);
-        let refused = s.spawn(|| code(sem.acquire_timeout(Duration::from_millis(5)))).join().unwrap();
+        // Long enough for it to be seen as a waiter on any machine.
+        let refused = s.spawn(|| code(sem.acquire_timeout(Duration::from_millis(500)))).join().unwrap();
         assert_eq!(refused, Code::SemTimeout);
         assert!(!ns.list().unwrap()[0].contended, "nobody waits any more");
     });

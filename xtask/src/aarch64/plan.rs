@@ -54,17 +54,20 @@ const FEWER: &str = "RUST_BACKTRACE=1 XSEM_CASES=20 XSEM_SEEDS=6 XSEM_HISTORIES=
 const LIMIT: u64 = 3600;
 
 /// Operations of which the harness tests every instruction: (name, mode, whether it matters).
-const STEPPED: [(&str, &str, bool); 12] = [
+const STEPPED: [(&str, &str, bool); 15] = [
     ("acquire-free", "kill", true),
     ("acquire-free", "pause", true),
     ("release", "kill", true),
     ("release", "pause", true),
+    ("release-line", "kill", false),
+    ("release-late", "kill", false),
     ("takeover", "kill", true),
     ("takeover", "pause", false),
     ("acquire-contended", "kill", false),
     ("pool-acquire", "kill", true),
     ("pool-release", "kill", true),
     ("pool-release", "pause", false),
+    ("pool-release-line", "kill", false),
     ("event-signal", "kill", true),
     ("event-wait", "kill", false),
 ];

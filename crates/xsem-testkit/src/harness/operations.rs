@@ -160,7 +160,7 @@ const OPERATIONS: &[Operation] = &[
     op(PEOPLE, "evict", &["evict", "evict-permits"]),
     op(PEOPLE, "inspect, list", &["look"]),
     op(PEOPLE, "check", &["check"]),
-    op(PEOPLE, "repair", &["repair", "repair-left", "repair-left-lost"]),
+    op(PEOPLE, "repair", &["repair", "repair-left", "repair-left-lost", "release-repaired"]),
     op(PEOPLE, "reset (a namespace)", &["namespace-reset"]),
     op(PEOPLE, "keep_history", &["history"]),
 ];

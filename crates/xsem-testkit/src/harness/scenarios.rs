@@ -199,6 +199,7 @@ pub(crate) const ALL: &[&dyn Scenario] = &[
     &health::REPAIR,
     &health::REPAIR_LEFT,
     &health::REPAIR_LEFT_LOST,
+    &health::RELEASE_REPAIRED,
     &place::RESET,
     &history::RECORD,
 ];

@@ -4,6 +4,7 @@ use super::play::{PLAY, Play};
 use super::pool::{bystander, make_pool, no_bystander, whole};
 use super::*;
 use crate::harness::counting::{LIMIT, POOL};
+use crate::sys::{self, Pid};
 use std::os::unix::fs::FileExt;
 use xsem::Repaired;
 
@@ -226,3 +227,60 @@ pub(crate) const REPAIR_LEFT_LOST: Play = Play {
     prepare: |case| owner_is_lost(case, 0x518),
     ..REPAIR_LEFT
 };
+
+/// An owner whose word says that nobody owns it gives it up while a repair has the word in its hands, and stands still there.
+pub(crate) const RELEASE_REPAIRED: Play = Play {
+    name: "release-repaired",
+    about: "release a semaphore whose word was damaged and is in the hands of a repair that stands still",
+    prepare: make,
+    victim: |p| {
+        let s = p.open(SEM);
+        let held = p.acquire(&s);
+        p.leaves(0);
+        p.stage.set(Flag::Owning);
+        p.until(Flag::Go);
+        p.begin();
+        let r = held.guard.release();
+        p.done();
+        match r {
+            Err(e) if e.code() != xsem::Code::NotOwner => p.violation(format_args!("a lost claim is released: {e}")),
+            _ => {}
+        }
+        p.stage.set(Flag::Left);
+    },
+    ready: |case| {
+        case.until("the victim to own", Flag::Owning);
+        let word = case.ask(|p| p.must("the word's place", xsem::shm::testing::place_of_word(p.ns(), SEM)));
+        let file = std::fs::File::options().write(true).open(case.path()).expect("the namespace file");
+        file.write_all_at(&0u32.to_le_bytes(), word).expect("a word");
+        let mender = case.play_beside("mender", |p| {
+            let ns = p.ns();
+            p.begin();
+            p.must("repair", ns.repair());
+            p.stage.set(Flag::Got3);
+        });
+        case.bring_to_change(mender, word, is_in_a_request);
+        case.stage.put(Value::Joiner, mender as u64);
+        case.stage.set(Flag::Go);
+    },
+    killed: |case| {
+        mender_goes_on(case);
+        is_nobodys(case);
+    },
+    paused: mender_goes_on,
+    resumed: |case| {
+        case.until("the resumed victim to finish", Flag::Left);
+        is_nobodys(case);
+    },
+    ..PLAY
+};
+
+/// Whether a semaphore's word is in the hands of a joint request (docs/format.md).
+fn is_in_a_request(word: u64) -> bool {
+    word & 0x50 == 0x40
+}
+
+fn mender_goes_on(case: &Case<'_>) {
+    sys::detach(case.stage.get(Value::Joiner) as Pid);
+    case.until("the mender to end", Flag::Got3);
+}
