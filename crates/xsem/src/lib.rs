@@ -49,6 +49,12 @@ mod shm {
     #[path = "count.rs"]
     mod count;
     #[allow(dead_code)]
+    #[path = "disowned.rs"]
+    mod disowned;
+    #[cfg(test)]
+    #[path = "disowned_loom.rs"]
+    mod disowned_loom;
+    #[allow(dead_code)]
     #[path = "joint.rs"]
     mod joint;
     #[allow(dead_code)]

@@ -82,6 +82,7 @@ mod prepared;
 #[doc(hidden)]
 pub mod probe;
 mod protocol;
+mod put_back;
 pub(crate) mod reactor;
 mod removal;
 mod reserve;

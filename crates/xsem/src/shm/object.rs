@@ -5,7 +5,7 @@ use super::careful::Careful;
 use super::chain::Circle;
 use super::count;
 use super::counting::{ShmCounting, above_limit};
-use super::disowned::{self, Claimed, Found};
+use super::disowned::{Claimed, Found};
 use super::drain;
 use super::evict;
 use super::fault::Loss;
@@ -20,6 +20,7 @@ use super::obituary;
 use super::pending::{How, ShmPending};
 use super::plain;
 use super::protocol::{self, Gate, Limit, Outcome, Words};
+use super::put_back;
 use super::reactor;
 use super::sharing;
 use super::standing;
@@ -685,7 +686,7 @@ impl ShmExclusive {
             return Err(self.not_owner());
         }
         let claimed = Claimed { generation: self.generation, me, key: claim.key, token: claim.token };
-        match disowned::give_up(self.arena, cell, &claimed) {
+        match put_back::give_up(self.arena, cell, &claimed) {
             Found::Back => self.release(claim, ending),
             Found::GivenUp | Found::Nothing => Err(self.not_owner()),
         }

@@ -7,13 +7,14 @@
 use super::arena::Arena;
 use super::count::{self, Doing, Op};
 use super::counting::ShmCounting;
-use super::disowned::{self, Claimed, Found};
+use super::disowned::{Claimed, Found};
 use super::futex;
 use super::history::{self, Note, What};
 use super::layout::{Cell, Entry};
 use super::ledger::Book;
 use super::object::{ShmExclusive, key};
 use super::protocol::{self, Preparing, Words};
+use super::put_back;
 use super::thread;
 use super::word::{Owner, WAITERS, Word};
 use super::world::ShmWorld;
@@ -88,7 +89,7 @@ impl Prepared for Exclusive {
             let (generation, me, token) = (self.generation, self.me, self.token);
             let claimed = Claimed { generation, me, key: key(me.bits(), 0), token };
             // Given back by a repair in this instant, or not the caller's any more.
-            return disowned::give_up(self.arena, self.cell, &claimed) == Found::Back && self.spend();
+            return put_back::give_up(self.arena, self.cell, &claimed) == Found::Back && self.spend();
         }
         if word.has(WAITERS)
             && let Some(cold) = self.arena.map.cold(self.index)

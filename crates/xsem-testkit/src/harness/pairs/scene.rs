@@ -189,6 +189,8 @@ impl Scenario for Pair {
     }
 
     fn prepare(&self, case: &Case<'_>) {
+        // In all pairs, so not said for each: whoever of the two is stopped may be the waiter who should call the next in line.
+        xsem::shm::testing::set_line_ends(true);
         for (who, ops) in self.world.before {
             match who {
                 Actor::Maker => case.run_player("maker", |p| {

@@ -163,20 +163,18 @@ fn owner<'a>(view: &View<'a>, i: u32, cell: &'a Cell, word: Word, name: Option<S
                 ),
             );
         }
-        (State::Tentative(o), Some((c, _))) if is_request_of(view, word, o) => {
-            if same() {
-                let p = who(c);
-                out.push(
-                    Flaw::damage(
-                        "cells",
-                        i,
-                        word.0 ^ token,
-                        format!("a repair of it was not ended, and process {} `{}` says that it owns it", p.pid, p.command),
-                    )
-                    .of(name)
-                    .mend("it is free first, as it was by damage", Mend::Settle { cell: i, seen: word }),
-                );
-            }
+        (State::Tentative(o), Some((c, _))) if is_request_of(view, word, o) && same() => {
+            let p = who(c);
+            out.push(
+                Flaw::damage(
+                    "cells",
+                    i,
+                    word.0 ^ token,
+                    format!("a repair of it was not ended, and process {} `{}` says that it owns it", p.pid, p.command),
+                )
+                .of(name)
+                .mend("it is free first, as it was by damage", Mend::Settle { cell: i, seen: word }),
+            );
         }
         (State::Tentative(o), _) => tentative(view, i, cell, word, o, name, out),
         _ => {}

@@ -7,7 +7,6 @@ use super::super::arena::Arena;
 use super::super::blob::give_hint;
 use super::super::careful;
 use super::super::count::{self, Count, Doing, Ledger, Op, PENDING, WAITERS};
-use super::super::disowned;
 use super::super::evict;
 use super::super::futex;
 use super::super::inspect;
@@ -19,6 +18,7 @@ use super::super::names::{self, Relinked};
 use super::super::obituary::{self, Facts};
 use super::super::object::ShmExclusive;
 use super::super::plain;
+use super::super::put_back;
 use super::super::word::{DRAINED, INHERITED, MARK, Owner, State, WAITERS as SLEEPERS, Word};
 use super::flaw::{Flaw, Mend};
 use super::view::View;
@@ -127,7 +127,7 @@ fn apply(arena: &'static Arena, flaw: &Flaw<'_>) -> bool {
     }
     match flaw.mend {
         Mend::Word { cell, seen, to } => set_word(arena, cell, seen, to),
-        Mend::Back { cell, seen, to, claim } => disowned::give_back(arena, cell, seen, to, claim),
+        Mend::Back { cell, seen, to, claim } => put_back::give_back(arena, cell, seen, to, claim),
         Mend::Settle { cell, seen } => map.cell(cell).is_some_and(|c| {
             names::settle(arena, c, seen);
             c.word.load(Acquire) != seen.0
