@@ -8,7 +8,7 @@ use super::commit::{GiveUp, Trouble};
 use super::deadlock;
 use super::notes::{Entered, News, Wait};
 use super::object::{EtcdObject, Waits};
-use super::outbox::{Task, waits};
+use super::outbox::{Task, is_of_the_store, waits};
 use super::record::{Entry, Id, Party, Sort, Ticket, Wish, wall};
 use super::refusal::{cancelled, drained, endless, late, taken, too_deep, too_many};
 use super::session::Session;
@@ -251,7 +251,7 @@ impl Inner {
                 Ok(None) => looks.done(),
                 Ok(Some(waited)) => return Turn::Over(waited),
                 Err(Trouble::Silent | Trouble::Unresolved(_)) => looks.done(),
-                Err(t) => return Turn::Over(failed(t)),
+                Err(t) => return Turn::Over(self.broken(session, ticket, t)),
             }
         }
         match entered.wait.news(Duration::ZERO) {
@@ -263,7 +263,7 @@ impl Inner {
                 match self.look_again(session, ticket) {
                     Ok(None) | Err(Trouble::Silent | Trouble::Unresolved(_)) => {}
                     Ok(Some(waited)) => return Turn::Over(waited),
-                    Err(t) => return Turn::Over(failed(t)),
+                    Err(t) => return Turn::Over(self.broken(session, ticket, t)),
                 }
             }
         }
@@ -273,6 +273,14 @@ impl Inner {
             until = until.min(now + d.remaining());
         }
         Turn::Sleeps(entered.wait.due().map_or(until, |at| at.min(until)))
+    }
+
+    /// It cannot go on. Its ticket must not stay where it is: it would be granted what nobody gives back.
+    fn broken(&self, session: &Arc<Session>, ticket: &Ticket, t: Trouble) -> Waited {
+        if matches!(t, Trouble::Refused(_)) {
+            self.leave_later(session, ticket);
+        }
+        failed(t)
     }
 
     /// A note says that the wait is over.
@@ -390,7 +398,12 @@ impl Inner {
                 Waited::Failed(e(None))
             }
             Err(Trouble::Lost | Trouble::Vanished) => Waited::Failed(e(None)),
-            Err(t) => failed(t),
+            // The store refuses the change (it is full, say): the request is over all the same, and its ticket goes when that has passed.
+            Err(Trouble::Refused(r)) if is_of_the_store(&r) => {
+                self.leave_later(session, ticket);
+                Waited::Failed(e(None))
+            }
+            Err(t) => self.broken(session, ticket, t),
         }
     }
 
