@@ -244,7 +244,8 @@ impl Inner {
         let timed_out = matches!(request.until, Until::Deadline(d) if d.has_passed());
         if timed_out || ended(request) {
             let e = |w: Option<&World>| if timed_out { late(list, ticket, w) } else { cancelled(list) };
-            return Turn::Over(self.leave(session, ticket, &entered.wait, timed_out, e));
+            let why = if timed_out { Code::SemTimeout } else { Code::Interrupt };
+            return Turn::Over(self.leave(session, ticket, &entered.wait, why, e));
         }
         if looks.are_due() {
             match self.deadlock(session, ticket, &entered.wait) {
@@ -351,14 +352,14 @@ impl Inner {
         session: &Arc<Session>,
         ticket: &Ticket,
         wait: &Wait,
-        timed_out: bool,
+        why: Code,
         e: impl Fn(Option<&World>) -> Error,
     ) -> Waited {
         let names = ticket.list.iter().map(|e| e.name.clone());
         let begun = self.store.now();
         let give_up = || self.store.now() > begun + self.grace();
         let left = self.transact(session, names, &give_up, |w| {
-            if w.alive.is_none() && timed_out {
+            if w.alive.is_none() && why == Code::SemTimeout {
                 // Who is told that it is late is told by whom.
                 return Err(Stop::Fresh);
             }
@@ -369,7 +370,12 @@ impl Inner {
             let e = e(Some(w));
             w.dequeue(ticket.party.id);
             let names: BTreeSet<&str> = ticket.list.iter().map(|e| e.name.as_str()).collect();
-            names.into_iter().filter_map(|n| w.get_mut(n).map(|r| r.timed_out += timed_out as u64)).for_each(drop);
+            for name in names {
+                if let Some(rec) = w.get_mut(name) {
+                    rec.timed_out += u64::from(why == Code::SemTimeout);
+                    rec.endless += u64::from(why == Code::PossibleDeadlock);
+                }
+            }
             w.settle()?;
             Ok(Some(e))
         });
@@ -422,7 +428,7 @@ impl Inner {
                 false => self.outbox.push(self, Task::Poke(session.clone(), victim)),
             }
         }
-        Ok(own.map(|cycle| self.leave(session, ticket, wait, false, |_| endless(&cycle))))
+        Ok(own.map(|cycle| self.leave(session, ticket, wait, Code::PossibleDeadlock, |_| endless(&cycle))))
     }
 }
 
