@@ -169,7 +169,7 @@ impl Lines<'_> {
 }
 
 /// Day and time as the user's clock shows them.
-fn local(t: SystemTime) -> (String, String) {
+pub fn local(t: SystemTime) -> (String, String) {
     let since = t.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = libc::time_t::try_from(since.as_secs()).unwrap_or(0);
     // SAFETY: an all-zero tm is a valid value to be overwritten, by a call with two valid pointers.

@@ -255,6 +255,10 @@ impl Lease for Kept {
         self.0.is_gone();
     }
 
+    fn key_is_gone(&self) {
+        self.0.key_is_gone();
+    }
+
     fn give_up(&self) {
         self.0.give_up();
     }

@@ -149,6 +149,10 @@ pub trait Lease: Send + Sync + Debug {
     fn is_alive(&self) -> bool;
     /// The store has said, in an answer to something else, that it has no such lease.
     fn is_gone(&self) {}
+    /// The session's key was deleted: with the lease, or by somebody.
+    fn key_is_gone(&self) {
+        self.is_gone();
+    }
     /// It is not relied upon any more, and the store is told, in the background.
     fn give_up(&self);
     /// Calls this once, when it is not alive any more, with the reason; at once if that is so already. From whatever thread.
