@@ -59,11 +59,17 @@ fn fill(client: &Client) {
 fn make_room(cluster: &Cluster, client: &Client) {
     compact(client, sent(client, Txn::of([delete(Keys::prefix("fill/"))])).unwrap());
     cluster.ask(0, "/v3/maintenance/defragment", "{}").unwrap();
-    let alarms = cluster.ask(0, "/v3/maintenance/alarm", r#"{"action":"GET"}"#).unwrap();
-    for alarm in alarms["alarms"].as_array().into_iter().flatten() {
-        let member = alarm["memberID"].as_str().unwrap();
-        let off = format!(r#"{{"action":"DEACTIVATE","memberID":"{member}","alarm":"NOSPACE"}}"#);
-        cluster.ask(0, "/v3/maintenance/alarm", &off).unwrap();
+    // A request that was refused a moment ago may raise the alarm again, after it was ended: so until writes pass for a while.
+    let mut passed = 0;
+    while passed < 10 {
+        let alarms = cluster.ask(0, "/v3/maintenance/alarm", r#"{"action":"GET"}"#).unwrap();
+        for alarm in alarms["alarms"].as_array().into_iter().flatten() {
+            let member = alarm["memberID"].as_str().unwrap();
+            let off = format!(r#"{{"action":"DEACTIVATE","memberID":"{member}","alarm":"NOSPACE"}}"#);
+            cluster.ask(0, "/v3/maintenance/alarm", &off).unwrap();
+        }
+        passed = if sent(client, Txn::of([put("room", "", 0)])).is_ok() { passed + 1 } else { 0 };
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
