@@ -36,7 +36,9 @@ pub fn log(args: &LogArgs, url: &str) -> Result<u8, Failure> {
         out.line(r)?;
     }
     out.out.flush()?;
-    if recording.is_none() {
+    if let Some(reach) = &history.reach {
+        say(reach);
+    } else if recording.is_none() {
         off(&history, args.follow);
     } else if all == 0 && !args.follow {
         say(&format!("nothing has happened{} since the history was switched on", of(args)));
@@ -151,7 +153,8 @@ impl Lines<'_> {
             (n, false) => format!("{n}: "),
         };
         let p = &r.process;
-        let who = if p.pid == 0 { "somebody".to_owned() } else { format!("{} `{}`", p.pid, p.command) };
+        let host = p.host.as_ref().map_or(String::new(), |h| format!(" on {h}"));
+        let who = if p.pid == 0 { "somebody".to_owned() } else { format!("{}{host} `{}`", p.pid, p.command) };
         let line: String = format!("{time}  {name}{who} {r}").chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         writeln!(self.out, "{line}")?;
         Ok(())
@@ -166,7 +169,7 @@ impl Lines<'_> {
 }
 
 /// Day and time as the user's clock shows them.
-fn local(t: SystemTime) -> (String, String) {
+pub fn local(t: SystemTime) -> (String, String) {
     let since = t.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = libc::time_t::try_from(since.as_secs()).unwrap_or(0);
     // SAFETY: an all-zero tm is a valid value to be overwritten, by a call with two valid pointers.
@@ -190,6 +193,9 @@ pub struct RecordJson {
     pid: u32,
     uid: u32,
     command: String,
+    /// Where machines share the namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
     claimant: u32,
     what: &'static str,
     /// The code that somebody got: 6, 87, 95, 102, 105, 121, 1131.
@@ -219,6 +225,7 @@ impl From<&Record> for RecordJson {
             pid: r.process.pid,
             uid: r.process.uid,
             command: r.process.command.clone(),
+            host: r.process.host.clone(),
             claimant: r.claimant,
             what: r.what.as_str(),
             code: r.what.code().map(Code::number),

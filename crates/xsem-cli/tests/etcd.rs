@@ -120,6 +120,52 @@ fn a_run_whose_claim_is_lost_ends_its_command() {
     assert!(next.status.success() && text(&next.stderr).contains("105"), "{}", text(&next.stderr));
 }
 
+/// A command runs on while the store is away for less than a lease lasts; its user is told of it, and when it is back, once each.
+#[test]
+fn a_run_says_that_the_store_is_away_and_that_it_is_back() {
+    let _dog = Watchdog::with_time("a store that is away", Duration::from_secs(120));
+    if !wanted() {
+        return;
+    }
+    let cluster = Cluster::start(1);
+    let mut c = Command::new(env!("CARGO_BIN_EXE_xsem"));
+    let url = format!("{}?guardian=none&ttl=15&timeout=1", cluster.url("away"));
+    c.args(["--namespace", &url, "run", "a", "--", "sh", "-c", "echo begun >&2; read line"]);
+    let mut child = c.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "begun");
+    cluster.freeze(0);
+    let away = lines.next().unwrap();
+    assert!(away.contains("cannot be reached since ") && away.contains("lease ends in "), "{away}");
+    cluster.thaw(0);
+    let back = lines.next().unwrap();
+    assert!(back.contains("can be reached again, after "), "{back}");
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(1), "as the command ended");
+    assert_eq!(lines.next(), None);
+}
+
+/// `xsem log` has what happened without having been switched on.
+#[test]
+fn the_log_is_there_and_says_how_far_it_goes_back() {
+    let _dog = Watchdog::start("a log");
+    let Some(p) = Place::new("log", "ttl=20&guardian=none") else { return };
+    assert!(p.output(&["run", "deploy", "--", "true"]).status.success());
+    let out = p.output(&["log", "deploy"]);
+    let (said, host) = (text(&out.stdout), hostname());
+    let last: Vec<&str> = said.lines().rev().take(2).collect();
+    assert!(last[0].contains(" released after ") && last[1].contains(&format!(" on {host} `true` acquired")), "{said}");
+    assert!(out.status.success() && text(&out.stderr).contains("etcd"), "{}", text(&out.stderr));
+    let out = p.output(&["log", "--json", "-n", "1", "deploy"]);
+    assert!(text(&out.stdout).contains(&format!("\"host\":\"{host}\"")), "{}", text(&out.stdout));
+    let switched = p.output(&["log", "--on"]);
+    assert!(!switched.status.success() && text(&switched.stderr).contains("neither switched on nor off"), "{switched:?}");
+}
+
+fn hostname() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
+}
+
 #[test]
 fn hold_release_and_the_lists() {
     let _dog = Watchdog::start("hold");
@@ -230,11 +276,10 @@ fn a_reset_says_what_is_lost_and_begins_anew() {
     let done = p.output(&["reset", "--force"]);
     assert!(done.status.success(), "{}", text(&done.stderr));
     assert_eq!(p.ns.inspect("b").unwrap_err().code(), xsem::Code::SemNotFound);
-    // The name is there for others; whoever had it finds out when its command has ended.
+    // The name is there for others, and whoever had it is told, and ends its command.
     assert!(p.output(&["run", "-n", "a", "--", "true"]).status.success());
-    let mut holder = holder;
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    let ended = holder.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(125), "{}", text(&ended.stderr));
 }
 
 /// The guardians of a process: those that have their name already, so not a process that only makes one and ends.

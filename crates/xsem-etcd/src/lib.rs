@@ -4,6 +4,7 @@
 pub mod client;
 #[doc(hidden)]
 pub mod clock;
+mod contact;
 #[doc(hidden)]
 pub mod engine;
 mod exit;
@@ -35,4 +36,5 @@ pub mod watch;
 #[doc(hidden)]
 pub mod wire;
 
+pub use contact::{Contact, on_contact};
 pub use open::register;

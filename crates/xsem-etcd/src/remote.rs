@@ -2,7 +2,9 @@
 
 use crate::client::Client;
 use crate::engine::DEFAULT_PREFIX;
-use crate::engine::store::{Answer, Compare, Event, Feed, KeyValue, Lease, OnLeaseLost, Op, Silence, Store, Txn, Wanted};
+use crate::engine::store::{
+    Answer, Change, Compare, Event, Feed, KeyValue, Lease, OnLeaseLost, Op, Past, Revision, Silence, Store, Txn, Wanted,
+};
 use crate::fault::Fault;
 use crate::judge::is_without_majority;
 use crate::kv::{self, Keys, Reply};
@@ -13,6 +15,9 @@ use crate::{clock, runtime};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use xsem::{Code, Deadline, Error};
+
+/// How long somebody waits for a part of the past at most.
+const PAST: Duration = Duration::from_secs(10);
 
 /// A namespace in a store, as one process sees it.
 #[derive(Debug)]
@@ -68,6 +73,17 @@ impl Remote {
             created: kv.create_revision as u64,
             modified: kv.mod_revision as u64,
             lease: kv.lease as u64,
+        })
+    }
+
+    fn changed(&self, e: crate::wire::Event) -> Option<Change> {
+        let kv = e.kv?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Some(Change {
+            revision: kv.mod_revision as u64,
+            key: text(&kv.key).strip_prefix(&self.prefix)?.to_owned(),
+            before: e.prev_kv.map(|before| text(&before.value)),
+            now: (e.r#type != EventType::Delete as i32).then(|| text(&kv.value)),
         })
     }
 
@@ -169,6 +185,43 @@ impl Store for Remote {
         Ok(Box::new(Changes { watch, prefix: self.prefix.clone() }))
     }
 
+    /// A watch that begins in the past is told it in parts, ten thousand changes in a second or so.
+    fn past(&self, from: Revision, before: Revision) -> Result<Past, Silence> {
+        let by = Deadline::after(PAST);
+        let mut past = Past { from: from.max(1), changes: Vec::new() };
+        'begin: while past.from < before {
+            let wanted = vec![watch::Wanted { keys: Keys::prefix(self.key("")), deletes_only: false, previous: true }];
+            let (client, first) = (self.client.clone(), past.from as i64);
+            let begun = runtime::run(async move { Watch::start_at(&client, wanted, first, by).await });
+            let mut watch = match begun {
+                Err(Fault::Compacted(oldest)) => {
+                    past = Past { from: oldest as u64 + 1, changes: Vec::new() };
+                    continue;
+                }
+                begun => begun.map_err(|f| self.silence(f))?,
+            };
+            loop {
+                let happened = match watch.wait(by) {
+                    // What was before the oldest change that is kept is not there.
+                    Err(Fault::Compacted(oldest)) => {
+                        past = Past { from: oldest as u64 + 1, changes: Vec::new() };
+                        continue 'begin;
+                    }
+                    Err(fault) => return Err(self.silence(fault)),
+                    Ok(None) => return Err(Silence::NotDone),
+                    Ok(Some(happened)) => happened,
+                };
+                let changes = happened.events.into_iter().filter_map(|e| self.changed(e));
+                past.changes.extend(changes);
+                if past.changes.last().is_some_and(|c| c.revision >= before) {
+                    past.changes.retain(|c| c.revision < before);
+                    return Ok(past);
+                }
+            }
+        }
+        Ok(past)
+    }
+
     fn now(&self) -> u64 {
         clock::now() / 1_000_000
     }
@@ -200,6 +253,10 @@ impl Lease for Kept {
 
     fn is_gone(&self) {
         self.0.is_gone();
+    }
+
+    fn key_is_gone(&self) {
+        self.0.key_is_gone();
     }
 
     fn give_up(&self) {

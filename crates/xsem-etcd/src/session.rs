@@ -9,6 +9,7 @@
 
 use crate::client::{Client, within};
 use crate::clock;
+use crate::contact;
 use crate::exit::{self, Leaving};
 use crate::fault::{Fault, Result};
 use crate::guardian::Guard;
@@ -17,6 +18,7 @@ use crate::life::Life;
 use crate::runtime;
 use crate::sentry::{self, Watched};
 use std::fmt;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -31,6 +33,8 @@ pub enum Loss {
     Silence,
     /// The store has ended the lease: it ran out there, or somebody has revoked it.
     Ended,
+    /// Its key was deleted, though its lease was there: somebody has reset the namespace.
+    Reset,
     /// This process has given it up.
     GivenUp,
     /// This is a forked child: the session is its parent's.
@@ -42,6 +46,7 @@ impl fmt::Display for Loss {
         f.write_str(match self {
             Loss::Silence => "the store did not answer in time, and its lease may have ended",
             Loss::Ended => "the store has ended its lease",
+            Loss::Reset => "its key was deleted there: somebody has reset the namespace",
             Loss::GivenUp => "it was given up",
             Loss::Forked => "it is the parent's",
         })
@@ -101,6 +106,7 @@ impl Session {
     /// All of [`Fault`].
     pub async fn start(client: &Client, deadline: Deadline) -> Result<Session> {
         let (lease, Renewed { sent, ttl }) = lease::grant(client, deadline).await?;
+        contact::answered();
         let shared = Arc::new(Shared {
             client: client.clone(),
             lease,
@@ -182,6 +188,20 @@ impl Session {
     /// The store has said, in an answer to somebody else, that there is no such lease.
     pub fn is_gone(&self) {
         self.0.0.lose(Loss::Ended);
+    }
+
+    /// The key that goes with the lease is gone: because the lease is, or because somebody has deleted it. Finds out which, and counts it as lost.
+    pub fn key_is_gone(&self) {
+        let me = self.0.0.clone();
+        let _ = runtime::spawn(async move {
+            let by = Deadline::after(clock::until(me.ends.load(SeqCst)));
+            match lease::renew(&me.client, me.lease, by).await {
+                Ok(_) => me.lose(Loss::Reset),
+                Err(Fault::NoLease) => me.lose(Loss::Ended),
+                // The sentry says when it is over.
+                Err(why) => tracing::debug!(%why, "a session's key is gone, and the store does not say why"),
+            }
+        });
     }
 
     /// Gives it up: it is not alive from here on, and the lease is revoked in the background.
@@ -282,6 +302,7 @@ impl Shared {
 
     /// A renewal was answered.
     fn renewed(&self, Renewed { sent, ttl }: Renewed) {
+        contact::answered();
         let state = self.state();
         // One that is over stays so, whatever the store says.
         if state.loss.is_none() {
@@ -328,6 +349,9 @@ impl Shared {
     }
 }
 
+/// After this part of its time to live a renewal that was not answered is worth a word.
+const SILENT: u32 = 5;
+
 /// Renews at a third of the time to live, until the session is over.
 async fn keep_alive(session: Weak<Shared>) {
     let mut loss = match session.upgrade() {
@@ -341,10 +365,18 @@ async fn keep_alive(session: Weak<Shared>) {
         if within(Deadline::after(ttl / 3), loss.changed()).await.is_some() {
             return;
         }
-        let renewal = lease::renew(&client, lease, Deadline::after(clock::until(ends)));
+        let sent = clock::now();
+        let mut renewal = pin!(lease::renew(&client, lease, Deadline::after(clock::until(ends))));
         let told = tokio::select! {
-            told = renewal => told,
+            told = &mut renewal => told,
             _ = loss.changed() => return,
+            () = tokio::time::sleep(ttl / SILENT) => {
+                contact::silent(sent, ends);
+                tokio::select! {
+                    told = renewal => told,
+                    _ = loss.changed() => return,
+                }
+            }
         };
         let Some(s) = session.upgrade() else { return };
         match told {

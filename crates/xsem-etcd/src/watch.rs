@@ -62,11 +62,20 @@ impl Watch {
     /// # Errors
     /// `Unreachable`: not by the deadline. `Denied`, `Refused`.
     pub async fn start(client: &Client, wanted: Vec<Wanted>, deadline: Deadline) -> Result<Watch> {
+        Watch::start_at(client, wanted, 0, deadline).await
+    }
+
+    /// The same from this revision on, which is past already (0: now). A store that has forgotten it says so by `Compacted`, here or in
+    /// what happens next.
+    ///
+    /// # Errors
+    /// As [`start`](Watch::start).
+    pub async fn start_at(client: &Client, wanted: Vec<Wanted>, revision: i64, deadline: Deadline) -> Result<Watch> {
         client.life().check()?;
         let (tell, told) = mpsc::unbounded_channel();
         let (end, ended) = oneshot::channel();
         let (begun, beginning) = oneshot::channel();
-        let from = vec![0; wanted.len()];
+        let from = vec![revision; wanted.len()];
         let pump = Pump { client: client.clone(), wanted, from, tell, begun: Some(begun) };
         drop(runtime::spawn(async move {
             tokio::select! {

@@ -112,6 +112,46 @@ fn a_token_that_ran_out_is_renewed() {
     assert!(s.is_alive());
 }
 
+/// The same under the engine: tokens that are over by their time, and those that a restarted server does not know, while one waits and
+/// another gives back.
+#[test]
+fn tokens_run_out_under_a_wait_and_a_release() {
+    if !wanted() {
+        return;
+    }
+    let _dog = Watchdog::start("tokens under a wait");
+    xsem_etcd::register();
+    let cluster = guarded();
+    // A session of its own each, as processes have; nothing is asked for between a renewal (after 20 s) and the next.
+    let ns = |n: u32| xsem::Namespace::open(&url_of(&cluster, "me:of%20me", &format!("?guardian=none&ttl=60&timeout=3.{n:03}")));
+    let (one, two, looker) = (ns(1).unwrap(), ns(2).unwrap(), ns(3).unwrap());
+    let x = xsem::Exclusive::open_or_create(&one, "x").unwrap();
+    let y = xsem::Exclusive::open_or_create(&two, "x").unwrap();
+    let until_waiting = || {
+        while looker.inspect("x").unwrap().waiters.is_empty() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    for restarted in [false, true] {
+        let held = x.acquire().unwrap();
+        std::thread::scope(|s| {
+            let heir = s.spawn(|| y.acquire().map(drop).map_err(xsem::Error::from));
+            until_waiting();
+            if restarted {
+                cluster.kill(0);
+                cluster.restart(0);
+            } else {
+                // Tokens run out after a second, and are looked at once in a second.
+                std::thread::sleep(Duration::from_secs(3));
+            }
+            held.release().unwrap();
+            heir.join().unwrap().unwrap();
+        });
+        x.acquire().unwrap().release().unwrap();
+    }
+    assert!(looker.check().unwrap().is_sound());
+}
+
 #[test]
 fn who_says_who_he_is_where_nobody_asks_is_let_in() {
     if !wanted() {

@@ -100,7 +100,7 @@ pub struct Record {
     pub position: u64,
     /// When, by the wall clock.
     pub at: SystemTime,
-    /// When, by the machine's monotonic clock.
+    /// When, by the machine's monotonic clock; zero where several machines share the namespace.
     pub monotonic: Duration,
     /// The semaphore; empty where it is about the namespace. A long one is cut.
     pub name: String,
@@ -116,6 +116,14 @@ pub struct Record {
     pub permits: u32,
     /// How long that took.
     pub took: Option<Duration>,
+}
+
+impl Record {
+    /// For engines: something that happened now and to one permit, without the rest.
+    pub fn new(position: u64, at: SystemTime, name: impl Into<String>, process: Process, what: Happened) -> Record {
+        let (name, monotonic) = (name.into(), Duration::ZERO);
+        Record { position, at, monotonic, name, process, claimant: 0, what, token: 0, permits: 1, took: None }
+    }
 }
 
 impl fmt::Display for Record {
@@ -164,11 +172,18 @@ pub struct History {
     pub recording: Option<u32>,
     /// The oldest first.
     pub records: Vec<Record>,
+    /// How far back it goes, in words, where the store decides that and not who switched it on.
+    pub reach: Option<String>,
 }
 
 impl History {
     /// For engines: these records.
     pub fn new(recording: Option<u32>, records: Vec<Record>) -> History {
-        History { recording, records }
+        History { recording, records, reach: None }
+    }
+
+    /// For engines: it goes back so far.
+    pub fn reaching(self, reach: impl Into<String>) -> History {
+        History { reach: Some(reach.into()), ..self }
     }
 }

@@ -46,7 +46,9 @@ kind or limit than it has.
 
 A namespace writes this down only after `xsem log --on`: also for processes that run already, which notice within a second. \
 It is written into a ring of fixed size in the namespace's file, where the latest record takes the place of the oldest. While \
-it is off it costs nothing; while it is on, each acquire and release costs some hundred nanoseconds more.";
+it is off it costs nothing; while it is on, each acquire and release costs some hundred nanoseconds more.
+
+On etcd it is always there, as far back as etcd keeps what was (its compaction), and can be neither switched on nor off.";
 
 const AFTER: &str = "\
 Examples:

@@ -45,6 +45,8 @@ const TOKENS: &str = "XSEM_TOKENS";
 /// Runs the command while owning the semaphores.
 pub fn run(args: &RunArgs, url: &str) -> Result<u8, Failure> {
     check(args)?;
+    #[cfg(feature = "etcd")]
+    crate::remote::tell_contact();
     let mut retries = Retries::new(args);
     let ns = retries.ask(|| Namespace::open(url)).map_err(own)?;
     let claims = Claims::from_env();

@@ -149,6 +149,10 @@ impl Inner {
             *present = Some(new.clone());
             drop(present);
             new.lease.cover(self.who().covers);
+            // Who wants to know of a loss is told of a reset, too.
+            if !lock(&self.losses).is_empty() {
+                self.listen(&new);
+            }
             let me = self.me.clone();
             new.lease.on_loss(Box::new(move |why| {
                 if let Some(inner) = me.upgrade() {
@@ -170,6 +174,9 @@ impl Inner {
     /// Calls this at each loss.
     pub fn on_loss(&self, call: OnLoss) {
         lock(&self.losses).push(Arc::new(call));
+        if let Some(session) = self.current().filter(|s| s.is_alive()) {
+            self.listen(&session);
+        }
     }
 
     /// A lease and its key; `None`: no answer. A lease that was granted without our hearing of it ends by itself.

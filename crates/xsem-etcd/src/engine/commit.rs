@@ -236,7 +236,8 @@ impl Inner {
             return Err(Trouble::Lost);
         }
         let lane = session.lane();
-        let mark = format!("t{}", self.next_op());
+        // With the time, for who reads the history: the store keeps none.
+        let mark = format!("t{} {}", self.next_op(), world.now);
         let txn = Arc::new(self.txn(session, &lane, &mark, world, litter));
         match self.store.change(&txn) {
             Ok(answer) if answer.succeeded => {

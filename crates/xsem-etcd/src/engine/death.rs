@@ -82,6 +82,11 @@ impl Dead {
         }
     }
 
+    /// The latest: of which claim, and how.
+    pub fn latest(&self) -> (u64, Cause) {
+        (self.latest.token, self.latest.why.cause())
+    }
+
     /// For those who are told.
     pub fn obituaries(&self) -> Deaths {
         Deaths::new(self.first.obituary(), self.latest.obituary(), self.count)

@@ -5,6 +5,7 @@ use super::commit::Trouble;
 use super::deadlock;
 use super::names::EtcdEngine;
 use super::notes::News;
+use super::outbox::{Task, is_of_the_store};
 use super::record::{Drain, Id, Party};
 use super::refusal::endless;
 use super::request::is_over;
@@ -67,6 +68,12 @@ impl EtcdEngine {
                     Ok((Ok(true) | Err(true), _)) => return Ok(()),
                     Ok((Err(false), _)) => return end.map_or(Ok(()), Err),
                     Ok((Ok(false), _)) => {}
+                    // The store refuses the change (it is full, say): it must not stay closed behind somebody who drains it no more. What
+                    // has ended the drain is told before that.
+                    Err(Trouble::Refused(e)) if is_of_the_store(&e) => {
+                        client.outbox.push(client, Task::Undrain(session.clone(), name.as_str().to_owned(), by));
+                        return Err(end.unwrap_or(e));
+                    }
                     Err(Trouble::Refused(e)) => return Err(e),
                     Err(Trouble::Closed) => return Err(error(Trouble::Closed, "the drain")),
                     Err(_) => break,

@@ -14,6 +14,7 @@
 //! | `request`, `refusal` | acquire, `wait_any`, `acquire_all`, waiting; what the refused are told |
 //! | `pending`, `steps` | the same as futures; the few threads that take their steps |
 //! | `deadlock` | who waits for whom |
+//! | `history`, `story` | what has happened, from the past that the store still knows |
 //! | `names`, `drain`; `object`, `counting`, `event` | the traits |
 //! | `thread`, `view` | threads that end; reports |
 //!
@@ -27,6 +28,7 @@ mod deadlock;
 mod death;
 mod drain;
 mod event;
+mod history;
 mod names;
 mod notes;
 mod object;
@@ -38,6 +40,7 @@ mod request;
 mod session;
 mod steps;
 pub mod store;
+mod story;
 mod thread;
 mod view;
 mod world;

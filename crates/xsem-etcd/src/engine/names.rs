@@ -72,7 +72,7 @@ impl Inner {
     }
 
     /// A look that somebody waits for.
-    fn show<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
+    pub fn show<T>(&self, read: impl FnOnce(GiveUp<'_>) -> std::result::Result<T, Trouble>) -> Result<T> {
         self.look_for(FIRST, read)
     }
 
@@ -423,6 +423,17 @@ impl Engine for EtcdEngine {
         })?;
         lock(&client.memory).clear();
         Ok(loss)
+    }
+
+    /// From what the store still knows.
+    fn history(&self, from: u64) -> Result<xsem::History> {
+        super::history::history(self.client()?, from)
+    }
+
+    fn keep_history(&self, _records: Option<u32>) -> Result<()> {
+        let text =
+            format!("the history of {} can be neither switched on nor off: the store keeps it up to its compaction", self.url);
+        Err(Error::new(Code::InvalidFunction, text).advice("`xsem log` shows it; for how long etcd keeps it, say its options"))
     }
 
     fn on_loss(&self, call: OnLoss) {

@@ -304,7 +304,12 @@ impl Inner {
                 }
                 self.waits.happened(kv, note.served, session);
             }
-            None => of_key(&e.key).into_iter().for_each(|gone| self.waits.ended(gone)),
+            None => match of_key(&e.key) {
+                // Of its lease's end it may hear by other means, of a reset by nothing else before its next request.
+                Some(gone) if gone == session.id => session.lease.key_is_gone(),
+                Some(gone) => self.waits.ended(gone),
+                None => {}
+            },
         }
     }
 
@@ -342,6 +347,11 @@ fn hear(me: &Weak<Inner>) {
             Ok(mut feed) => {
                 inner.waits.listens_for.store(session.id, SeqCst);
                 inner.waits.look_all();
+                // It may have gone before there was somebody to hear of it.
+                let found = inner.read(vec![super::store::Op::Get(session.key())], &|| true);
+                if found.is_ok_and(|a| a.reads.first().is_some_and(Vec::is_empty)) {
+                    session.lease.key_is_gone();
+                }
                 drop(inner);
                 follow(me, &session, &mut *feed);
                 if let Some(inner) = me.upgrade() {

@@ -56,13 +56,15 @@ pub enum Task {
     Poke(Arc<Session>, Id),
     /// An auto-reset event's signal has arrived at its wait.
     Fetched(Arc<Session>, Ticket),
+    /// A drain is given up by whoever began it.
+    Undrain(Arc<Session>, String, Id),
 }
 
 impl Task {
     fn session(&self) -> &Session {
         match self {
             Task::End(s, ..) | Task::Leave(s, _) | Task::Close(s, ..) => s,
-            Task::Settle(s, _) | Task::Poke(s, _) | Task::Fetched(s, _) => s,
+            Task::Settle(s, _) | Task::Poke(s, _) | Task::Fetched(s, _) | Task::Undrain(s, ..) => s,
         }
     }
 }
@@ -199,6 +201,14 @@ impl Inner {
                 })
                 .map(drop)
             }
+            Task::Undrain(session, name, by) => self
+                .transact(session, [name.clone()], &once, |w| {
+                    if let Some(rec) = w.get_mut(name) {
+                        rec.drain.take_if(|d| d.by.id == *by && !d.done);
+                    }
+                    w.settle()
+                })
+                .map(drop),
             Task::Poke(_, id) => {
                 let note = Op::Put(note_key(*id), super::notes::LOOK.to_owned(), id.session);
                 return match self.store.change(&Arc::new(Txn { then: vec![note], ..Txn::default() })) {

@@ -125,6 +125,10 @@ fn is_false(b: &bool) -> bool {
     !b
 }
 
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
 /// A drain that was begun.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Drain {
@@ -218,6 +222,9 @@ pub struct Record {
     pub contended: u64,
     /// Requests whose time ran out.
     pub timed_out: u64,
+    /// Waits that would never have ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub endless: u64,
     /// Owners that died.
     pub deaths: u64,
     /// The longest hold, in milliseconds, that somebody waited for.
@@ -281,6 +288,7 @@ impl Record {
             acquired: 0,
             contended: 0,
             timed_out: 0,
+            endless: 0,
             deaths: 0,
             longest: 0,
             used: now,

@@ -8,7 +8,7 @@ use super::commit::{GiveUp, Trouble};
 use super::deadlock;
 use super::notes::{Entered, News, Wait};
 use super::object::{EtcdObject, Waits};
-use super::outbox::{Task, waits};
+use super::outbox::{Task, is_of_the_store, waits};
 use super::record::{Entry, Id, Party, Sort, Ticket, Wish, wall};
 use super::refusal::{cancelled, drained, endless, late, taken, too_deep, too_many};
 use super::session::Session;
@@ -244,14 +244,15 @@ impl Inner {
         let timed_out = matches!(request.until, Until::Deadline(d) if d.has_passed());
         if timed_out || ended(request) {
             let e = |w: Option<&World>| if timed_out { late(list, ticket, w) } else { cancelled(list) };
-            return Turn::Over(self.leave(session, ticket, &entered.wait, timed_out, e));
+            let why = if timed_out { Code::SemTimeout } else { Code::Interrupt };
+            return Turn::Over(self.leave(session, ticket, &entered.wait, why, e));
         }
         if looks.are_due() {
             match self.deadlock(session, ticket, &entered.wait) {
                 Ok(None) => looks.done(),
                 Ok(Some(waited)) => return Turn::Over(waited),
                 Err(Trouble::Silent | Trouble::Unresolved(_)) => looks.done(),
-                Err(t) => return Turn::Over(failed(t)),
+                Err(t) => return Turn::Over(self.broken(session, ticket, t)),
             }
         }
         match entered.wait.news(Duration::ZERO) {
@@ -263,7 +264,7 @@ impl Inner {
                 match self.look_again(session, ticket) {
                     Ok(None) | Err(Trouble::Silent | Trouble::Unresolved(_)) => {}
                     Ok(Some(waited)) => return Turn::Over(waited),
-                    Err(t) => return Turn::Over(failed(t)),
+                    Err(t) => return Turn::Over(self.broken(session, ticket, t)),
                 }
             }
         }
@@ -273,6 +274,14 @@ impl Inner {
             until = until.min(now + d.remaining());
         }
         Turn::Sleeps(entered.wait.due().map_or(until, |at| at.min(until)))
+    }
+
+    /// It cannot go on. Its ticket must not stay where it is: it would be granted what nobody gives back.
+    fn broken(&self, session: &Arc<Session>, ticket: &Ticket, t: Trouble) -> Waited {
+        if matches!(t, Trouble::Refused(_)) {
+            self.leave_later(session, ticket);
+        }
+        failed(t)
     }
 
     /// A note says that the wait is over.
@@ -343,14 +352,14 @@ impl Inner {
         session: &Arc<Session>,
         ticket: &Ticket,
         wait: &Wait,
-        timed_out: bool,
+        why: Code,
         e: impl Fn(Option<&World>) -> Error,
     ) -> Waited {
         let names = ticket.list.iter().map(|e| e.name.clone());
         let begun = self.store.now();
         let give_up = || self.store.now() > begun + self.grace();
         let left = self.transact(session, names, &give_up, |w| {
-            if w.alive.is_none() && timed_out {
+            if w.alive.is_none() && why == Code::SemTimeout {
                 // Who is told that it is late is told by whom.
                 return Err(Stop::Fresh);
             }
@@ -361,7 +370,12 @@ impl Inner {
             let e = e(Some(w));
             w.dequeue(ticket.party.id);
             let names: BTreeSet<&str> = ticket.list.iter().map(|e| e.name.as_str()).collect();
-            names.into_iter().filter_map(|n| w.get_mut(n).map(|r| r.timed_out += timed_out as u64)).for_each(drop);
+            for name in names {
+                if let Some(rec) = w.get_mut(name) {
+                    rec.timed_out += u64::from(why == Code::SemTimeout);
+                    rec.endless += u64::from(why == Code::PossibleDeadlock);
+                }
+            }
             w.settle()?;
             Ok(Some(e))
         });
@@ -390,7 +404,12 @@ impl Inner {
                 Waited::Failed(e(None))
             }
             Err(Trouble::Lost | Trouble::Vanished) => Waited::Failed(e(None)),
-            Err(t) => failed(t),
+            // The store refuses the change (it is full, say): the request is over all the same, and its ticket goes when that has passed.
+            Err(Trouble::Refused(r)) if is_of_the_store(&r) => {
+                self.leave_later(session, ticket);
+                Waited::Failed(e(None))
+            }
+            Err(t) => self.broken(session, ticket, t),
         }
     }
 
@@ -409,7 +428,7 @@ impl Inner {
                 false => self.outbox.push(self, Task::Poke(session.clone(), victim)),
             }
         }
-        Ok(own.map(|cycle| self.leave(session, ticket, wait, false, |_| endless(&cycle))))
+        Ok(own.map(|cycle| self.leave(session, ticket, wait, Code::PossibleDeadlock, |_| endless(&cycle))))
     }
 }
 

@@ -100,6 +100,28 @@ pub enum Silence {
     Closed,
 }
 
+/// A change of a key that is past.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// The store's revision that it made.
+    pub revision: Revision,
+    /// Of which key.
+    pub key: String,
+    /// The value before; `None`: it was not there.
+    pub before: Option<String>,
+    /// The new value; `None`: deleted.
+    pub now: Option<String>,
+}
+
+/// What the store still knows of the past.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Past {
+    /// From this revision on all is there: the one asked for, or the oldest that there still is.
+    pub from: Revision,
+    /// The oldest first.
+    pub changes: Vec<Change>,
+}
+
 /// Which changes a feed tells of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -127,6 +149,10 @@ pub trait Lease: Send + Sync + Debug {
     fn is_alive(&self) -> bool;
     /// The store has said, in an answer to something else, that it has no such lease.
     fn is_gone(&self) {}
+    /// The session's key was deleted: with the lease, or by somebody.
+    fn key_is_gone(&self) {
+        self.is_gone();
+    }
     /// It is not relied upon any more, and the store is told, in the background.
     fn give_up(&self);
     /// Calls this once, when it is not alive any more, with the reason; at once if that is so already. From whatever thread.
@@ -145,6 +171,10 @@ pub trait Store: Send + Sync + Debug + 'static {
     fn grant(&self) -> Result<Arc<dyn Lease>, Silence>;
     /// From when this returns on, changes of such keys are told.
     fn feed(&self, wanted: &[Wanted]) -> Result<Box<dyn Feed>, Silence>;
+    /// The changes of all keys from a revision on and before another one, at which a key was changed, too.
+    fn past(&self, _from: Revision, _before: Revision) -> Result<Past, Silence> {
+        Err(Silence::Refused(Error::new(xsem::Code::InvalidFunction, "this store keeps nothing of what was")))
+    }
     /// Milliseconds of a clock that does not jump.
     fn now(&self) -> u64;
     /// How long a lease lasts without a sign of life, in milliseconds.

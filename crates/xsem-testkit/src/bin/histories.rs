@@ -73,12 +73,12 @@ fn main() -> ExitCode {
     let cluster = Cluster::start(options.members);
     let over = AtomicBool::new(false);
     let found = std::thread::scope(|s| {
+        // However this ends: else a panic would wait for the one who disturbs, for ever.
+        let _end = Ends(&over);
         if !options.calm {
             s.spawn(|| disturb(&cluster, options.seed, &over));
         }
-        let found = explained(&options, &cluster, worker);
-        over.store(true, Relaxed);
-        found
+        explained(&options, &cluster, worker)
     });
     match (found, &options.bug) {
         (Ok(said), None) => {
@@ -97,6 +97,15 @@ fn main() -> ExitCode {
             println!("`{bug}`: found: {}", text.lines().next().unwrap_or_default());
             ExitCode::SUCCESS
         }
+    }
+}
+
+/// Says that it is over.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
     }
 }
 

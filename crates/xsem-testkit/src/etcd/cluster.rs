@@ -188,6 +188,16 @@ impl Cluster {
         assert!(self.wait_healthy(i, Instant::now() + START), "{}", self.last_words(i));
     }
 
+    /// The same for several at once: none of them is well without the others.
+    ///
+    /// # Panics
+    /// As [`restart`](Cluster::restart).
+    pub fn restart_all(&self, members: &[usize]) {
+        members.iter().for_each(|&i| self.launch(i));
+        let by = Instant::now() + START;
+        members.iter().for_each(|&i| assert!(self.wait_healthy(i, by), "{}", self.last_words(i)));
+    }
+
     /// Stops a member: it keeps its connections and says nothing.
     pub fn freeze(&self, i: usize) {
         self.signal(i, libc::SIGSTOP);

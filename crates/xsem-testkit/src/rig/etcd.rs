@@ -115,7 +115,8 @@ impl Mortal {
         let who = format!("\"pid\":{},", self.worker.pid());
         let of = |prefix: &String| {
             let (client, ask) = (self.client.clone(), range(Keys::prefix(prefix.as_str())));
-            let by = Deadline::after(Duration::from_secs(20));
+            // A run at a low priority, or one that is stopped for a while, must not be taken for a store that is silent.
+            let by = Deadline::after(Duration::from_secs(120) * crate::watchdog::slowness());
             let found = runtime::run(async move { client.range(ask, by).await }).expect("the store answers");
             let own = found.kvs.into_iter().filter(|kv| String::from_utf8_lossy(&kv.value).contains(&who));
             own.map(|kv| kv.lease).collect::<Vec<_>>()

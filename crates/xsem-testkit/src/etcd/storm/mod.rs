@@ -3,11 +3,13 @@
 
 mod account;
 mod chaos;
+mod directed;
 mod judge;
 mod resource;
 mod sloppy;
 mod worker;
 
+pub use directed::{DIRECTED, play};
 pub use sloppy::{SLOPPY, open};
 pub use worker::{FLAG, serve};
 
@@ -43,7 +45,7 @@ pub struct Outcome {
     pub summary: String,
 }
 
-/// The faults that can be built in, and what each is. The last one is found by chance: see [`BY_CHANCE`].
+/// The faults that can be built in, and what each is. Those of [`DIRECTED`] have a scene each, since a storm finds them by chance only.
 pub const BUGS: &[(&str, &str)] = &[
     ("uncompared", "a transaction does not compare the records that it was computed from"),
     ("deaf", "who was stopped or cut off believes in its claims"),
@@ -51,9 +53,6 @@ pub const BUGS: &[(&str, &str)] = &[
     ("coarse", "tokens of neighbours are the same"),
     ("twice", "a change whose answer was lost is made again"),
 ];
-
-/// It was found in a third storm once, and not in ten another time: not one of those that every run of all of them must find.
-pub const BY_CHANCE: &str = "twice";
 
 /// The lease of everybody: the shortest that there is.
 const TTL: Duration = Duration::from_secs(2);
