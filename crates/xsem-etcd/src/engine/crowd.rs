@@ -60,3 +60,17 @@ impl Crowd {
 fn lot() -> f64 {
     (RandomState::new().hash_one(Instant::now()) >> 11) as f64 / (1u64 << 53) as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Crowd, Pace};
+
+    #[test]
+    fn who_comes_stands_back_from_the_second_loss_on_and_who_gives_back_never() {
+        let mut patient = Crowd::new(Pace::Patient);
+        assert_eq!([0; 4].map(|_| patient.stand_back(&|| false)), [false, true, true, true]);
+        assert!(!patient.stand_back(&|| true), "its time is over");
+        let mut eager = Crowd::new(Pace::Eager);
+        assert_eq!([0; 4].map(|_| eager.stand_back(&|| false)), [false; 4]);
+    }
+}
