@@ -26,8 +26,8 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// From a client at one place to one at another.
 pub fn quiet(title: &str, from: &str, to: &str, rounds: usize) -> io::Result<Table> {
     let (ns, raw, mut other) = (session(from)?, Raw::open(from)?, Other::start(to)?);
-    // A process that has never waited hears nothing of who waits for it, so its contended release is two round trips instead of
-    // one. Both sides of what is contended have waited.
+    // A process listens from its first exclusive claim or wait on, and that takes a moment. Both sides have done so here; the first contention
+    // of a process is a row of its own.
     waited_once(from, &ns, &mut other)?;
     let mut series = [RAW, XSEM, FIRST, THEIRS].map(Series::new);
     for round in 0..=rounds {

@@ -8,6 +8,7 @@
 //! something later. That the lane is there also says that the session is: it has its lease.
 
 use super::client::{Inner, lock};
+use super::crowd::{Crowd, Pace};
 use super::notes;
 use super::record::Record;
 use super::session::{Lane, RECORDS, SESSIONS, Session, key, note_key, of_key, owner_key};
@@ -69,8 +70,21 @@ impl Inner {
         session: &Arc<Session>,
         names: impl IntoIterator<Item = String>,
         give_up: GiveUp<'_>,
+        body: impl FnMut(&mut World) -> Result<T, Stop>,
+    ) -> Result<(T, Revision), Trouble> {
+        self.transact_at(Pace::Eager, session, names, give_up, body)
+    }
+
+    /// The same at this pace.
+    pub fn transact_at<T>(
+        &self,
+        pace: Pace,
+        session: &Arc<Session>,
+        names: impl IntoIterator<Item = String>,
+        give_up: GiveUp<'_>,
         mut body: impl FnMut(&mut World) -> Result<T, Stop>,
     ) -> Result<(T, Revision), Trouble> {
+        let mut crowd = Crowd::new(pace);
         let mut names: BTreeSet<String> = names.into_iter().collect();
         // First on what this client saw last: where nobody else has changed it, that is one round trip instead of two.
         let mut at_hand = self.recall(&names);
@@ -99,7 +113,7 @@ impl Inner {
                     self.remember(world, revision);
                     return Ok((result, revision));
                 }
-                true => match self.commit(session, &world, give_up)? {
+                true => match crowd.timed(|| self.commit(session, &world, give_up))? {
                     Sent::Done(revision) => {
                         if world.more {
                             let names = world.slots.keys().cloned().collect();
@@ -108,7 +122,7 @@ impl Inner {
                         self.remember(world, revision);
                         return Ok((result, revision));
                     }
-                    Sent::Conflict(fresh) => at_hand = fresh.map(|w| *w),
+                    Sent::Conflict(fresh) => at_hand = fresh.map(|w| *w).filter(|_| !crowd.stand_back(give_up)),
                 },
             }
         }

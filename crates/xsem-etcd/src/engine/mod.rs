@@ -8,6 +8,7 @@
 //! | `world` | who gets what: pure functions on records |
 //! | `audit` | what must hold of what is stored |
 //! | `commit` | transactions that are carried out exactly once, although answers get lost |
+//! | `crowd` | who stands back where many change one record |
 //! | `session`, `client` | lease and lanes; what a process holds |
 //! | `notes` | how a wait is told that it is over |
 //! | `outbox` | what is still to be told to the store |
@@ -24,6 +25,7 @@ mod audit;
 mod client;
 mod commit;
 mod counting;
+mod crowd;
 mod deadlock;
 mod death;
 mod drain;

@@ -6,10 +6,10 @@
 //! its owner how the record is then, so that the release, too, is one round trip. What a feed may have missed while it was broken off, every wait looks up itself.
 
 use super::client::{Inner, lock};
-use super::record::{Id, Record};
+use super::record::{Id, Record, Sort};
 use super::session::{NOTES, SESSIONS, Session, of_key};
-use super::store::{Event, Feed, KeyValue, Wanted};
-use super::world::{FEW, Got, Served, World};
+use super::store::{Event, Feed, KeyValue, Op, Txn, Wanted};
+use super::world::{FEW, Got, MANY, Served, World};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -50,7 +50,8 @@ struct ReadNow {
 
 fn now<'a>(name: &'a str, world: &'a World) -> Option<Now<'a>> {
     let slot = world.slots.get(name)?;
-    let record = slot.after.as_ref().filter(|r| r.queue.len() <= FEW && r.claims.len() <= FEW)?;
+    let most = |r: &Record| if r.sort == Sort::Exclusive { MANY } else { FEW };
+    let record = slot.after.as_ref().filter(|r| r.queue.len() <= most(r) && r.claims.len() <= FEW)?;
     // One that is just being made has no number yet.
     (slot.created != 0).then_some(Now { name, created: slot.created, record })
 }
@@ -313,6 +314,16 @@ impl Inner {
         }
     }
 
+    /// Reads the notes that were written before the feed began: an owner has been told of who waits for it, perhaps. That they may come
+    /// again by the feed does no harm; without an answer its release begins again once, and waits look by themselves.
+    fn catch_up(&self, session: &Session) {
+        let notes = Op::Prefix(format!("{NOTES}{:x}/", session.id));
+        let Ok(answer) = self.store.ask(&Arc::new(Txn { then: vec![notes], ..Txn::default() })) else { return };
+        for kv in answer.reads.into_iter().flatten() {
+            self.happened(&Event { key: kv.key.clone(), now: Some(kv) }, session);
+        }
+    }
+
     /// A note that was read, or is not wanted: it goes with the next transaction.
     pub fn read_note(&self, session: &Session, id: Id) {
         session.litter(super::session::note_key(id));
@@ -320,7 +331,7 @@ impl Inner {
 
     /// The note of a wait, if there is one.
     pub fn find_note(&self, id: Id, give_up: super::commit::GiveUp<'_>) -> Result<Option<Vec<Got>>, super::commit::Trouble> {
-        let answer = self.read(vec![super::store::Op::Get(super::session::note_key(id))], give_up)?;
+        let answer = self.read(vec![Op::Get(super::session::note_key(id))], give_up)?;
         let found = answer.reads.first().and_then(|r| r.first());
         Ok(found.and_then(|kv| decode(&kv.value).served).map(|s| s.got))
     }
@@ -352,6 +363,7 @@ fn hear(me: &Weak<Inner>) {
                 if found.is_ok_and(|a| a.reads.first().is_some_and(Vec::is_empty)) {
                     session.lease.key_is_gone();
                 }
+                inner.catch_up(&session);
                 drop(inner);
                 follow(me, &session, &mut *feed);
                 if let Some(inner) = me.upgrade() {

@@ -5,6 +5,7 @@
 
 use super::client::{Inner, Local, error, lock};
 use super::commit::{GiveUp, Trouble};
+use super::crowd::Pace;
 use super::deadlock;
 use super::notes::{Entered, News, Wait};
 use super::object::{EtcdObject, Waits};
@@ -159,8 +160,14 @@ impl Inner {
         let now = request.until == Until::Now;
         // In the table before it can be told anything.
         let entered = self.enter(ticket.party.id.op);
-        match self.transact(&session, names, give_up, |w| submit(w, &ticket, list, now)) {
-            Ok((Some(granted), _)) => Ok(Begun::Over(session, Waited::Granted(granted))),
+        match self.transact_at(Pace::Patient, &session, names, give_up, |w| submit(w, &ticket, list, now)) {
+            Ok((Some(granted), _)) => {
+                // Who queues for what it owns tells it, so that the release is one round trip.
+                if list.iter().any(|(o, _)| o.is_exclusive()) {
+                    self.listen(&session);
+                }
+                Ok(Begun::Over(session, Waited::Granted(granted)))
+            }
             Ok((None, _)) => {
                 self.begins(&ticket, &entered.wait);
                 let through = list.iter().map(|(o, _)| o.waits()).collect();

@@ -18,8 +18,12 @@ pub type People = BTreeMap<u64, Option<Who>>;
 /// comparison and a note.
 pub const MAX_SERVED: usize = 40;
 
-/// A record that goes along with a note has at most so many waits: a long one would be written twice for little.
+/// A record that goes along with a note has at most so many waits: a long one would be written twice for little, since others
+/// who hold something change it before the note's reader does.
 pub const FEW: usize = 16;
+
+/// The same where the note's reader owns it alone, and is the next to change it: then a round trip is saved each time.
+pub const MANY: usize = 128;
 
 /// Why a transaction's body did not come to its end.
 #[derive(Debug)]
