@@ -150,11 +150,7 @@ impl ShmCounting {
         if n >= 1 && n <= limit {
             return Ok(());
         }
-        let name = self.base.name();
-        if limit == 0 {
-            return Err(self.base.arena.damaged(format_args!("the limit of `{name}` is 0")).of(name.as_str()));
-        }
-        Err(above_limit(name, n, limit))
+        Err(above_limit(&self.base, n, limit))
     }
 
     /// Gives `n` of the permits back that the entry holds.
@@ -202,8 +198,12 @@ impl ShmCounting {
     }
 }
 
-/// 87: `n` permits of what has fewer at most, or none.
-pub fn above_limit(name: &Name, n: u32, limit: u32) -> Error {
+/// 87: `n` permits of what has fewer at most, or none asked for. No limit is 0, so then the file is damaged.
+pub fn above_limit(base: &ShmExclusive, n: u32, limit: u32) -> Error {
+    let name = base.name();
+    if limit == 0 {
+        return base.arena.damaged(format_args!("the limit of `{name}` is 0")).of(name.as_str());
+    }
     Error::new(Code::InvalidParameter, format!("{n} permits of `{name}`, whose limit is {limit}"))
         .of(name.as_str())
         .advice(format!("ask for 1 to {limit}, or raise the limit (`xsem resize {name} LIMIT`)"))

@@ -559,7 +559,7 @@ impl ShmExclusive {
         match outcome {
             Outcome::Taken if self.is_exclusive() => self.taken(Code::ExclSemAlreadyOwned, None, u64::MAX),
             Outcome::Taken => self.taken(Code::SemTimeout, None, u64::MAX),
-            Outcome::Above(limit) => above_limit(n, world.permits, limit),
+            Outcome::Above(limit) => above_limit(self, world.permits, limit),
             Outcome::TimedOut => {
                 if let Ok(cold) = self.arena.map.ensure_cold(self.index) {
                     cold.timed_out.fetch_add(1, Relaxed);
